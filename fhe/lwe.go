@@ -1,0 +1,102 @@
+package fhe
+
+import (
+	"math/bits"
+
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+// LWE is a ciphertext under the big key: BigDimension mask residues followed by
+// the body, all in [0, q), and what is publicly known of its error and message.
+// The zero value is not a ciphertext. Functions never change an LWE they are
+// given.
+type LWE struct {
+	Value []uint64
+	Bound noise.Bound
+}
+
+// Trivial returns a noiseless ciphertext of m with a zero mask. Anyone can read
+// it.
+func (p *Parameters) Trivial(m int64) LWE {
+	v := make([]uint64, p.BigDimension()+1)
+	v[p.BigDimension()] = p.Encode(m)
+	return LWE{v, noise.Bound{Min: m, Max: m}}
+}
+
+// Term is one weighted ciphertext of a linear combination.
+type Term struct {
+	Weight int64
+	LWE    LWE
+}
+
+// Combine returns Σ Weight·LWE + constant, with the bound of the result.
+// Ciphertexts that occur twice, or whose errors may be related, are added as
+// fully correlated. Weights lie in [-2^14, 2^14].
+func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
+	n, q := p.BigDimension()+1, p.lit.Modulus
+	out := LWE{Value: make([]uint64, n)}
+	bounds := make([]noise.Term, len(terms))
+	for i, t := range terms {
+		bounds[i] = noise.Term{Weight: t.Weight, Bound: t.LWE.Bound}
+		addScaled(out.Value, t.LWE.Value[:n], t.Weight, q)
+	}
+	out.Value[n-1] = addMod(out.Value[n-1], p.Encode(constant), q)
+	out.Bound = noise.Combine(independent(terms), constant, bounds...)
+	return out
+}
+
+// independent says that no two terms are the same ciphertext. Masks are
+// uniform, so equal first residues mean the same mask but for one pair in 2^48,
+// which is then only bounded more cautiously.
+func independent(terms []Term) bool {
+	for i, a := range terms {
+		for _, b := range terms[:i] {
+			if a.LWE.Bound.Variance > 0 && b.LWE.Bound.Variance > 0 && a.LWE.Value[0] == b.LWE.Value[0] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// addScaled adds w·src to dst modulo q.
+func addScaled(dst, src []uint64, w int64, q uint64) {
+	dst = dst[:len(src)]
+	switch w {
+	case 1:
+		for i, x := range src {
+			dst[i] = addMod(dst[i], x, q)
+		}
+	case -1:
+		for i, x := range src {
+			dst[i] = subMod(dst[i], x, q)
+		}
+	default:
+		m := uint64(w)
+		if w < 0 {
+			m = uint64(-w)
+		}
+		for i, x := range src {
+			// x < 2^48 and |w| <= 2^14: the product stays below 2^62.
+			y := x * m % q
+			if w < 0 {
+				dst[i] = subMod(dst[i], y, q)
+			} else {
+				dst[i] = addMod(dst[i], y, q)
+			}
+		}
+	}
+}
+
+// addMod returns a+b mod q for a, b < q < 2^63, without a branch.
+func addMod(a, b, q uint64) uint64 {
+	s := a + b
+	d, borrow := bits.Sub64(s, q, 0)
+	return d + q&-borrow
+}
+
+// subMod returns a-b mod q for a, b < q, without a branch.
+func subMod(a, b, q uint64) uint64 {
+	d, borrow := bits.Sub64(a, b, 0)
+	return d + q&-borrow
+}

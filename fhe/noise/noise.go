@@ -1,0 +1,170 @@
+// Package noise predicts the noise of TFHE ciphertexts and the probability that
+// a bootstrap decodes to the wrong message.
+//
+// All variances are relative: they are variances of the error divided by q², so
+// that an error of standard deviation s·q has variance s². The formulas hold
+// for binary secrets, exact polynomial arithmetic (there is no FFT term) and
+// the symmetric gadget decompositions that package accel defines. They follow
+// Chillotti, Gama, Georgieva and Izabachène, "TFHE: Fast Fully Homomorphic
+// Encryption over the Torus" (2018/421), section 4, and Bergerat et al.,
+// "Parameter Optimization & Larger Precision for (T)FHE" (2022/704), section 3,
+// re-derived for a prime modulus.
+//
+// Every product is rounded to float64 before it is added. Go may otherwise fuse
+// a product and a sum on some processors, and a bound would then differ in its
+// last bit between two machines that must agree on the digest of a result.
+package noise
+
+import (
+	"fmt"
+	"math"
+)
+
+// Bound is what is publicly known of a ciphertext: how noisy it can be and
+// which messages it can hold.
+type Bound struct {
+	// Variance bounds the variance of the error, relative to q².
+	Variance float64
+	// Min and Max bound the message, in units of the encoding step.
+	Min, Max int64
+	// Shared is set when the error is a linear combination that other
+	// ciphertexts may have in common, so that independence must not be
+	// assumed when it is combined with them.
+	Shared bool
+}
+
+// NoiseError refuses work whose input is too noisy: the bootstrap that follows
+// would fail more often than the parameters allow.
+type NoiseError struct {
+	Got, Max float64 // relative variances
+}
+
+func (e *NoiseError) Error() string {
+	return fmt.Sprintf("noise variance 2^%.2f is over the bound 2^%.2f: the ciphertext must be bootstrapped first",
+		math.Log2(e.Got), math.Log2(e.Max))
+}
+
+// MessageError refuses work whose input may hold messages outside the domain
+// that the work is defined on.
+type MessageError struct {
+	GotMin, GotMax int64
+	Min, Max       int64
+}
+
+func (e *MessageError) Error() string {
+	return fmt.Sprintf("message in [%d, %d] is outside the domain [%d, %d]", e.GotMin, e.GotMax, e.Min, e.Max)
+}
+
+// Term is one weighted ciphertext of a linear combination.
+type Term struct {
+	Weight int64
+	Bound  Bound
+}
+
+// Combine returns the bound of Σ Weight·x + constant. Errors of distinct
+// bootstraps and encryptions are independent, so their variances add up as
+// Σ w²V. When independent is false, or a term is Shared, nothing is assumed of
+// the correlation and the standard deviations are added: (Σ |w|·√V)².
+func Combine(independent bool, constant int64, terms ...Term) Bound {
+	b := Bound{Min: constant, Max: constant}
+	sum, amplitude := 0.0, 0.0
+	noisy := 0
+	for _, t := range terms {
+		if t.Bound.Variance > 0 && t.Weight != 0 {
+			noisy++
+			w := math.Abs(float64(t.Weight))
+			sum += float64(w * w * t.Bound.Variance)
+			amplitude += float64(w * math.Sqrt(t.Bound.Variance))
+			b.Shared = true
+			if t.Bound.Shared {
+				independent = false
+			}
+		}
+		lo, hi := t.Weight*t.Bound.Min, t.Weight*t.Bound.Max
+		b.Min += min(lo, hi)
+		b.Max += max(lo, hi)
+	}
+	b.Variance = sum
+	if !independent && noisy > 1 {
+		b.Variance = float64(amplitude * amplitude)
+	}
+	return b
+}
+
+// TUniform is the variance of the distribution TUniform(b): uniform
+// on the integers of [-2^b, 2^b], with half weight on both ends. It is absolute,
+// in units of one.
+func TUniform(b int) float64 { return float64((math.Ldexp(1, 2*b+1) + 1) / 6) }
+
+// digitVariance is E[d²] of a balanced digit in [-B/2, B/2] with half weight on
+// both ends, B = 2^baseLog.
+func digitVariance(baseLog int) float64 { return float64((math.Ldexp(1, 2*baseLog) + 2) / 12) }
+
+// PublicKeyEncryption is the variance of a ciphertext made with a GLWE public
+// key of dimension k·N whose errors have the given variance: E·r + e₂ - S·e₁
+// with binary r and S.
+func PublicKeyEncryption(dimension int, variance float64) float64 {
+	return float64((float64(dimension) + 1) * variance)
+}
+
+// Gadget describes a decomposition into Levels digits in base 2^BaseLog.
+type Gadget struct {
+	BaseLog, Levels int
+}
+
+// rounding is the variance of the uniform rounding error of the gadget,
+// (2^-BaseLog·Levels)²/12.
+func (g Gadget) rounding() float64 {
+	return float64(math.Ldexp(1, -2*g.BaseLog*g.Levels) / 12)
+}
+
+// KeySwitch is the variance that a key switch adds: from nIn coefficients over
+// qIn, rounded to the gadget, to an LWE over qOut whose rows have errors of the
+// given variance.
+func KeySwitch(nIn int, g Gadget, variance, qIn, qOut float64) float64 {
+	rows := float64(float64(g.Levels*nIn) * float64(variance*digitVariance(g.BaseLog)))
+	mask := float64(float64(nIn) * float64(g.rounding()/2+float64(1/float64(48*float64(qIn*qIn)))))
+	body := float64(1 / float64(12*float64(qOut*qOut)))
+	return rows + mask + body
+}
+
+// BlindRotation is the variance of the output of a blind rotation of n steps on
+// a GLWE of rank k and size N, the key's errors having the given variance. It is
+// the variance of a PBS output, whatever went in.
+func BlindRotation(n, k, N int, g Gadget, variance, q float64) float64 {
+	key := float64(float64(g.Levels*(k+1)*N) * float64(variance*digitVariance(g.BaseLog)))
+	rounding := g.rounding() / 2
+	mask := float64(float64(k*N) / 2 * float64(rounding+float64(1/float64(48*float64(q*q)))))
+	return float64(float64(n) * float64(key+mask+rounding))
+}
+
+// ModSwitch is the variance of the centred switch of an LWE of dimension n to
+// the modulus w: half the sum of the rounding errors of the mask, which is
+// their mean over a binary key, is taken out of the body, and their variance
+// over the key, n/(4·12·w²), is left.
+func ModSwitch(n int, w float64) float64 {
+	ww := float64(w * w)
+	return float64(float64(n)/float64(48*ww)) + float64(1/float64(12*ww))
+}
+
+// Log2Failure is log2 of the probability that a centred Gaussian of the given
+// variance leaves [-t, t], t a fraction of the torus.
+func Log2Failure(t, variance float64) float64 {
+	if variance <= 0 {
+		return math.Inf(-1)
+	}
+	return log2Erfc(t / math.Sqrt(2*variance))
+}
+
+// log2Erfc is log2(erfc(x)), by the continued fraction of Laplace where erfc
+// itself underflows.
+func log2Erfc(x float64) float64 {
+	if x < 20 {
+		return math.Log2(math.Erfc(x))
+	}
+	t := 0.0
+	for k := 60; k > 0; k-- {
+		t = float64(k) / 2 / (x + t)
+	}
+	return (-x*x - math.Log((x+t)*math.Sqrt(math.Pi))) / math.Ln2
+}

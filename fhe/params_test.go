@@ -1,0 +1,150 @@
+package fhe
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+// preset returns a named parameter set or stops the test.
+func preset(t testing.TB, name string) *Parameters {
+	t.Helper()
+	p, err := Preset(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPresetsMeetTheirLines(t *testing.T) {
+	for _, name := range PresetNames() {
+		p := preset(t, name)
+		pf := p.FailureProbability(p.Literal().NormSquared * p.BootstrapVariance())
+		if !(pf <= MaxFailureLog2) {
+			t.Errorf("%s: failure probability 2^%.2f", name, pf)
+		}
+		if got := p.FailureProbability(p.MaxVariance()); math.Abs(got-MaxFailureLog2) > 1e-6 {
+			t.Errorf("%s: failure probability at MaxVariance is 2^%v", name, got)
+		}
+		t.Logf("%s: 2^%.2f at norm² %.0f, norm² up to %.1f", name, pf, p.Literal().NormSquared, p.MaxVariance()/p.BootstrapVariance())
+	}
+}
+
+func TestNewParametersRefuses(t *testing.T) {
+	good := preset(t, DefaultPreset).Literal()
+	for field, change := range map[string]func(*Literal){
+		"Name":            func(l *Literal) { l.TestOnly = true },
+		"PolynomialSize":  func(l *Literal) { l.PolynomialSize = 2000 },
+		"Modulus":         func(l *Literal) { l.Modulus -= 1 << 17 },
+		"Rank":            func(l *Literal) { l.Rank = 0 },
+		"LWEDimension":    func(l *Literal) { l.LWEDimension = 1 << 20 },
+		"BootstrapGadget": func(l *Literal) { l.BootstrapGadget = noise.Gadget{BaseLog: 1 << 40, Levels: 1 << 40} },
+		"KeySwitchGadget": func(l *Literal) { l.KeySwitchGadget.Levels = 17 },
+		"LWENoise":        func(l *Literal) { l.LWENoise-- },
+		"GLWENoise":       func(l *Literal) { l.GLWENoise-- },
+		"MessageBits":     func(l *Literal) { l.MessageBits = 9 },
+		"NormSquared":     func(l *Literal) { l.NormSquared = math.NaN() },
+	} {
+		l := good
+		change(&l)
+		var perr *ParametersError
+		if _, err := NewParameters(l); !errors.As(err, &perr) || perr.Field != field {
+			t.Errorf("%s: got %v", field, err)
+		}
+	}
+	l := good
+	l.NormSquared = 80
+	if _, err := NewParameters(l); err == nil {
+		t.Error("a combination that fails too often was accepted")
+	}
+}
+
+func TestEncodeDecode(t *testing.T) {
+	for _, name := range PresetNames() {
+		p := preset(t, name)
+		b := int64(p.Boxes())
+		half := p.Modulus() / uint64(4*b)
+		for m := -3 * b; m < 3*b; m++ {
+			want := ((m+b)%(2*b)+2*b)%(2*b) - b
+			e := p.Encode(m)
+			if e >= p.Modulus() {
+				t.Fatalf("%s: Encode(%d) = %d", name, m, e)
+			}
+			for _, err := range []uint64{0, half - 2, p.Modulus() - half + 2} {
+				if got := p.Decode((e + err) % p.Modulus()); got != want {
+					t.Errorf("%s: Decode(Encode(%d)+%d) = %d, want %d", name, m, err, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestLUTRules(t *testing.T) {
+	p := preset(t, TestPreset)
+	sign := func(m int64) int64 { return max(-1, min(1, m)) }
+	one := func(int64) int64 { return 1 }
+	for _, c := range []struct {
+		name   string
+		lo, hi int64
+		fs     []func(int64) int64
+		ok     bool
+	}{
+		{"any function on 16 messages", 0, 15, []func(int64) int64{one}, true},
+		{"a negacyclic function on 31", -15, 15, []func(int64) int64{sign}, true},
+		{"a constant on 17", 0, 16, []func(int64) int64{one}, false},
+		{"two functions on 8", 0, 7, []func(int64) int64{one, sign}, true},
+		{"two functions on 9", 0, 8, []func(int64) int64{one, sign}, false},
+		{"three functions", 0, 1, []func(int64) int64{one, one, one}, false},
+		{"no function", 0, 1, nil, false},
+		{"empty domain", 1, 0, []func(int64) int64{one}, false},
+	} {
+		lut, err := p.NewLUT(c.lo, c.hi, c.fs...)
+		var lerr *LUTError
+		if (err == nil) != c.ok || err != nil && !errors.As(err, &lerr) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		// The test polynomial, read as X^-phase would place it, yields every
+		// output at every error of up to half a box.
+		n := int64(p.Literal().PolynomialSize)
+		w := n / int64(p.Boxes())
+		for i, f := range c.fs {
+			for m := c.lo; m <= c.hi; m++ {
+				for _, e := range []int64{-w / 2, 0, w/2 - 1} {
+					at := ((m*w+e+int64(lut.Offset(i)))%(2*n) + 2*n) % (2 * n)
+					want := p.Encode(f(m))
+					if at >= n {
+						at, want = at-n, p.Encode(-f(m))
+					}
+					if got := lut.Polynomial()[at]; got != want {
+						t.Fatalf("%s: output %d of %d%+d/%d is %d, want %d", c.name, i, m, e, w, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestCombineBounds(t *testing.T) {
+	p := preset(t, TestPreset)
+	a := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
+	b := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
+	a.Value[0], b.Value[0] = 7, 9
+	sum := p.Combine(-2, Term{4, a}, Term{-1, b})
+	if v := sum.Bound.Variance; math.Abs(v-17e-6) > 1e-15 || sum.Bound.Min != -5 || sum.Bound.Max != 10 {
+		t.Errorf("independent: %+v", sum.Bound)
+	}
+	if sum.Value[0] != 4*7-9 {
+		t.Errorf("value %d", sum.Value[0])
+	}
+	if v := p.Combine(0, Term{1, a}, Term{1, a}).Bound.Variance; math.Abs(v-4e-6) > 1e-15 {
+		t.Errorf("the same ciphertext twice: variance %v, want 4e-6", v)
+	}
+	if v := p.Combine(0, Term{1, sum}, Term{1, b}).Bound.Variance; v < 25e-6 {
+		t.Errorf("a shared error was taken as independent: %v", v)
+	}
+}
