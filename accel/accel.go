@@ -64,20 +64,21 @@ type Info struct {
 type Backend interface {
 	// Info describes the backend.
 	Info() Info
-	// Ring prepares Z_q[X]/(X^n+1). It returns an *UnsupportedError when the
-	// arguments fail CheckRing or the backend does not cover them.
+	// Ring prepares Z_q[X]/(X^n+1). It returns the *UnsupportedError of
+	// CheckRing when the arguments fail that check.
 	Ring(n int, q uint64) (Ring, error)
 	// Rotator prepares a bootstrapping key. ggsw(i, dst) fills dst with the
 	// GGSW ciphertext of step i in the coefficient domain: (Rank+1)*Levels
 	// rows of (Rank+1)*N canonical residues, row c*Levels+(j-1) for component
 	// c = 0..Rank (the last one is the body) and level j = 1..Levels. It is
 	// called once for each i in [0, Steps), from several goroutines at once.
-	// An *UnsupportedError is returned before the first call of ggsw.
+	// The *UnsupportedError of spec.Check comes before the first call of ggsw.
 	Rotator(spec RotatorSpec, ggsw func(i int, dst []uint64)) (Rotator, error)
 	// KeySwitcher prepares a key-switching key. rows(i, dst) fills dst with
 	// the Levels rows of NOut+1 words of input coefficient i, level 1 first.
 	// It is called once for each i in [0, NIn), from several goroutines at
-	// once. An *UnsupportedError is returned before the first call of rows.
+	// once. The *UnsupportedError of spec.Check comes before the first call of
+	// rows.
 	KeySwitcher(spec KeySwitchSpec, rows func(i int, dst []uint32)) (KeySwitcher, error)
 	// Close releases what the backend holds. Objects built by it must not be
 	// used afterwards.
@@ -172,7 +173,7 @@ type KeySwitcher interface {
 	Switch(out [][]uint32, in [][]uint64)
 }
 
-// UnsupportedError says that a backend does not compute with these arguments.
+// UnsupportedError says that the package does not define the object asked for.
 type UnsupportedError struct {
 	// Object is what was asked for: "ring", "rotator" or "key switcher".
 	Object string

@@ -1,0 +1,85 @@
+package acceltest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/accel"
+)
+
+// Benchmark measures a backend: transforms, one step of a blind rotation per
+// ciphertext with a key of true size, and a key switch per ciphertext.
+func Benchmark(b *testing.B, backend accel.Backend) {
+	ring, err := backend.Ring(2048, Q)
+	if err != nil {
+		b.Fatal(err)
+	}
+	x, y, z := residues("x", 2048, Q), residues("y", 2048, Q), residues("z", 2048, Q)
+	b.Run("NTT/2048", func(b *testing.B) {
+		for b.Loop() {
+			ring.NTT(x, x)
+		}
+	})
+	b.Run("INTT/2048", func(b *testing.B) {
+		for b.Loop() {
+			ring.INTT(x, x)
+		}
+	})
+	b.Run("MulAcc/2048", func(b *testing.B) {
+		for b.Loop() {
+			ring.MulAcc(x, y, z)
+		}
+	})
+	b.Run("Rotate", func(b *testing.B) { benchmarkRotate(b, backend) })
+	b.Run("Switch", func(b *testing.B) { benchmarkSwitch(b, backend) })
+}
+
+func benchmarkRotate(b *testing.B, backend accel.Backend) {
+	spec := accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 862}
+	step := residues("GGSW", 4*spec.N, Q)
+	r, err := backend.Rotator(spec, func(_ int, dst []uint64) { copy(dst, step) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, batch := range []int{1, 2, 4, 8} {
+		acc, exps := make([][]uint64, batch), make([][]uint32, batch)
+		for t := range acc {
+			acc[t] = residues(fmt.Sprintf("accumulator %d", t), 2*spec.N, Q)
+			exps[t] = make([]uint32, spec.Steps)
+			for i, e := range residues(fmt.Sprintf("exponents %d", t), spec.Steps, uint64(2*spec.N)) {
+				exps[t][i] = uint32(e)
+			}
+		}
+		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
+			for b.Loop() {
+				r.Rotate(acc, exps)
+			}
+			perCiphertext := float64(b.Elapsed().Nanoseconds()) / float64(b.N*batch)
+			b.ReportMetric(perCiphertext*1e-6, "ms/ciphertext")
+			b.ReportMetric(perCiphertext/float64(spec.Steps), "ns/step")
+		})
+	}
+}
+
+func benchmarkSwitch(b *testing.B, backend accel.Backend) {
+	spec := accel.KeySwitchSpec{NIn: 2048, NOut: 862, Q: Q, BaseLog: 2, Levels: 8}
+	row := make([]uint32, spec.Levels*(spec.NOut+1))
+	keySwitchKey(0, row)
+	k, err := backend.KeySwitcher(spec, func(_ int, dst []uint32) { copy(dst, row) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, batch := range []int{1, 8} {
+		out, in := make([][]uint32, batch), make([][]uint64, batch)
+		for t := range out {
+			out[t] = make([]uint32, spec.NOut+1)
+			in[t] = residues(fmt.Sprintf("LWE %d", t), spec.NIn+1, Q)
+		}
+		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
+			for b.Loop() {
+				k.Switch(out, in)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch)*1e-6, "ms/ciphertext")
+		})
+	}
+}

@@ -1,0 +1,111 @@
+package cpu
+
+import (
+	"math/bits"
+	"sync"
+
+	"github.com/tacit-fhe/tacit/accel"
+)
+
+// keySwitcherGeneric is the portable accel.KeySwitcher.
+type keySwitcherGeneric struct {
+	spec    accel.KeySwitchSpec
+	key     []uint32  // NIn * Levels rows of NOut+1 words
+	scratch sync.Pool // *[]uint32, the digits of one coefficient
+}
+
+func newKeySwitcherGeneric(spec accel.KeySwitchSpec, rows func(i int, dst []uint32)) *keySwitcherGeneric {
+	size := spec.Levels * (spec.NOut + 1)
+	k := &keySwitcherGeneric{spec: spec, key: make([]uint32, spec.NIn*size)}
+	k.scratch.New = func() any {
+		digits := make([]uint32, spec.Levels)
+		return &digits
+	}
+	parallel(spec.NIn, func(next func() (int, bool)) {
+		for i, ok := next(); ok; i, ok = next() {
+			rows(i, k.key[i*size:][:size:size])
+		}
+	})
+	return k
+}
+
+func (k *keySwitcherGeneric) Switch(out [][]uint32, in [][]uint64) {
+	checkSwitch(k.spec, out, in)
+	digits := k.scratch.Get().(*[]uint32)
+	for t := range out {
+		clear(out[t])
+		out[t][k.spec.NOut] = switchModulus(in[t][k.spec.NIn], k.spec.Q, 32)
+	}
+	width := k.spec.NOut + 1
+	size := k.spec.Levels * width
+	for i := range k.spec.NIn {
+		rows := k.key[i*size:][:size]
+		for t := range out {
+			switchDigits(*digits, in[t][i], k.spec)
+			subScaled(out[t], rows, *digits)
+		}
+	}
+	k.scratch.Put(digits)
+}
+
+// checkSwitch panics unless the slices have the lengths of the specification.
+func checkSwitch(spec accel.KeySwitchSpec, out [][]uint32, in [][]uint64) {
+	checkLen("Switch: in", len(out), len(in))
+	for t := range out {
+		checkLen("Switch: output", spec.NOut+1, len(out[t]))
+		checkLen("Switch: input", spec.NIn+1, len(in[t]))
+	}
+}
+
+// switchModulus returns floor((x*2^w + (q-1)/2)/q) mod 2^32 for 2^32 < q < 2^50 and
+// w <= 32; the high word is then at most 2^32, as the division requires.
+func switchModulus(x, q uint64, w int) uint32 {
+	hi, lo := bits.Mul64(x, 1<<w)
+	lo, carry := bits.Add64(lo, q/2, 0)
+	quo, _ := bits.Div64(hi+carry, lo, q)
+	return uint32(quo)
+}
+
+// switchDigits writes the digits of a residue modulo 2^32, level 1 first, as
+// defined by accel.KeySwitcher.
+func switchDigits(digits []uint32, a uint64, spec accel.KeySwitchSpec) {
+	b, l := spec.BaseLog, spec.Levels
+	unused := uint(32-b*l) & 31
+	// The lift to (-2^(bl-1), 2^(bl-1)] by an arithmetic shift sends 2^(bl-1) to
+	// its negative, whose magnitude is the same; only the sign is wrong.
+	lifted := uint32(int32(switchModulus(a, spec.Q, b*l)<<unused) >> unused)
+	sign := -(lifted >> 31)
+	v := (lifted ^ sign) - sign
+	if v == 1<<(b*l-1) {
+		sign = 0
+	}
+	mask, half := uint32(1)<<b-1, uint32(1)<<b>>1
+	for level := l - 1; level > 0; level-- {
+		d := v & mask
+		carry := (half - d) >> 31
+		v = v>>b + carry
+		d -= carry << b
+		digits[level] = (d ^ sign) - sign
+	}
+	digits[0] = (v ^ sign) - sign
+}
+
+// subScaled subtracts from out the rows, one after the other in rows, times
+// their digits.
+func subScaled(out, rows, digits []uint32) {
+	width := len(out)
+	for len(digits) >= 4 {
+		r0, r1, r2, r3 := rows[:width], rows[width:][:width], rows[2*width:][:width], rows[3*width:][:width]
+		d0, d1, d2, d3 := digits[0], digits[1], digits[2], digits[3]
+		for m := range out {
+			out[m] -= d0*r0[m] + d1*r1[m] + d2*r2[m] + d3*r3[m]
+		}
+		digits, rows = digits[4:], rows[4*width:]
+	}
+	for i, d := range digits {
+		row := rows[i*width:][:width]
+		for m := range out {
+			out[m] -= d * row[m]
+		}
+	}
+}
