@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Ciphertext is a record to store: the canonical encoding of one ciphertext and
+// what a reader wants to know about it without reading it.
+type Ciphertext struct {
+	Handle [32]byte
+	Type   uint8    // fhEVM type code: 0 ebool, 2 euint8, ... 5 euint64
+	KeyID  [32]byte // SHA-256 of the evaluation key it is computed under
+	Record []byte   // at most MaxRecord bytes
+}
+
+// Meta describes a stored ciphertext.
+type Meta struct {
+	Type   uint8
+	KeyID  [32]byte
+	Digest [32]byte // SHA-256 of the record
+	Size   int      // length of the record in bytes
+}
+
+// A meta record is a format version, the type code, the key id, the digest and
+// the size as 8 big-endian bytes.
+const (
+	metaVersion = 1
+	metaSize    = 1 + 1 + 32 + 32 + 8
+)
+
+func (m Meta) encode() []byte {
+	b := make([]byte, 0, metaSize)
+	b = append(b, metaVersion, m.Type)
+	b = append(b, m.KeyID[:]...)
+	b = append(b, m.Digest[:]...)
+	return binary.BigEndian.AppendUint64(b, uint64(m.Size))
+}
+
+func decodeMeta(b []byte) (Meta, error) {
+	if len(b) != metaSize || b[0] != metaVersion {
+		return Meta{}, errors.New("not a version 1 meta record")
+	}
+	size := binary.BigEndian.Uint64(b[66:])
+	if size > MaxRecord {
+		return Meta{}, fmt.Errorf("size %d over the limit of %d", size, MaxRecord)
+	}
+	return Meta{Type: b[1], KeyID: [32]byte(b[2:34]), Digest: [32]byte(b[34:66]), Size: int(size)}, nil
+}
+
+// Ciphertexts maps handles to ciphertexts, once and for all: a handle never
+// changes what it names. Records lie in the bucket "ciphertexts"; a small record
+// in "ciphertext-meta" is written after them, and its presence is what makes a
+// ciphertext exist. Ciphertexts is safe for concurrent use, also by several
+// processes.
+type Ciphertexts struct {
+	bodies *Blobs
+	meta   *bucket
+}
+
+// OpenCiphertexts opens the store of ciphertexts, creating it when it is absent.
+func OpenCiphertexts(ctx context.Context, js jetstream.JetStream) (*Ciphertexts, error) {
+	bodies, err := OpenBlobs(ctx, js, "ciphertexts")
+	if err != nil {
+		return nil, err
+	}
+	meta, err := openBucket(ctx, js, "ciphertext-meta", "type, key, digest and size of each ciphertext")
+	if err != nil {
+		return nil, err
+	}
+	return &Ciphertexts{bodies: bodies, meta: meta}, nil
+}
+
+// Put stores a ciphertext under its handle. The same ciphertext again is a
+// no-op; another one under the same handle gives *ConflictError and changes
+// nothing. A record over MaxRecord gives *SizeError.
+func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
+	name := hex.EncodeToString(ct.Handle[:])
+	want := Meta{Type: ct.Type, KeyID: ct.KeyID, Digest: sha256.Sum256(ct.Record), Size: len(ct.Record)}
+
+	// Looking first keeps a conflicting record out of the store; the create
+	// below decides when two writers race.
+	have, err := s.Stat(ctx, ct.Handle)
+	notFound := (*NotFoundError)(nil)
+	if err == nil && have != want {
+		return &ConflictError{Handle: ct.Handle}
+	}
+	if err != nil && !errors.As(err, &notFound) {
+		return err
+	}
+	if _, putErr := s.bodies.Put(ctx, name, ct.Record); putErr != nil || err == nil {
+		return putErr
+	}
+	_, err = s.meta.kv.Create(ctx, name, want.encode())
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		have, err = s.Stat(ctx, ct.Handle)
+		if err == nil && have != want {
+			return &ConflictError{Handle: ct.Handle}
+		}
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("store: writing ciphertext %s: %w", name, err)
+	}
+	return nil
+}
+
+// PutAll stores several ciphertexts in order and stops at the first error. It
+// is not a transaction: those before the error stay, and calling it again with
+// the same ciphertexts completes the work. See the package comment for how the
+// results of a job become visible all at once.
+func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
+	for _, ct := range cts {
+		if err := s.Put(ctx, ct); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stat describes a ciphertext without reading it. It gives *NotFoundError for a
+// handle that was never stored, *DataLossError for a description that cannot
+// be read.
+func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
+	name := hex.EncodeToString(handle[:])
+	entry, err := s.meta.get(ctx, name)
+	if err != nil {
+		return Meta{}, err
+	}
+	if entry == nil {
+		return Meta{}, &NotFoundError{Handle: handle}
+	}
+	m, err := decodeMeta(entry.Value())
+	if err != nil {
+		return Meta{}, &DataLossError{Bucket: s.meta.name, Key: name, Detail: err.Error()}
+	}
+	return m, nil
+}
+
+// Get returns a ciphertext's record, verified against its digest. It gives
+// *NotFoundError for a handle that was never stored, *DataLossError for one that
+// was and cannot be returned.
+func (s *Ciphertexts) Get(ctx context.Context, handle [32]byte) ([]byte, error) {
+	m, err := s.Stat(ctx, handle)
+	if err != nil {
+		return nil, err
+	}
+	return s.bodies.Get(ctx, hex.EncodeToString(handle[:]), m.Digest)
+}
