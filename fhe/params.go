@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
-	"slices"
+	"math/bits"
 	"strings"
 
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -171,7 +171,7 @@ func NewParameters(l Literal) (*Parameters, error) {
 		return bad("GLWENoise", "%d is outside [0, 40]", l.GLWENoise)
 	case l.LWENoise < 0 || l.LWENoise > 28:
 		return bad("LWENoise", "%d is outside [0, 28]", l.LWENoise)
-	case l.MessageBits < 1 || l.CarryBits < 0 || 2<<(l.MessageBits+l.CarryBits) > l.PolynomialSize:
+	case l.MessageBits < 1 || l.CarryBits < 0 || l.MessageBits+l.CarryBits > 8 || 2<<(l.MessageBits+l.CarryBits) > l.PolynomialSize:
 		return bad("MessageBits", "%d+%d bits do not fit a polynomial of size %d", l.MessageBits, l.CarryBits, l.PolynomialSize)
 	case !(l.NormSquared >= 1 && l.NormSquared <= 1<<20):
 		return bad("NormSquared", "%v is outside [1, 2^20]", l.NormSquared)
@@ -251,22 +251,27 @@ func (p *Parameters) Boxes() int { return 1 << (p.lit.MessageBits + p.lit.CarryB
 // 2^MessageBits - 1.
 func (p *Parameters) MessageMax() int64 { return 1<<p.lit.MessageBits - 1 }
 
-// Encode returns round(m·q/(2·Boxes)) mod q for any m.
+// Encode returns round(m·q/(2·Boxes)) mod q for any m. It takes no branch and
+// no division, so that it may be used on secret messages.
 func (p *Parameters) Encode(m int64) uint64 {
-	period := int64(2 * p.Boxes())
-	m = ((m % period) + period) % period
-	// m < 2^17 and q < 2^48, so the product does not overflow.
-	return (uint64(m)*p.lit.Modulus + uint64(p.Boxes())) / uint64(period) % p.lit.Modulus
+	log := p.lit.MessageBits + p.lit.CarryBits + 1
+	// The message is below 2^log <= 2^16 and q < 2^48, so the product fits, and
+	// the quotient stays below q.
+	return (uint64(m)&(1<<log-1)*p.lit.Modulus + 1<<log/2) >> log
 }
 
-// Decode returns the message nearest to a phase, in [-Boxes, Boxes).
+// Decode returns the message nearest to a phase, in [-Boxes, Boxes). It takes
+// no branch and no division that depends on the phase.
 func (p *Parameters) Decode(phase uint64) int64 {
-	period := uint64(2 * p.Boxes())
-	m := int64((phase*period + p.lit.Modulus/2) / p.lit.Modulus % period)
-	if m >= int64(p.Boxes()) {
-		m -= int64(period)
+	log := p.lit.MessageBits + p.lit.CarryBits + 1
+	x := phase<<log + p.lit.Modulus/2
+	// floor(x/q), at most 2^log, by counting the multiples of q up to x.
+	var m uint64
+	for j := uint64(1); j <= 1<<log; j++ {
+		_, below := bits.Sub64(x, j*p.lit.Modulus, 0)
+		m += 1 - below
 	}
-	return m
+	return int64(m<<(64-log)) >> (64 - log)
 }
 
 func (p *Parameters) q() float64 { return float64(p.lit.Modulus) }
@@ -340,6 +345,3 @@ func (p *Parameters) CheckInput(b noise.Bound, lo, hi int64) error {
 	}
 	return nil
 }
-
-// IsPreset says whether a name belongs to a preset.
-func IsPreset(name string) bool { return slices.Contains(PresetNames(), name) }

@@ -1,0 +1,196 @@
+// Package bootstrap runs programmable bootstraps: KeySwitch to the small key,
+// ModSwitch to 2N, BlindRotate and SampleExtract back to the big key
+// (Chillotti, Joye, Paillier, "Programmable Bootstrapping Enables Efficient
+// Homomorphic Inference of Deep Neural Networks", 2021/091, section 3). Evaluator
+// computes a batch on the calling goroutine; Batcher keeps all cores busy with
+// the bootstraps of everyone who waits. What a bootstrap is used for is not
+// known here.
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/fhe"
+)
+
+// MaxBatch is how many ciphertexts one pass over the bootstrapping key serves.
+const MaxBatch = 8
+
+// Evaluator bootstraps under one evaluation key. It is safe for concurrent use.
+type Evaluator struct {
+	params   *fhe.Parameters
+	switcher accel.KeySwitcher
+	rotator  accel.Rotator
+	scratch  sync.Pool // *scratch
+}
+
+// scratch is the memory of one batch.
+type scratch struct {
+	in    [][]uint64
+	small [][]uint32 // n+1 words
+	exps  [][]uint32 // n exponents
+	acc   [][]uint64 // (k+1)·N residues
+}
+
+// NewEvaluator prepares an evaluation key on a backend. The key itself is not
+// needed afterwards.
+func NewEvaluator(key *fhe.EvaluationKey, backend accel.Backend) (*Evaluator, error) {
+	p := key.Parameters()
+	l := p.Literal()
+	rotator, err := backend.Rotator(accel.RotatorSpec{
+		N: l.PolynomialSize, Rank: l.Rank, Q: l.Modulus, Steps: l.LWEDimension,
+		BaseLog: l.BootstrapGadget.BaseLog, Levels: l.BootstrapGadget.Levels,
+	}, key.GGSW)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the bootstrapping key: %w", err)
+	}
+	switcher, err := backend.KeySwitcher(accel.KeySwitchSpec{
+		NIn: p.BigDimension(), NOut: l.LWEDimension, Q: l.Modulus,
+		BaseLog: l.KeySwitchGadget.BaseLog, Levels: l.KeySwitchGadget.Levels,
+	}, key.KeySwitchRows)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the key-switching key: %w", err)
+	}
+	e := &Evaluator{params: p, switcher: switcher, rotator: rotator}
+	e.scratch.New = func() any {
+		s := &scratch{in: make([][]uint64, MaxBatch)}
+		for range MaxBatch {
+			s.small = append(s.small, make([]uint32, l.LWEDimension+1))
+			s.exps = append(s.exps, make([]uint32, l.LWEDimension))
+			s.acc = append(s.acc, make([]uint64, (l.Rank+1)*l.PolynomialSize))
+		}
+		return s
+	}
+	return e, nil
+}
+
+// Parameters returns the parameter set of the key.
+func (e *Evaluator) Parameters() *fhe.Parameters { return e.params }
+
+// Bootstrap runs the tasks on the calling goroutine, at most MaxBatch at a time,
+// and sets their outputs. Every input is checked before the first bootstrap: the
+// error is a *TaskError. It stops between batches when ctx ends.
+func (e *Evaluator) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
+	if err := e.check(tasks); err != nil {
+		return err
+	}
+	batch := make([]*fhe.PBS, 0, MaxBatch)
+	for i := range tasks {
+		batch = append(batch, &tasks[i])
+		if len(batch) == MaxBatch || i == len(tasks)-1 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			e.run(batch)
+			batch = batch[:0]
+		}
+	}
+	return nil
+}
+
+// TaskError names the task of a call that is refused.
+type TaskError struct {
+	Index int
+	Err   error // *noise.NoiseError or *noise.MessageError
+}
+
+func (e *TaskError) Error() string { return fmt.Sprintf("bootstrap %d: %v", e.Index, e.Err) }
+
+func (e *TaskError) Unwrap() error { return e.Err }
+
+func (e *Evaluator) check(tasks []fhe.PBS) error {
+	for i, t := range tasks {
+		lo, hi := t.LUT.Domain()
+		if err := e.params.CheckInput(t.In.Bound, lo, hi); err != nil {
+			return &TaskError{i, err}
+		}
+	}
+	return nil
+}
+
+// run bootstraps at most MaxBatch checked tasks.
+func (e *Evaluator) run(batch []*fhe.PBS) {
+	s := e.scratch.Get().(*scratch)
+	defer e.scratch.Put(s)
+	for t, task := range batch {
+		s.in[t] = task.In.Value
+	}
+	e.switcher.Switch(s.small[:len(batch)], s.in[:len(batch)])
+	n := e.params.Literal().PolynomialSize
+	for t, task := range batch {
+		body := ModSwitch(s.exps[t], s.small[t], n)
+		acc := s.acc[t]
+		clear(acc[:len(acc)-n])
+		rotate(acc[len(acc)-n:], task.LUT.Polynomial(), body, e.params.Modulus())
+	}
+	e.rotator.Rotate(s.acc[:len(batch)], s.exps[:len(batch)])
+	for t, task := range batch {
+		task.Out = make([]fhe.LWE, task.LUT.Outputs())
+		for i := range task.Out {
+			task.Out[i] = e.extract(s.acc[t], task.LUT, i)
+		}
+		s.in[t] = nil
+	}
+}
+
+// KeySwitch returns the LWE ciphertext of the small key modulo 2^32, n mask
+// words and the body, that encrypts the message of a ciphertext of the big key.
+func (e *Evaluator) KeySwitch(in fhe.LWE) []uint32 {
+	out := make([]uint32, e.params.Literal().LWEDimension+1)
+	e.switcher.Switch([][]uint32{out}, [][]uint64{in.Value})
+	return out
+}
+
+// ModSwitch rounds an LWE ciphertext modulo 2^32 to the modulus 2N: exps receives
+// the n mask exponents and the body's exponent is returned. It is centred: with
+// a_i = exps_i·2^32/2N + e_i the rounding shifts the phase by Σ e_i·s_i, whose
+// mean over a uniform binary key, Σ e_i / 2, is known to everyone and is taken
+// out of the body first; only its variance, Σ e_i²/4, is left.
+func ModSwitch(exps, lwe []uint32, polynomialSize int) (body uint32) {
+	shift := 32
+	for m := 2 * polynomialSize; m > 1; m >>= 1 {
+		shift--
+	}
+	half := uint32(1) << (shift - 1)
+	mask := uint32(2*polynomialSize - 1)
+	var sum int64
+	for i, a := range lwe[:len(exps)] {
+		x := (a + half) >> shift
+		sum += int64(int32(a - x<<shift))
+		exps[i] = x & mask
+	}
+	b := lwe[len(exps)] - uint32(sum>>1)
+	return (b + half) >> shift & mask
+}
+
+// rotate sets dst = X^-e·src for e in [0, 2N).
+func rotate(dst, src []uint64, e uint32, q uint64) {
+	n := uint32(len(src))
+	negate := e >= n
+	e &= n - 1
+	for i := range dst {
+		j := uint32(i) + e
+		neg := negate
+		if j >= n {
+			j, neg = j-n, !neg
+		}
+		v := src[j]
+		if neg && v != 0 {
+			v = q - v
+		}
+		dst[i] = v
+	}
+}
+
+// extract is SampleExtract of output i of a table from a rotated accumulator.
+func (e *Evaluator) extract(acc []uint64, lut *fhe.LUT, i int) fhe.LWE {
+	size := e.params.BigDimension()
+	h := lut.Offset(i)
+	out := fhe.LWE{Value: make([]uint64, size+1), Bound: lut.OutputBound(i, e.params.BootstrapVariance())}
+	e.params.ExtractMask(out.Value, acc[:size], h)
+	out.Value[size] = acc[size+h]
+	return out
+}

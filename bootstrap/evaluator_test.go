@@ -1,0 +1,281 @@
+package bootstrap
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+// fixture is one key set and what the tests compute with; every preset has one
+// for the whole package.
+type fixture struct {
+	params *fhe.Parameters
+	keys   *fhe.KeySet
+	eval   *Evaluator
+}
+
+var fixtures sync.Map // preset name -> func() *fixture
+
+func load(t testing.TB, preset string) *fixture {
+	t.Helper()
+	once, _ := fixtures.LoadOrStore(preset, sync.OnceValues(func() (*fixture, error) {
+		p, err := fhe.Preset(preset)
+		if err != nil {
+			return nil, err
+		}
+		backend, err := cpu.New()
+		if err != nil {
+			return nil, err
+		}
+		keys, err := fhe.GenerateKeys(context.Background(), p, testSeed("keys"), backend, nil)
+		if err != nil {
+			return nil, err
+		}
+		eval, err := NewEvaluator(keys.Evaluation, backend)
+		return &fixture{p, keys, eval}, err
+	}))
+	f, err := once.(func() (*fixture, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func testSeed(label string) [fhe.SeedSize]byte {
+	return sha256.Sum256([]byte("bootstrap test " + label))
+}
+
+// encrypt returns fresh ciphertexts under the secret key.
+func (f *fixture) encrypt(label string, max int64, messages ...int64) []fhe.LWE {
+	e := f.keys.Secret.Encrypt(testSeed(label), messages)
+	out := make([]fhe.LWE, len(messages))
+	for i := range out {
+		out[i] = e.LWE(f.params, i, max)
+	}
+	return out
+}
+
+func (f *fixture) lut(t testing.TB, lo, hi int64, fs ...func(int64) int64) *fhe.LUT {
+	t.Helper()
+	lut, err := f.params.NewLUT(lo, hi, fs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lut
+}
+
+// tables are the kinds of look-up table a preset can hold.
+func (f *fixture) tables(t testing.TB) []*fhe.LUT {
+	b := int64(f.params.Boxes())
+	square := func(m int64) int64 { return m * m % b }
+	tables := []*fhe.LUT{
+		f.lut(t, 0, b-1, square),
+		f.lut(t, 1-b, b-1, func(m int64) int64 { return max(-1, min(1, m)) }),
+		f.lut(t, 0, b/2-1, square, func(m int64) int64 { return b - 1 - m }),
+	}
+	if b >= 4 {
+		tables = append(tables, f.lut(t, 0, b/4-1, square, square, func(m int64) int64 { return m + 1 }, square))
+	}
+	return tables
+}
+
+// TestBootstrapEveryMessage runs every kind of table on every message of its
+// domain.
+func TestBootstrapEveryMessage(t *testing.T) {
+	for _, preset := range fhe.PresetNames() {
+		t.Run(preset, func(t *testing.T) {
+			f := load(t, preset)
+			var tasks []fhe.PBS
+			var messages []int64
+			for _, lut := range f.tables(t) {
+				lo, hi := lut.Domain()
+				for m := lo; m <= hi; m++ {
+					if testing.Short() && f.params.BigDimension() > 512 && (m-lo)%7 != 0 {
+						continue
+					}
+					in := f.params.Combine(lo, fhe.Term{Weight: 1, LWE: f.encrypt("message", hi-lo, m-lo)[0]})
+					tasks = append(tasks, fhe.PBS{In: in, LUT: lut})
+					messages = append(messages, m)
+				}
+			}
+			if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+				t.Fatal(err)
+			}
+			for i, task := range tasks {
+				for o, out := range task.Out {
+					want := reference(f.params, task.LUT, o, messages[i])
+					if got := f.keys.Secret.Decrypt(out); got != want {
+						t.Errorf("table %d outputs, output %d at %d: got %d, want %d", task.LUT.Outputs(), o, messages[i], got, want)
+					}
+					if e := f.keys.Secret.Noise(out); e*e > 100*out.Bound.Variance {
+						t.Errorf("output %d at %d: error %g is beyond ten standard deviations", o, messages[i], e)
+					}
+				}
+			}
+		})
+	}
+}
+
+// reference reads a table at a message as the plaintext definition says.
+func reference(p *fhe.Parameters, lut *fhe.LUT, output int, m int64) int64 {
+	n := p.Literal().PolynomialSize
+	at := (int(m)*(n/p.Boxes()) + lut.Offset(output)) & (2*n - 1)
+	v := lut.Polynomial()[at&(n-1)]
+	if at >= n && v != 0 {
+		v = p.Modulus() - v
+	}
+	bound := lut.OutputBound(output, 0)
+	d := p.Decode(v)
+	for d < bound.Min {
+		d += int64(2 * p.Boxes())
+	}
+	return d
+}
+
+func TestBootstrapChecksInputs(t *testing.T) {
+	f := load(t, fhe.TestPreset)
+	lut := f.lut(t, 0, 15, func(m int64) int64 { return m })
+	good := f.encrypt("input", 3, 1)[0]
+	noisy := good
+	noisy.Bound.Variance = f.params.MaxVariance() * 1.01
+	tasks := []fhe.PBS{{In: good, LUT: lut}, {In: noisy, LUT: lut}}
+	var task *TaskError
+	var nerr *noise.NoiseError
+	if err := f.eval.Bootstrap(context.Background(), tasks); !errors.As(err, &task) || task.Index != 1 || !errors.As(err, &nerr) {
+		t.Errorf("noise past the bound: %v", err)
+	}
+	if tasks[0].Out != nil {
+		t.Error("work was started although an input was refused")
+	}
+	wide := f.params.Combine(0, fhe.Term{Weight: 6, LWE: good})
+	var merr *noise.MessageError
+	if err := f.eval.Bootstrap(context.Background(), []fhe.PBS{{In: wide, LUT: lut}}); !errors.As(err, &merr) || merr.GotMax != 18 {
+		t.Errorf("message past the domain: %v", err)
+	}
+}
+
+func TestModSwitchIsCentred(t *testing.T) {
+	// With every mask word half a step above a multiple, less one, the rounding
+	// errors add up to n·(2^19 - 1) for N = 2048; half of it leaves the body.
+	const n, N, shift = 100, 2048, 20
+	lwe := make([]uint32, n+1)
+	for i := range n {
+		lwe[i] = 5<<shift + 1<<(shift-1) - 1
+	}
+	lwe[n] = n * (1<<(shift-1) - 1) / 2
+	exps := make([]uint32, n)
+	if body := ModSwitch(exps, lwe, N); body != 0 {
+		t.Errorf("body %d, want 0", body)
+	}
+	for _, e := range exps {
+		if e != 5 {
+			t.Fatalf("exponent %d, want 5", e)
+		}
+	}
+	lwe[0], lwe[n] = 1<<32-1, 1<<32-1
+	for i := 1; i < n; i++ {
+		lwe[i] = 0
+	}
+	if body := ModSwitch(exps, lwe, N); body != 0 || exps[0] != 0 {
+		t.Errorf("2^32-1 must round to 0 modulo 2N: %d, %d", exps[0], body)
+	}
+}
+
+// TestKnownAnswers pins the bytes of keys, ciphertexts and results: they are the
+// same on every machine and backend.
+func TestKnownAnswers(t *testing.T) {
+	want := map[string][3]string{
+		fhe.DefaultPreset: {"dbece4741fde65e5221fd8416211ded5ab55f732308250187119dffa67787ff3", "ff75eea80b6b518191263b2bd7f3a7de", "ed82a66d385f49b13a40c1dca8dcb217"},
+		"tacit-bool-v1":   {"96e088ce50f31e16dc8c766d63ea42d90247ed8da13d1ffbf98ebbf125ea8b21", "4196e6dac41aa268de3664e72e88582d", "28f6be76f4a43a6f37c673b46b2246c4"},
+		fhe.TestPreset:    {"1b641cee68b85ae42f79d27305df2bcd58aaf2f03ab8810cc3d5a20604fb7c02", "6ef5189abd6e27deae9c881e67164159", "b1e6636f54e32448f57ca055312462fb"},
+	}
+	for _, preset := range fhe.PresetNames() {
+		f := load(t, preset)
+		lut := f.lut(t, 0, int64(f.params.Boxes())-1, func(m int64) int64 { return m })
+		in := f.encrypt("known answer", f.params.MessageMax(), 1, 0)
+		tasks := []fhe.PBS{{In: in[0], LUT: lut}, {In: in[1], LUT: lut}}
+		if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+			t.Fatal(err)
+		}
+		got := [3]string{f.keys.Evaluation.ID().String(), digest(in), digest([]fhe.LWE{tasks[0].Out[0], tasks[1].Out[0]})}
+		if got != want[preset] {
+			t.Errorf("%s:\n got %q\nwant %q", preset, got, want[preset])
+		}
+	}
+}
+
+func digest(cts []fhe.LWE) string {
+	h := sha256.New()
+	for _, c := range cts {
+		binary.Write(h, binary.LittleEndian, c.Value)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func TestEvaluatorIsSafeForConcurrentUse(t *testing.T) {
+	f := load(t, fhe.TestPreset)
+	lut := f.lut(t, 0, 15, func(m int64) int64 { return 15 - m })
+	in := f.encrypt("concurrent", 3, 0, 1, 2, 3, 0, 1, 2, 3, 0)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			tasks := make([]fhe.PBS, len(in))
+			for i := range tasks {
+				tasks[i] = fhe.PBS{In: in[i], LUT: lut}
+			}
+			if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+				t.Error(err)
+				return
+			}
+			for i, task := range tasks {
+				if got := f.keys.Secret.Decrypt(task.Out[0]); got != 15-int64(i%4) {
+					t.Errorf("task %d: %d", i, got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestUnsupportedBackend(t *testing.T) {
+	f := load(t, fhe.TestPreset)
+	var unsupported *accel.UnsupportedError
+	if _, err := NewEvaluator(f.keys.Evaluation, refusing{}); !errors.As(err, &unsupported) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type refusing struct{ accel.Backend }
+
+func (refusing) Rotator(spec accel.RotatorSpec, _ func(int, []uint64)) (accel.Rotator, error) {
+	return nil, &accel.UnsupportedError{Object: "rotator", N: spec.N, Q: spec.Q, Reason: "it refuses"}
+}
+
+func BenchmarkPBS(b *testing.B) {
+	for _, size := range []int{1, 2, 4, 8, 16} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			f := load(b, fhe.DefaultPreset)
+			lut := f.lut(b, 0, 15, func(m int64) int64 { return m })
+			tasks := make([]fhe.PBS, size)
+			for i := range tasks {
+				tasks[i] = fhe.PBS{In: f.encrypt("benchmark", 3, 1)[0], LUT: lut}
+			}
+			for b.Loop() {
+				if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size)/1e6, "ms/PBS")
+		})
+	}
+}

@@ -1,0 +1,250 @@
+package fhe
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+// MaxSlots bounds the messages in one Encryption.
+const MaxSlots = 1 << 16
+
+// Form is how an Encryption travels.
+type Form uint8
+
+const (
+	// SecretForm is made with the secret key: a seed that the masks expand
+	// from, and one residue per message.
+	SecretForm Form = 1
+	// PublicForm is made with the public key: for each group of up to N
+	// messages one GLWE ciphertext, its body cut to the messages it holds.
+	PublicForm Form = 2
+)
+
+func (f Form) String() string {
+	switch f {
+	case SecretForm:
+		return "secret-key"
+	case PublicForm:
+		return "public-key"
+	}
+	return fmt.Sprintf("form %d", uint8(f))
+}
+
+// Encryption is a list of fresh LWE ciphertexts in the form in which they
+// travel.
+type Encryption struct {
+	form   Form
+	seed   [SeedSize]byte // of the masks in SecretForm
+	masks  [][]uint64     // k·N residues a group in PublicForm
+	bodies []uint64       // one residue a message
+}
+
+// Encrypt encrypts messages under the secret key. A seed must never be used for
+// two different lists of messages; take it from NewSeed.
+func (sk *SecretKey) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption {
+	p, q := sk.params, sk.params.lit.Modulus
+	e := &Encryption{form: SecretForm, seed: deriveSeed(seed, "encryption mask", 0), bodies: make([]uint64, len(messages))}
+	errs := newStream(seed, "encryption error", 0)
+	mask := make([]uint64, p.BigDimension())
+	for i, m := range messages {
+		newStream(e.seed, "lwe mask", uint64(i)).residues(mask, q)
+		body := addMod(p.Encode(m), residue(errs.tuniform(p.lit.GLWENoise), q), q)
+		e.bodies[i] = addMod(body, sk.inner(mask), q)
+	}
+	return e
+}
+
+// inner returns <mask, S> modulo q.
+func (sk *SecretKey) inner(mask []uint64) (sum uint64) {
+	for i, a := range mask[:len(sk.big)] {
+		sum = addMod(sum, a&sk.big[i], sk.params.lit.Modulus)
+	}
+	return sum
+}
+
+// Encrypter encrypts with a public key.
+type Encrypter struct {
+	pk   *PublicKey
+	ring accel.Ring
+	rows []uint64 // k rows of k+1 polynomials (A_u, b_u) in the evaluation domain
+}
+
+// Encrypter prepares the key for encryption.
+func (pk *PublicKey) Encrypter(backend accel.Backend) (*Encrypter, error) {
+	l := pk.params.lit
+	ring, err := backend.Ring(l.PolynomialSize, l.Modulus)
+	if err != nil {
+		return nil, err
+	}
+	k, n := l.Rank, l.PolynomialSize
+	e := &Encrypter{pk: pk, ring: ring, rows: make([]uint64, k*(k+1)*n)}
+	for u := range k {
+		row := e.rows[u*(k+1)*n : (u+1)*(k+1)*n]
+		newStream(pk.seed, "public mask", uint64(u)).residues(row[:k*n], l.Modulus)
+		copy(row[k*n:], pk.body[u])
+		for v := range k + 1 {
+			ring.NTT(row[v*n:(v+1)*n], row[v*n:(v+1)*n])
+		}
+	}
+	return e, nil
+}
+
+// Encrypt encrypts messages under the public key: with a binary secret r of k
+// polynomials and errors e₁, e₂, the GLWE ciphertext (Σ_u A_u·r_u + e₁,
+// Σ_u b_u·r_u + e₂ + message), message i in coefficient i. A seed must never be
+// used for two different lists of messages; take it from NewSeed.
+func (e *Encrypter) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption {
+	p := e.pk.params
+	k, n, q := p.lit.Rank, p.lit.PolynomialSize, p.lit.Modulus
+	out := &Encryption{form: PublicForm, bodies: make([]uint64, len(messages))}
+	r := make([]uint64, n)
+	glwe := make([]uint64, (k+1)*n)
+	for group := 0; group*n < len(messages); group++ {
+		secrets := newStream(seed, "encryption secret", uint64(group))
+		errs := newStream(seed, "encryption error", uint64(group))
+		clear(glwe)
+		for u := range k {
+			secrets.masks(r)
+			for i := range r {
+				r[i] &= 1
+			}
+			e.ring.NTT(r, r)
+			for v := range k + 1 {
+				e.ring.MulAcc(glwe[v*n:(v+1)*n], r, e.rows[(u*(k+1)+v)*n:(u*(k+1)+v+1)*n])
+			}
+		}
+		for v := range k + 1 {
+			poly := glwe[v*n : (v+1)*n]
+			e.ring.INTT(poly, poly)
+			for i := range poly {
+				poly[i] = addMod(poly[i], residue(errs.tuniform(p.lit.GLWENoise), q), q)
+			}
+		}
+		out.masks = append(out.masks, append([]uint64(nil), glwe[:k*n]...))
+		end := min((group+1)*n, len(messages))
+		for i, m := range messages[group*n : end] {
+			out.bodies[group*n+i] = addMod(glwe[k*n+i], p.Encode(m), q)
+		}
+	}
+	return out
+}
+
+// Len is the number of messages.
+func (e *Encryption) Len() int { return len(e.bodies) }
+
+// Form returns how the ciphertexts were made.
+func (e *Encryption) Form() Form { return e.form }
+
+// LWE expands ciphertext i, whose message lies in [0, max]. Its variance is that
+// of a fresh ciphertext of its form.
+func (e *Encryption) LWE(p *Parameters, i int, max int64) LWE {
+	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Max: max}}
+	switch e.form {
+	case SecretForm:
+		newStream(e.seed, "lwe mask", uint64(i)).residues(out.Value[:p.BigDimension()], p.lit.Modulus)
+		out.Bound.Variance = p.FreshVariance()
+	case PublicForm:
+		n := p.lit.PolynomialSize
+		p.ExtractMask(out.Value, e.masks[i/n], i%n)
+		out.Bound.Variance = p.PublicVariance()
+	}
+	out.Value[p.BigDimension()] = e.bodies[i]
+	return out
+}
+
+// ExtractMask sets the first k·N residues of dst to the mask of the LWE
+// ciphertext of coefficient h of a GLWE ciphertext with the given mask
+// (SampleExtract, 2018/421, section 4.2): a polynomial product's coefficient h is
+// Σ_{i<=h} A[h-i]·S[i] - Σ_{i>h} A[N+h-i]·S[i].
+func (p *Parameters) ExtractMask(dst, mask []uint64, h int) {
+	n, q := p.lit.PolynomialSize, p.lit.Modulus
+	for u := range p.lit.Rank {
+		d, a := dst[u*n:(u+1)*n], mask[u*n:(u+1)*n]
+		for i := range h + 1 {
+			d[i] = a[h-i]
+		}
+		for i := h + 1; i < n; i++ {
+			d[i] = subMod(0, a[n+h-i], q)
+		}
+	}
+}
+
+// Encode appends the encryption, without the number of its messages, to a body.
+func (e *Encryption) Encode(p *Parameters, enc *codec.Encoder) {
+	enc.U8(uint8(e.form))
+	if e.form == SecretForm {
+		enc.Bytes(e.seed[:])
+	}
+	for _, m := range e.masks {
+		enc.Residues(m, p.lit.Modulus)
+	}
+	enc.Residues(e.bodies, p.lit.Modulus)
+}
+
+// FormError refuses a form that is not known.
+type FormError struct{ Got Form }
+
+func (e *FormError) Error() string { return fmt.Sprintf("%s is not a form of encryption", e.Got) }
+
+// DecodeEncryption reads an encryption of the given number of messages, at most
+// MaxSlots.
+func DecodeEncryption(p *Parameters, d *codec.Decoder, count int) (*Encryption, error) {
+	e := &Encryption{form: Form(d.U8("form"))}
+	n := p.lit.PolynomialSize
+	if d.Err() == nil && count > MaxSlots {
+		d.Fail("bodies", &codec.LimitError{What: "messages", Got: uint64(count), Max: MaxSlots})
+	}
+	switch e.form {
+	case SecretForm:
+		copy(e.seed[:], d.Bytes("seed", SeedSize))
+	case PublicForm:
+		for g := 0; g*n < count && d.Err() == nil; g++ {
+			d.Enter("mask", g)
+			e.masks = append(e.masks, d.Residues("residues", p.BigDimension(), p.lit.Modulus))
+			d.Leave()
+		}
+	default:
+		if d.Err() == nil {
+			d.Fail("form", &FormError{e.form})
+		}
+	}
+	e.bodies = d.Residues("bodies", count, p.lit.Modulus)
+	return e, d.Err()
+}
+
+// Phase returns b - <a, S> modulo q, the encoded message and the error.
+func (sk *SecretKey) Phase(c LWE) uint64 {
+	n := sk.params.BigDimension()
+	return subMod(c.Value[n], sk.inner(c.Value[:n]), sk.params.lit.Modulus)
+}
+
+// Decrypt returns the message of a ciphertext: the one in [Min, Min + 2·Boxes)
+// of its bound that is nearest to the phase.
+func (sk *SecretKey) Decrypt(c LWE) int64 {
+	m := sk.params.Decode(sk.Phase(c))
+	period := int64(2 * sk.params.Boxes())
+	return c.Bound.Min + (m-c.Bound.Min)&(period-1)
+}
+
+// Noise returns the error of a ciphertext relative to q, in (-1/2, 1/2): the
+// distance of its phase from the nearest message. Errors that exceed half a box
+// show as smaller ones around another message.
+func (sk *SecretKey) Noise(c LWE) float64 {
+	phase := sk.Phase(c)
+	q := sk.params.lit.Modulus
+	e := subMod(phase, sk.params.Encode(sk.params.Decode(phase)), q)
+	if e > q/2 {
+		return -float64(q-e) / float64(q)
+	}
+	return float64(e) / float64(q)
+}
+
+// NoiseBits is how far the error of a ciphertext is below half a box, in bits:
+// what is left before it decodes to another message.
+func (sk *SecretKey) NoiseBits(c LWE) float64 {
+	return -math.Log2(math.Abs(sk.Noise(c)) * float64(4*sk.params.Boxes()))
+}

@@ -1,0 +1,444 @@
+package fhe
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+)
+
+// KeyID names a set of keys: the SHA-256 of the encoding of its evaluation key.
+// Every ciphertext carries the id of the keys it was made under.
+type KeyID [32]byte
+
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// SecretKey holds the two binary secrets: the small LWE key, n bits, and the
+// GLWE key, k·N bits, which is also the big LWE key of all ciphertexts at work.
+// Both come from one seed.
+type SecretKey struct {
+	params *Parameters
+	id     KeyID
+	seed   [SeedSize]byte
+	small  []uint64 // n masks, 0 or 2^64-1
+	big    []uint64 // k·N masks, 0 or 2^64-1
+}
+
+// PublicKey is a GLWE public key (a module-LWE encryption key of rank k, as in
+// Regev, 2005, with a binary ephemeral secret): A a k×k matrix of polynomials
+// expanded from a seed, and b = A·S + e.
+type PublicKey struct {
+	params *Parameters
+	id     KeyID
+	seed   [SeedSize]byte
+	body   [][]uint64 // k polynomials
+}
+
+// EvaluationKey is what a server needs to bootstrap: a bootstrapping key, one
+// GGSW ciphertext of every bit of the small key under the GLWE key, and a
+// key-switching key, LWE ciphertexts modulo 2^32 of the gadget multiples of
+// every bit of the big key under the small key. It is kept seeded: only bodies
+// are stored, masks are expanded when a backend prepares the key.
+type EvaluationKey struct {
+	params *Parameters
+	seed   [SeedSize]byte
+	ggsw   []uint64 // n·(k+1)·levels bodies of N residues
+	rows   []uint32 // k·N·levels bodies
+}
+
+// KeySet is everything that key generation makes.
+type KeySet struct {
+	Secret     *SecretKey
+	Public     *PublicKey
+	Evaluation *EvaluationKey
+}
+
+// NewSeed draws a seed from the operating system.
+func NewSeed() (seed [SeedSize]byte) {
+	rand.Read(seed[:]) // never fails since Go 1.24
+	return seed
+}
+
+// GenerateKeys makes the keys that belong to a seed. The seed is the secret:
+// whoever knows it knows the keys, and the same seed gives the same bytes on
+// every machine. progress, if not nil, is told of the share that is done from
+// time to time, by several goroutines.
+func GenerateKeys(ctx context.Context, p *Parameters, seed [SeedSize]byte, backend accel.Backend, progress func(done, total int)) (*KeySet, error) {
+	ring, err := backend.Ring(p.lit.PolynomialSize, p.lit.Modulus)
+	if err != nil {
+		return nil, err
+	}
+	sk := newSecretKey(p, seed, KeyID{})
+	g := &generator{SecretKey: sk, ring: ring, secret: sk.transformed(ring)}
+	evk, err := g.evaluationKey(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	sk.id = evk.ID()
+	return &KeySet{sk, g.publicKey(), evk}, nil
+}
+
+func newSecretKey(p *Parameters, seed [SeedSize]byte, id KeyID) *SecretKey {
+	sk := &SecretKey{
+		params: p, id: id, seed: seed,
+		small: make([]uint64, p.lit.LWEDimension),
+		big:   make([]uint64, p.BigDimension()),
+	}
+	newStream(seed, "lwe key", 0).masks(sk.small)
+	newStream(seed, "glwe key", 0).masks(sk.big)
+	return sk
+}
+
+// transformed returns the k polynomials of the GLWE key in the evaluation
+// domain.
+func (sk *SecretKey) transformed(ring accel.Ring) [][]uint64 {
+	out := make([][]uint64, sk.params.lit.Rank)
+	for u := range out {
+		out[u] = make([]uint64, ring.N())
+		for i, m := range sk.big[u*ring.N() : (u+1)*ring.N()] {
+			out[u][i] = m & 1
+		}
+		ring.NTT(out[u], out[u])
+	}
+	return out
+}
+
+// generator makes the keys that are encryptions under the secret key.
+type generator struct {
+	*SecretKey
+	ring   accel.Ring
+	secret [][]uint64 // GLWE key in the evaluation domain
+}
+
+// encryptZero sets body = Σ mask_u·S_u + e for the k polynomials of mask, which
+// are overwritten. errs is the source of the error.
+func (g *generator) encryptZero(body, mask []uint64, errs *stream) {
+	n, q := g.ring.N(), g.ring.Modulus()
+	clear(body)
+	for u, s := range g.secret {
+		a := mask[u*n : (u+1)*n]
+		g.ring.NTT(a, a)
+		g.ring.MulAcc(body, a, s)
+	}
+	g.ring.INTT(body, body)
+	for i := range body {
+		body[i] = addMod(body[i], residue(errs.tuniform(g.params.lit.GLWENoise), q), q)
+	}
+}
+
+// residue maps an error of absolute value below q to [0, q) without a branch.
+func residue(e int64, q uint64) uint64 { return uint64(e) + q&uint64(e>>63) }
+
+func (g *generator) publicKey() *PublicKey {
+	k, n := g.params.lit.Rank, g.ring.N()
+	pk := &PublicKey{params: g.params, id: g.id, seed: deriveSeed(g.seed, "public key", 0), body: make([][]uint64, k)}
+	mask := make([]uint64, k*n)
+	for u := range pk.body {
+		pk.body[u] = make([]uint64, n)
+		newStream(pk.seed, "public mask", uint64(u)).residues(mask, g.params.lit.Modulus)
+		g.encryptZero(pk.body[u], mask, newStream(g.seed, "public error", uint64(u)))
+	}
+	return pk
+}
+
+func (g *generator) evaluationKey(ctx context.Context, progress func(done, total int)) (*EvaluationKey, error) {
+	l := g.params.lit
+	evk := newEvaluationKey(g.params)
+	evk.seed = deriveSeed(g.seed, "evaluation key", 0)
+	total := l.LWEDimension + g.params.BigDimension()/64
+	var done atomic.Int64
+	tell := func() {
+		if d := done.Add(1); progress != nil {
+			progress(int(d), total)
+		}
+	}
+	err := parallel(ctx, l.LWEDimension, func() func(int) {
+		mask := make([]uint64, g.params.BigDimension())
+		return func(i int) {
+			g.encryptBit(evk, i, mask)
+			tell()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = parallel(ctx, g.params.BigDimension()/64, func() func(int) {
+		mask := make([]uint32, l.LWEDimension)
+		return func(i int) {
+			for j := i * 64; j < (i+1)*64; j++ {
+				g.keySwitchRows(evk, j, mask)
+			}
+			tell()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return evk, nil
+}
+
+// parallel calls the function that worker makes for each i in [0, n), on all
+// processors, until ctx ends.
+func parallel(ctx context.Context, n int, worker func() func(i int)) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			do := worker()
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// encryptBit makes the bodies of GGSW i. Row (c, j) is an encryption of zero
+// whose phase is moved by -s·g_j·S_c for a mask component c and by s·g_j for the
+// body, which is the same as adding s·g_j to component c of the row.
+func (g *generator) encryptBit(evk *EvaluationKey, i int, mask []uint64) {
+	l := g.params.lit
+	n, q := l.PolynomialSize, l.Modulus
+	rows := (l.Rank + 1) * l.BootstrapGadget.Levels
+	for r := range rows {
+		index := i*rows + r
+		body := evk.ggsw[index*n : (index+1)*n]
+		newStream(evk.seed, "ggsw mask", uint64(index)).residues(mask, q)
+		g.encryptZero(body, mask, newStream(g.seed, "ggsw error", uint64(index)))
+		c, level := r/l.BootstrapGadget.Levels, r%l.BootstrapGadget.Levels+1
+		gadget := uint64(1) << (48 - l.BootstrapGadget.BaseLog*level) % q & g.small[i]
+		if c == l.Rank {
+			body[0] = addMod(body[0], gadget, q)
+			continue
+		}
+		for j, s := range g.big[c*n : (c+1)*n] {
+			body[j] = subMod(body[j], gadget&s, q)
+		}
+	}
+}
+
+// keySwitchRows makes the bodies of the rows of coefficient i of the big key:
+// encryptions of S_i·2^(32-BaseLog·j) under the small key modulo 2^32.
+func (g *generator) keySwitchRows(evk *EvaluationKey, i int, mask []uint32) {
+	gadget := g.params.lit.KeySwitchGadget
+	masks := newStream(evk.seed, "key switch mask", uint64(i))
+	errs := newStream(g.seed, "key switch error", uint64(i))
+	for j := range gadget.Levels {
+		masks.words(mask)
+		body := uint32(errs.tuniform(g.params.lit.LWENoise))
+		for x, a := range mask {
+			body += a & uint32(g.small[x])
+		}
+		body += uint32(1<<(32-gadget.BaseLog*(j+1))) & uint32(g.big[i])
+		evk.rows[i*gadget.Levels+j] = body
+	}
+}
+
+// Parameters returns the parameter set of the key.
+func (sk *SecretKey) Parameters() *Parameters { return sk.params }
+
+// ID returns the id of the key set.
+func (sk *SecretKey) ID() KeyID { return sk.id }
+
+// MarshalBinary returns the container of the key. It is secret.
+func (sk *SecretKey) MarshalBinary() ([]byte, error) {
+	return codec.Encode(codec.SecretKey, sk.params.fingerprint, append(sk.id[:], sk.seed[:]...)), nil
+}
+
+// UnmarshalSecretKey reads the container of a secret key of any preset.
+func UnmarshalSecretKey(data []byte) (*SecretKey, error) {
+	const size = len(KeyID{}) + SeedSize
+	p, body, err := decode(data, codec.SecretKey, size)
+	if err != nil {
+		return nil, err
+	}
+	d := codec.NewBytesDecoder(body)
+	id, seed := d.Bytes("key id", len(KeyID{})), d.Bytes("seed", SeedSize)
+	if err := d.Finish(); err != nil {
+		return nil, err
+	}
+	return newSecretKey(p, [SeedSize]byte(seed), KeyID(id)), nil
+}
+
+// decode opens a container in memory of one of the presets.
+func decode(data []byte, kind codec.Kind, limit int) (*Parameters, []byte, error) {
+	body, _, err := codec.Decode(data, codec.Want{Kind: kind, Limit: uint64(limit)})
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := PresetByFingerprint([32]byte(data[8:40]))
+	return p, body, err
+}
+
+// Parameters returns the parameter set of the key.
+func (pk *PublicKey) Parameters() *Parameters { return pk.params }
+
+// ID returns the id of the key set.
+func (pk *PublicKey) ID() KeyID { return pk.id }
+
+// MarshalBinary returns the container of the key.
+func (pk *PublicKey) MarshalBinary() ([]byte, error) {
+	b := new(sliceWriter)
+	e := codec.NewEncoder(b)
+	e.Bytes(pk.id[:])
+	e.Bytes(pk.seed[:])
+	for _, poly := range pk.body {
+		e.Residues(poly, pk.params.lit.Modulus)
+	}
+	return codec.Encode(codec.PublicKey, pk.params.fingerprint, *b), e.Err()
+}
+
+type sliceWriter []byte
+
+func (w *sliceWriter) Write(p []byte) (int, error) {
+	*w = append(*w, p...)
+	return len(p), nil
+}
+
+// UnmarshalPublicKey reads the container of a public key of any preset.
+func UnmarshalPublicKey(data []byte) (*PublicKey, error) {
+	p, body, err := decode(data, codec.PublicKey, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	pk := &PublicKey{params: p, body: make([][]uint64, p.lit.Rank)}
+	d := codec.NewBytesDecoder(body)
+	copy(pk.id[:], d.Bytes("key id", len(pk.id)))
+	copy(pk.seed[:], d.Bytes("seed", SeedSize))
+	for u := range pk.body {
+		d.Enter("body", u)
+		pk.body[u] = d.Residues("residues", p.lit.PolynomialSize, p.lit.Modulus)
+		d.Leave()
+	}
+	if err := d.Finish(); err != nil {
+		return nil, err
+	}
+	return pk, nil
+}
+
+func newEvaluationKey(p *Parameters) *EvaluationKey {
+	l := p.lit
+	return &EvaluationKey{
+		params: p,
+		ggsw:   make([]uint64, l.LWEDimension*(l.Rank+1)*l.BootstrapGadget.Levels*l.PolynomialSize),
+		rows:   make([]uint32, p.BigDimension()*l.KeySwitchGadget.Levels),
+	}
+}
+
+// Parameters returns the parameter set of the key.
+func (k *EvaluationKey) Parameters() *Parameters { return k.params }
+
+// GGSW fills dst with the GGSW ciphertext of bit i of the small key in the
+// coefficient domain, in the layout of accel.Backend.Rotator.
+func (k *EvaluationKey) GGSW(i int, dst []uint64) {
+	l := k.params.lit
+	n, size := l.PolynomialSize, k.params.BigDimension()
+	rows := (l.Rank + 1) * l.BootstrapGadget.Levels
+	for r := range rows {
+		index := i*rows + r
+		row := dst[r*(size+n) : (r+1)*(size+n)]
+		newStream(k.seed, "ggsw mask", uint64(index)).residues(row[:size], l.Modulus)
+		copy(row[size:], k.ggsw[index*n:(index+1)*n])
+	}
+}
+
+// KeySwitchRows fills dst with the rows of coefficient i of the big key, in the
+// layout of accel.Backend.KeySwitcher.
+func (k *EvaluationKey) KeySwitchRows(i int, dst []uint32) {
+	l := k.params.lit
+	masks := newStream(k.seed, "key switch mask", uint64(i))
+	for j := range l.KeySwitchGadget.Levels {
+		row := dst[j*(l.LWEDimension+1) : (j+1)*(l.LWEDimension+1)]
+		masks.words(row[:l.LWEDimension])
+		row[l.LWEDimension] = k.rows[i*l.KeySwitchGadget.Levels+j]
+	}
+}
+
+// Size is the number of bytes that WriteTo writes.
+func (k *EvaluationKey) Size() int64 {
+	return codec.HeaderSize + int64(k.bodySize()) + codec.DigestSize
+}
+
+func (k *EvaluationKey) bodySize() uint64 {
+	return SeedSize + codec.ResidueSize*uint64(len(k.ggsw)) + 4*uint64(len(k.rows))
+}
+
+// WriteTo writes the container of the key.
+func (k *EvaluationKey) WriteTo(w io.Writer) (int64, error) {
+	c := codec.NewWriter(w, codec.EvaluationKey, k.params.fingerprint, k.bodySize())
+	e := codec.NewEncoder(c)
+	e.Bytes(k.seed[:])
+	e.Residues(k.ggsw, k.params.lit.Modulus)
+	e.U32s(k.rows)
+	if err := errors.Join(e.Err(), c.Close()); err != nil {
+		return 0, err
+	}
+	return k.Size(), nil
+}
+
+// ID returns the id of the key set, the SHA-256 of what WriteTo writes.
+func (k *EvaluationKey) ID() (id KeyID) {
+	h := sha256.New()
+	k.WriteTo(h) // writing to a hash does not fail
+	h.Sum(id[:0])
+	return id
+}
+
+// ReadEvaluationKey reads the container of an evaluation key with the given
+// parameters, or of any preset if p is nil, and returns it with its id. Lengths
+// are checked before memory is taken.
+func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, KeyID, error) {
+	h := sha256.New()
+	tee := &hashReader{r, h}
+	want := codec.Want{Kind: codec.EvaluationKey, Limit: 1 << 30}
+	if p != nil {
+		want.Fingerprint = &p.fingerprint
+	}
+	c, err := codec.NewReader(tee, want)
+	if err != nil {
+		return nil, KeyID{}, err
+	}
+	if p == nil {
+		if p, err = PresetByFingerprint(c.Header().Fingerprint); err != nil {
+			return nil, KeyID{}, err
+		}
+	}
+	l := p.lit
+	k := &EvaluationKey{params: p}
+	gadgets := l.LWEDimension * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize
+	d := c.Decoder()
+	copy(k.seed[:], d.Bytes("seed", SeedSize))
+	k.ggsw = d.Residues("bootstrapping key", gadgets, l.Modulus)
+	k.rows = d.U32s("key-switching key", p.BigDimension()*l.KeySwitchGadget.Levels)
+	if err := d.Finish(); err != nil {
+		return nil, KeyID{}, fmt.Errorf("evaluation key: %w", err)
+	}
+	if _, err := c.Verify(); err != nil {
+		return nil, KeyID{}, fmt.Errorf("evaluation key: %w", err)
+	}
+	var id KeyID
+	h.Sum(id[:0])
+	return k, id, nil
+}
+
+type hashReader struct {
+	r io.Reader
+	h hash.Hash
+}
+
+func (t *hashReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.h.Write(p[:n])
+	return n, err
+}
