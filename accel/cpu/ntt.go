@@ -120,13 +120,13 @@ func (r *ringGeneric) MulAcc(acc, a, b []uint64) {
 	// 2 below floor(p/q) (Menezes et al., Handbook of Applied Cryptography, 14.43).
 	q, mu := r.q, r.mu
 	k := uint(bits.Len64(q))
-	s1, s2 := (k-1)&63, (k+1)&63
+	s1, s2, t1, t2 := (k-1)&63, (k+1)&63, (65-k)&63, (63-k)&63
 	for i, c := range acc {
 		hi, lo := bits.Mul64(a[i], b[i])
 		lo, carry := bits.Add64(lo, c, 0)
 		hi += carry
-		h1, h0 := bits.Mul64(hi<<(64-s1)|lo>>s1, mu)
-		x := lo - (h1<<(64-s2)|h0>>s2)*q
+		h1, h0 := bits.Mul64(hi<<t1|lo>>s1, mu)
+		x := lo - (h1<<t2|h0>>s2)*q
 		acc[i] = reduceOnce(reduceOnce(x, q), q)
 	}
 }
