@@ -15,7 +15,8 @@
 //	48+n       32     SHA-256 of bytes 0 to 48+n-1
 //
 // The digest of an object is the last field, the SHA-256 of everything before
-// it. It names the object: the digest of an evaluation key is its key id.
+// it. It is not the key id of an evaluation key, which is the SHA-256 of the
+// whole container, digest included: what sha256sum prints for the file.
 //
 // # Reading what strangers wrote
 //
