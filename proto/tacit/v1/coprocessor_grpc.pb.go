@@ -39,8 +39,8 @@ const (
 //
 // Coprocessor computes on ciphertexts that it cannot read.
 //
-// Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND,
-// FAILED_PRECONDITION or RESOURCE_EXHAUSTED with a JobError among the status details.
+// Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND (an input handle) or
+// UNIMPLEMENTED (an operation or a type) with a JobError among the status details.
 // buf:lint:ignore SERVICE_SUFFIX
 type CoprocessorClient interface {
 	// GetInfo describes the service.
@@ -231,8 +231,8 @@ func (c *coprocessorClient) ListJobs(ctx context.Context, in *ListJobsRequest, o
 //
 // Coprocessor computes on ciphertexts that it cannot read.
 //
-// Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND,
-// FAILED_PRECONDITION or RESOURCE_EXHAUSTED with a JobError among the status details.
+// Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND (an input handle) or
+// UNIMPLEMENTED (an operation or a type) with a JobError among the status details.
 // buf:lint:ignore SERVICE_SUFFIX
 type CoprocessorServer interface {
 	// GetInfo describes the service.

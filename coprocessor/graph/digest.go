@@ -1,0 +1,143 @@
+package graph
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// Domains of the two digests. A change of either encoding changes its domain.
+const (
+	specDomain       = "tacit/v1/job-spec"
+	expressionDomain = "tacit/v1/expression"
+)
+
+// canonical writes values into a hash such that no two sequences of writes of the same form look alike: numbers have a
+// fixed width, big-endian, and byte strings follow their length.
+type canonical struct{ h hash.Hash }
+
+func newCanonical(domain string) canonical {
+	c := canonical{sha256.New()}
+	c.bytes([]byte(domain))
+	return c
+}
+
+func (c canonical) uint32(v uint32) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	c.h.Write(b[:])
+}
+
+func (c canonical) bytes(b []byte) {
+	c.uint32(uint32(len(b)))
+	c.h.Write(b)
+}
+
+func (c canonical) sum() (d [32]byte) {
+	c.h.Sum(d[:0])
+	return d
+}
+
+// SpecDigest returns the SHA-256 of the canonical encoding of a spec; two specs have the same one exactly when they are
+// the same spec. It is defined for every spec, valid or not, and stays the same across versions of protobuf.
+//
+// The encoding, with u32 a big-endian number of four bytes and bytes(x) the u32 length of x followed by x:
+//
+//	spec   = bytes("tacit/v1/job-spec") bytes(key_id) u32(len nodes) node* u32(len outputs) output*
+//	node   = opt(op) opt(type) u32(len inputs) input* bytes(result) bytes(label)
+//	input  = u32(0) | u32(1) bytes(handle) | u32(2) u32(node) | u32(3) bytes(scalar without leading zeros)
+//	output = opt(node) bytes(handle)
+//	opt(x) = u32(0) where x is absent | u32(1) u32(x)
+//
+// Fields this version does not know are not covered; Validate refuses them.
+func SpecDigest(spec *tacitv1.JobSpec) [32]byte {
+	c := newCanonical(specDomain)
+	c.bytes(spec.GetKeyId())
+	c.uint32(uint32(len(spec.GetNodes())))
+	for _, n := range spec.GetNodes() {
+		n = orEmpty(n)
+		optional(c, n.Op)
+		optional(c, n.Type)
+		c.uint32(uint32(len(n.Inputs)))
+		for _, in := range n.Inputs {
+			switch v := in.GetValue().(type) {
+			case *tacitv1.Input_Handle:
+				c.uint32(1)
+				c.bytes(v.Handle)
+			case *tacitv1.Input_Node:
+				c.uint32(2)
+				c.uint32(v.Node)
+			case *tacitv1.Input_Scalar:
+				c.uint32(3)
+				c.bytes(trimZeros(v.Scalar))
+			default:
+				c.uint32(0)
+			}
+		}
+		c.bytes(n.Result)
+		c.bytes([]byte(n.Label))
+	}
+	c.uint32(uint32(len(spec.GetOutputs())))
+	for _, o := range spec.GetOutputs() {
+		o = orEmpty(o)
+		optional(c, o.Node)
+		c.bytes(o.Handle)
+	}
+	return c.sum()
+}
+
+// optional writes opt(v).
+func optional[E ~int32 | ~uint32](c canonical, v *E) {
+	if v == nil {
+		c.uint32(0)
+		return
+	}
+	c.uint32(1)
+	c.uint32(uint32(*v))
+}
+
+// orEmpty returns m, or an empty message for nil, which is what nil means in protobuf.
+func orEmpty[M any](m *M) *M {
+	if m == nil {
+		return new(M)
+	}
+	return m
+}
+
+// trimZeros returns a big-endian number without its leading zeros.
+func trimZeros(b []byte) []byte { return bytes.TrimLeft(b, "\x00") }
+
+// expressionHandle derives the handle of a node from its expression: the key, the operation, the type of the result and
+// the operands, where an operand that is computed stands as its own derived handle. Labels and client-chosen names do not
+// count. It is a SHA-256 over
+//
+//	bytes("tacit/v1/expression") bytes(key_id) u32(op) u32(type) u32(len operands) operand*
+//	operand = u32(1) u32(type) bytes(handle) | u32(2) u32(type) bytes(scalar without leading zeros)
+//
+// in the notation of SpecDigest. All nodes that n depends on must have their handles.
+func expressionHandle(keyID [32]byte, n *Node, nodes []Node) Handle {
+	c := newCanonical(expressionDomain)
+	c.bytes(keyID[:])
+	c.uint32(uint32(n.Op))
+	c.uint32(uint32(n.Type))
+	c.uint32(uint32(len(n.Operands)))
+	for _, o := range n.Operands {
+		if o.Kind == Scalar {
+			c.uint32(2)
+			c.uint32(uint32(o.Type))
+			c.bytes(trimZeros(binary.BigEndian.AppendUint64(nil, o.Scalar)))
+			continue
+		}
+		h := o.Handle
+		if o.Kind == Computed {
+			h = nodes[o.Node].Handle
+		}
+		c.uint32(1)
+		c.uint32(uint32(o.Type))
+		c.bytes(h[:])
+	}
+	return c.sum()
+}

@@ -1,0 +1,120 @@
+package graph
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// seedJobs returns the jobs of testdata.
+func seedJobs(f *testing.F) []string {
+	paths, err := filepath.Glob(filepath.Join("testdata", "*.job"))
+	if err != nil || len(paths) == 0 {
+		f.Fatal("no jobs in testdata", err)
+	}
+	var jobs []string
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		jobs = append(jobs, string(text))
+	}
+	return jobs
+}
+
+func FuzzValidate(f *testing.F) {
+	for _, text := range seedJobs(f) {
+		spec, err := ParseText(text, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		encoded, err := proto.Marshal(spec)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(encoded)
+		f.Add(encoded[:len(encoded)/2])
+	}
+	limits := DefaultLimits()
+	limits.MaxNodes = 1000
+	f.Fuzz(func(t *testing.T, encoded []byte) {
+		spec := new(tacitv1.JobSpec)
+		if proto.Unmarshal(encoded, spec) != nil {
+			return
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		g, err := validate(spec, limits)
+		runtime.ReadMemStats(&after)
+		// The smallest node takes two bytes on the wire and about a hundred times as many here.
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(1<<20+1000*len(encoded)); got > most {
+			t.Errorf("%d bytes allocated for %d, want at most %d", got, len(encoded), most)
+		}
+		var refused *Error
+		switch {
+		case err == nil:
+			checkGraph(t, spec, g)
+		case errors.As(err, &refused):
+			if refused.Reason == "" || refused.Message == "" {
+				t.Errorf("%+v does not say why", refused)
+			}
+		case !errors.Is(err, errDown):
+			t.Errorf("%v is no *Error", err)
+		}
+	})
+}
+
+// checkGraph checks what holds for every graph.
+func checkGraph(t *testing.T, spec *tacitv1.JobSpec, g *Graph) {
+	done := make(map[int]bool)
+	for _, i := range g.Order() {
+		n := g.Node(i)
+		for _, o := range n.Operands {
+			width, ok := Width(o.Type)
+			if !ok || o.Kind == Scalar && o.Scalar>>width != 0 {
+				t.Errorf("node %d has the operand %+v", i, o)
+			}
+			if o.Kind == Computed && (!done[o.Node] || g.Node(o.Node).Type != o.Type) {
+				t.Errorf("node %d reads %+v too early, or as another type", i, o)
+			}
+		}
+		done[i] = true
+	}
+	if g.Len() != len(spec.Nodes) || len(g.Outputs()) != len(spec.Outputs) || len(g.Outputs()) == 0 {
+		t.Errorf("%d nodes and %d outputs of %d and %d", g.Len(), len(g.Outputs()), len(spec.Nodes), len(spec.Outputs))
+	}
+	handles := make(map[Handle]bool)
+	for _, o := range g.Outputs() {
+		if !done[o.Node] || handles[o.Handle] {
+			t.Errorf("output %+v is not computed, or not alone", o)
+		}
+		handles[o.Handle] = true
+	}
+}
+
+func FuzzParseText(f *testing.F) {
+	for _, text := range seedJobs(f) {
+		f.Add(text)
+	}
+	f.Add("a: ebool = rand() as")
+	f.Add("output given # \x00\xff")
+	names := map[string]Handle{"given": {5}}
+	f.Fuzz(func(t *testing.T, src string) {
+		spec, err := ParseText(src, names)
+		if err == nil {
+			checkRoundTrip(t, spec)
+			return
+		}
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) || syntax.Line < 1 || syntax.Column < 1 || syntax.Message == "" {
+			t.Errorf("%v does not say what is wrong and where", err)
+		}
+	})
+}

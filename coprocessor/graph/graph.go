@@ -1,0 +1,93 @@
+package graph
+
+import (
+	"context"
+	"slices"
+
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// Ciphertext is what a stored ciphertext is, as far as a graph needs to know.
+type Ciphertext struct {
+	Type  tacitv1.Type
+	KeyID [32]byte
+}
+
+// Resolve tells what a handle stands for. It returns an error that wraps ErrUnknownHandle when it stands for nothing, and
+// another error when it cannot tell.
+type Resolve func(ctx context.Context, h Handle) (Ciphertext, error)
+
+// OperandKind is where the value of an operand comes from.
+type OperandKind uint8
+
+// The kinds of operands.
+const (
+	Stored   OperandKind = iota + 1 // a ciphertext of the store
+	Computed                        // the result of a node of the graph
+	Scalar                          // a plaintext
+)
+
+// Operand is one input of a node.
+type Operand struct {
+	Kind   OperandKind
+	Type   tacitv1.Type
+	Handle Handle // of a Stored operand
+	Node   int    // index of a Computed operand
+	Scalar uint64 // value of a Scalar operand, within the range of Type
+}
+
+// Node is one operation of a graph.
+type Node struct {
+	Op       tacitv1.Op
+	Type     tacitv1.Type // of the result
+	Operands []Operand
+	Label    string
+	Handle   Handle // derived from the expression, whatever name the client gave
+	Needed   bool   // an output depends on it
+	Cost     Cost
+}
+
+// Output is a node whose value is stored.
+type Output struct {
+	Node   int
+	Handle Handle
+}
+
+// Graph is a validated job. It never changes; all methods may be called at the same time and return copies.
+type Graph struct {
+	keyID   [32]byte
+	digest  [32]byte
+	nodes   []Node
+	order   []int
+	inputs  []Handle
+	outputs []Output
+	cost    Cost
+}
+
+// KeyID returns the id of the evaluation key that all ciphertexts of the job belong to.
+func (g *Graph) KeyID() [32]byte { return g.keyID }
+
+// Digest returns the SpecDigest of the spec.
+func (g *Graph) Digest() [32]byte { return g.digest }
+
+// Len returns the number of nodes, needed or not. Indices are those of the spec.
+func (g *Graph) Len() int { return len(g.nodes) }
+
+// Node returns node i, which must be below Len.
+func (g *Graph) Node(i int) Node {
+	n := g.nodes[i]
+	n.Operands = slices.Clone(n.Operands)
+	return n
+}
+
+// Order returns the indices of the needed nodes, each after the nodes that it depends on.
+func (g *Graph) Order() []int { return slices.Clone(g.order) }
+
+// Inputs returns the distinct handles of the stored ciphertexts that needed nodes read, in order of first use by Order.
+func (g *Graph) Inputs() []Handle { return slices.Clone(g.inputs) }
+
+// Outputs returns the outputs in the order of the spec. Their handles are distinct.
+func (g *Graph) Outputs() []Output { return slices.Clone(g.outputs) }
+
+// Cost returns the bootstraps of all needed nodes together, and the bootstraps on the longest chain of them.
+func (g *Graph) Cost() Cost { return g.cost }
