@@ -10,72 +10,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// bucket is one key-value bucket together with the stream under it, whose
-// index tells a record that is lost from one that never was.
-type bucket struct {
-	name   string
-	kv     jetstream.KeyValue
-	stream jetstream.Stream
-}
-
-func openBucket(ctx context.Context, js jetstream.JetStream, name, description string) (*bucket, error) {
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:       name,
-		Description:  description,
-		MaxValueSize: MaxRecord + headroom/2,
-		// Every key is written once. A damaged record is repaired by writing it
-		// again; the server must not have to remove the damaged one for that,
-		// because it cannot, and the write would hang.
-		History: jetstream.KeyValueMaxHistory,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
-	}
-	stream, err := js.Stream(ctx, "KV_"+name)
-	if err != nil {
-		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
-	}
-	return &bucket{name: name, kv: kv, stream: stream}, nil
-}
-
-// get returns an entry, or nil when the key was never stored. A key that the
-// server indexes but cannot read gives *DataLossError.
-func (b *bucket) get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
-	for indexed := false; ; indexed = true {
-		entry, err := b.kv.Get(ctx, key)
-		if err == nil {
-			return entry, nil
-		}
-		if !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil, fmt.Errorf("store: reading %s/%s: %w", b.name, key, err)
-		}
-		if indexed {
-			return nil, &DataLossError{Bucket: b.name, Key: key, Detail: "indexed, but its record cannot be read"}
-		}
-		subject := b.subject(key)
-		info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter(subject))
-		if err != nil {
-			return nil, fmt.Errorf("store: reading %s/%s: %w", b.name, key, err)
-		}
-		if info.State.Subjects[subject] == 0 {
-			return nil, nil
-		}
-		// The key may have been stored between the two questions: ask again.
-	}
-}
-
-func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key }
-
 // Blobs is a bucket of immutable byte strings, each named by a prefix of the
 // caller's and its own SHA-256. It is safe for concurrent use.
 type Blobs struct {
-	b *bucket
+	b *Bucket
 }
 
 // OpenBlobs opens the bucket of that name (letters, digits, '-' and '_'),
 // creating it when it is absent.
 func OpenBlobs(ctx context.Context, js jetstream.JetStream, name string) (*Blobs, error) {
-	b, err := openBucket(ctx, js, name, "byte strings named by their SHA-256")
+	b, err := openOnce(ctx, js, name)
 	if err != nil {
 		return nil, err
 	}
@@ -92,19 +36,19 @@ func blobKey(prefix string, digest [32]byte) string {
 func (s *Blobs) Put(ctx context.Context, prefix string, data []byte) ([32]byte, error) {
 	digest := sha256.Sum256(data)
 	if len(data) > MaxRecord {
-		return digest, &SizeError{What: s.b.name + "/" + prefix, Size: int64(len(data)), Limit: MaxRecord}
+		return digest, &SizeError{What: s.b.KV.Bucket() + "/" + prefix, Size: int64(len(data)), Limit: MaxRecord}
 	}
 	key := blobKey(prefix, digest)
-	_, err := s.b.kv.Create(ctx, key, data)
+	_, err := s.b.KV.Create(ctx, key, data)
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		_, err = s.Get(ctx, prefix, digest)
 		if loss := (*DataLossError)(nil); !errors.As(err, &loss) {
 			return digest, err
 		}
-		_, err = s.b.kv.Put(ctx, key, data)
+		_, err = s.b.KV.Put(ctx, key, data)
 	}
 	if err != nil {
-		return digest, fmt.Errorf("store: writing %s/%s: %w", s.b.name, key, err)
+		return digest, fmt.Errorf("store: writing %s/%s: %w", s.b.KV.Bucket(), key, err)
 	}
 	return digest, nil
 }
@@ -114,16 +58,16 @@ func (s *Blobs) Put(ctx context.Context, prefix string, data []byte) ([32]byte, 
 // a digest only after Put returned it.
 func (s *Blobs) Get(ctx context.Context, prefix string, digest [32]byte) ([]byte, error) {
 	key := blobKey(prefix, digest)
-	entry, err := s.b.get(ctx, key)
+	entry, err := s.b.Get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	if entry == nil {
-		return nil, &DataLossError{Bucket: s.b.name, Key: key, Detail: "its record is missing"}
+		return nil, &DataLossError{Bucket: s.b.KV.Bucket(), Key: key, Detail: "its record is missing"}
 	}
 	data := entry.Value()
 	if got := sha256.Sum256(data); got != digest {
-		return nil, &DataLossError{Bucket: s.b.name, Key: key, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
+		return nil, &DataLossError{Bucket: s.b.KV.Bucket(), Key: key, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
 	}
 	return data, nil
 }

@@ -61,7 +61,7 @@ func decodeMeta(b []byte) (Meta, error) {
 // processes.
 type Ciphertexts struct {
 	bodies *Blobs
-	meta   *bucket
+	meta   *Bucket
 }
 
 // OpenCiphertexts opens the store of ciphertexts, creating it when it is absent.
@@ -70,7 +70,7 @@ func OpenCiphertexts(ctx context.Context, js jetstream.JetStream) (*Ciphertexts,
 	if err != nil {
 		return nil, err
 	}
-	meta, err := openBucket(ctx, js, "ciphertext-meta", "type, key, digest and size of each ciphertext")
+	meta, err := openOnce(ctx, js, "ciphertext-meta")
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
 	if _, putErr := s.bodies.Put(ctx, name, ct.Record); putErr != nil || err == nil {
 		return putErr
 	}
-	_, err = s.meta.kv.Create(ctx, name, want.encode())
+	_, err = s.meta.KV.Create(ctx, name, want.encode())
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		have, err = s.Stat(ctx, ct.Handle)
 		if err == nil && have != want {
@@ -129,7 +129,7 @@ func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
 // be read.
 func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
 	name := hex.EncodeToString(handle[:])
-	entry, err := s.meta.get(ctx, name)
+	entry, err := s.meta.Get(ctx, name)
 	if err != nil {
 		return Meta{}, err
 	}
@@ -138,7 +138,7 @@ func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
 	}
 	m, err := decodeMeta(entry.Value())
 	if err != nil {
-		return Meta{}, &DataLossError{Bucket: s.meta.name, Key: name, Detail: err.Error()}
+		return Meta{}, &DataLossError{Bucket: s.meta.KV.Bucket(), Key: name, Detail: err.Error()}
 	}
 	return m, nil
 }

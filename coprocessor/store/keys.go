@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,7 +30,7 @@ const (
 // for concurrent use, also by several processes.
 type Keys struct {
 	chunks   *Blobs
-	manifest *bucket
+	manifest *Bucket
 	spool    string
 }
 
@@ -83,7 +82,7 @@ func OpenKeys(ctx context.Context, js jetstream.JetStream, spool string) (*Keys,
 	if err != nil {
 		return nil, err
 	}
-	m, err := openBucket(ctx, js, "keys", "size and chunks of each key")
+	m, err := openOnce(ctx, js, "keys")
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +140,7 @@ func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) e
 	}
 	// The manifest is a function of the verified bytes, so writers that race
 	// write the same one.
-	if _, err := s.manifest.kv.Put(ctx, name, m.encode()); err != nil {
+	if _, err := s.manifest.KV.Put(ctx, name, m.encode()); err != nil {
 		return fmt.Errorf("store: writing key %x: %w", id, err)
 	}
 	return nil
@@ -162,17 +161,15 @@ func (s *Keys) Open(ctx context.Context, id [32]byte) (io.ReadCloser, int64, err
 
 // List describes all keys, in the order of their ids.
 func (s *Keys) List(ctx context.Context) ([]KeyInfo, error) {
-	prefix := "$KV." + s.manifest.name + "."
-	info, err := s.manifest.stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	names, err := s.manifest.Keys(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("store: listing keys: %w", err)
+		return nil, err
 	}
 	var list []KeyInfo
-	for subject := range info.State.Subjects {
-		name := strings.TrimPrefix(subject, prefix)
+	for _, name := range names {
 		b, err := hex.DecodeString(name)
 		if err != nil || len(b) != 32 {
-			return nil, &DataLossError{Bucket: s.manifest.name, Key: name, Detail: "not the name of a key"}
+			return nil, &DataLossError{Bucket: s.manifest.KV.Bucket(), Key: name, Detail: "not the name of a key"}
 		}
 		id := [32]byte(b)
 		m, uploaded, err := s.stat(ctx, id)
@@ -187,7 +184,7 @@ func (s *Keys) List(ctx context.Context) ([]KeyInfo, error) {
 
 func (s *Keys) stat(ctx context.Context, id [32]byte) (manifest, time.Time, error) {
 	name := hex.EncodeToString(id[:])
-	entry, err := s.manifest.get(ctx, name)
+	entry, err := s.manifest.Get(ctx, name)
 	if err != nil {
 		return manifest{}, time.Time{}, err
 	}
@@ -196,7 +193,7 @@ func (s *Keys) stat(ctx context.Context, id [32]byte) (manifest, time.Time, erro
 	}
 	m, err := decodeManifest(entry.Value())
 	if err != nil {
-		return manifest{}, time.Time{}, &DataLossError{Bucket: s.manifest.name, Key: name, Detail: err.Error()}
+		return manifest{}, time.Time{}, &DataLossError{Bucket: s.manifest.KV.Bucket(), Key: name, Detail: err.Error()}
 	}
 	return m, entry.Created(), nil
 }
@@ -241,7 +238,7 @@ func (r *keyReader) next() {
 	if len(r.left) == 0 {
 		r.err = io.EOF
 		if got := r.hash.Sum(nil); [32]byte(got) != r.id {
-			r.err = &DataLossError{Bucket: r.keys.manifest.name, Key: name, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
+			r.err = &DataLossError{Bucket: r.keys.manifest.KV.Bucket(), Key: name, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
 		}
 		return
 	}

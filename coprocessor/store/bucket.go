@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Bucket is one key-value bucket together with the stream under it, whose index
+// tells a record that is lost from one that never was.
+type Bucket struct {
+	KV     jetstream.KeyValue
+	Stream jetstream.Stream
+}
+
+// OpenBucket opens the bucket of that name (letters, digits, '-' and '_'),
+// creating it when it is absent. Its values are at most MaxRecord bytes; each
+// key keeps its latest history values, 1 to 64.
+func OpenBucket(ctx context.Context, js jetstream.JetStream, name string, history uint8) (*Bucket, error) {
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket:       name,
+		MaxValueSize: MaxRecord + headroom/2,
+		History:      history,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
+	}
+	stream, err := js.Stream(ctx, "KV_"+name)
+	if err != nil {
+		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
+	}
+	return &Bucket{KV: kv, Stream: stream}, nil
+}
+
+// openOnce opens a bucket whose keys are written once. A damaged record is
+// repaired by writing it again; the history leaves the damaged one in place,
+// because the server cannot remove it and a write that has to would hang.
+func openOnce(ctx context.Context, js jetstream.JetStream, name string) (*Bucket, error) {
+	return OpenBucket(ctx, js, name, jetstream.KeyValueMaxHistory)
+}
+
+// Get returns an entry, or nil when the key was never stored. A key that the
+// server indexes but cannot read gives *DataLossError.
+func (b *Bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	for indexed := false; ; indexed = true {
+		entry, err := b.KV.Get(ctx, key)
+		if err == nil {
+			return entry, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil, fmt.Errorf("store: reading %s/%s: %w", b.KV.Bucket(), key, err)
+		}
+		if indexed {
+			return nil, &DataLossError{Bucket: b.KV.Bucket(), Key: key, Detail: "indexed, but its record cannot be read"}
+		}
+		keys, err := b.keys(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if len(keys) == 0 {
+			return nil, nil
+		}
+		// The key may have been stored between the two questions: ask again.
+	}
+}
+
+// Keys returns the keys that the server indexes, in no particular order; Get
+// may find that some cannot be read.
+func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
+	return b.keys(ctx, jetstream.AllKeys)
+}
+
+func (b *Bucket) keys(ctx context.Context, filter string) ([]string, error) {
+	prefix := "$KV." + b.KV.Bucket() + "."
+	info, err := b.Stream.Info(ctx, jetstream.WithSubjectFilter(prefix+filter))
+	if err != nil {
+		return nil, fmt.Errorf("store: listing %s/%s: %w", b.KV.Bucket(), filter, err)
+	}
+	var keys []string
+	for subject := range info.State.Subjects {
+		keys = append(keys, strings.TrimPrefix(subject, prefix))
+	}
+	return keys, nil
+}
