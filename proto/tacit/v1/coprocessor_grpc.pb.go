@@ -69,7 +69,7 @@ type CoprocessorClient interface {
 	WatchJob(ctx context.Context, in *WatchJobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error)
 	// CancelJob cancels a job that has not ended, and answers with a job that has as it is.
 	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error)
-	// ListJobs lists jobs, the newest first, without their node reports.
+	// ListJobs lists jobs in the order of their submission, without their node reports.
 	ListJobs(ctx context.Context, in *ListJobsRequest, opts ...grpc.CallOption) (*ListJobsResponse, error)
 }
 
@@ -261,7 +261,7 @@ type CoprocessorServer interface {
 	WatchJob(*WatchJobRequest, grpc.ServerStreamingServer[JobEvent]) error
 	// CancelJob cancels a job that has not ended, and answers with a job that has as it is.
 	CancelJob(context.Context, *CancelJobRequest) (*Job, error)
-	// ListJobs lists jobs, the newest first, without their node reports.
+	// ListJobs lists jobs in the order of their submission, without their node reports.
 	ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error)
 	mustEmbedUnimplementedCoprocessorServer()
 }

@@ -1,0 +1,158 @@
+package coprocessor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+)
+
+// engine computes under one evaluation key.
+type engine struct {
+	batcher  *bootstrap.Batcher
+	integers *integer.Evaluator
+}
+
+// engines prepares evaluation keys when they are first needed and keeps a
+// bounded number of them: a prepared key takes over a hundred megabytes.
+type engines struct {
+	params  *fhe.Parameters
+	backend accel.Backend
+	keys    *store.Keys
+	workers int
+	limit   int
+
+	mu   sync.Mutex
+	byID map[fhe.KeyID]*slot
+}
+
+// slot is one prepared key, or one that is being prepared.
+type slot struct {
+	ready  chan struct{} // closed when engine or err is set
+	engine *engine
+	err    error
+	users  int       // guarded by engines.mu
+	used   time.Time // guarded by engines.mu
+}
+
+// prepared says that the engine is there.
+func (s *slot) prepared() bool {
+	select {
+	case <-s.ready:
+		return s.err == nil
+	default:
+		return false
+	}
+}
+
+func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers, limit int) *engines {
+	return &engines{params: p, backend: backend, keys: keys, workers: workers, limit: limit, byID: make(map[fhe.KeyID]*slot)}
+}
+
+// acquire returns the engine of a key, preparing it if need be. release must be
+// called once when the engine is no longer used.
+func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release func(), err error) {
+	e.mu.Lock()
+	s, ok := e.byID[id]
+	if !ok {
+		e.evict()
+		s = &slot{ready: make(chan struct{})}
+		e.byID[id] = s
+		go e.prepare(id, s)
+	}
+	s.users++
+	e.mu.Unlock()
+	release = func() {
+		e.mu.Lock()
+		s.users--
+		s.used = time.Now()
+		e.mu.Unlock()
+	}
+	select {
+	case <-s.ready:
+		err = s.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return s.engine, release, nil
+}
+
+// prepare loads a key. It runs to its end even when whoever asked has gone, so
+// that a key is never read twice at a time.
+func (e *engines) prepare(id fhe.KeyID, s *slot) {
+	s.engine, s.err = e.load(id)
+	if s.err != nil {
+		e.mu.Lock()
+		delete(e.byID, id) // the next one tries again
+		e.mu.Unlock()
+	}
+	close(s.ready)
+}
+
+func (e *engines) load(id fhe.KeyID) (*engine, error) {
+	r, _, err := e.keys.Open(context.Background(), id)
+	if err != nil {
+		return nil, err
+	}
+	key, got, err := fhe.ReadEvaluationKey(r, e.params)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	if got != id {
+		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
+	}
+	evaluator, err := bootstrap.NewEvaluator(key, e.backend)
+	if err != nil {
+		return nil, err
+	}
+	batcher := bootstrap.NewBatcher(evaluator, e.workers)
+	integers, err := integer.New(e.params, batcher)
+	if err != nil {
+		batcher.Close()
+		return nil, err
+	}
+	return &engine{batcher, integers}, nil
+}
+
+// evict makes room for one more key by dropping those that were not used for
+// longest; keys in use stay. e.mu is held.
+func (e *engines) evict() {
+	for len(e.byID) >= e.limit {
+		var oldest fhe.KeyID
+		var found *slot
+		for id, s := range e.byID {
+			if s.users == 0 && s.prepared() && (found == nil || s.used.Before(found.used)) {
+				oldest, found = id, s
+			}
+		}
+		if found == nil {
+			return
+		}
+		delete(e.byID, oldest)
+		found.engine.batcher.Close()
+	}
+}
+
+// close stops all engines; nobody uses them any more.
+func (e *engines) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, s := range e.byID {
+		<-s.ready
+		if s.engine != nil {
+			s.engine.batcher.Close()
+		}
+		delete(e.byID, id)
+	}
+}

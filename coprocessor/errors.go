@@ -1,0 +1,165 @@
+package coprocessor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/noise"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// errorDomain is the domain of every ErrorInfo.
+const errorDomain = "tacit"
+
+// retryAfter is what RetryInfo tells a caller that may try again.
+const retryAfter = 2 * time.Second
+
+// fault is an error in the form in which it is told to a client: in the status
+// of a call, or stored with a failed job.
+type fault struct {
+	code    codes.Code
+	reason  string // UPPER_SNAKE
+	place   string
+	message string
+}
+
+func (f *fault) Error() string {
+	if f.place == "" {
+		return f.message
+	}
+	return f.place + ": " + f.message
+}
+
+func refuse(code codes.Code, reason, place, format string, args ...any) *fault {
+	return &fault{code, reason, place, fmt.Sprintf(format, args...)}
+}
+
+// retryable says that the same work may succeed later.
+func (f *fault) retryable() bool {
+	return f.code == codes.Unavailable || f.code == codes.ResourceExhausted
+}
+
+// jobError is the fault as it is stored with a job.
+func (f *fault) jobError() *tacitv1.JobError {
+	return &tacitv1.JobError{Code: int32(f.code), Reason: f.reason, Place: f.place, Message: f.message}
+}
+
+// status is the fault as the status of a call, with its reason and place as
+// details.
+func (f *fault) status() *status.Status {
+	s := status.New(f.code, f.Error())
+	details := []protoadapt.MessageV1{
+		&errdetails.ErrorInfo{Reason: f.reason, Domain: errorDomain, Metadata: map[string]string{"place": f.place}},
+		protoadapt.MessageV1Of(f.jobError()),
+	}
+	if f.retryable() {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+	}
+	if with, err := s.WithDetails(details...); err == nil {
+		return with
+	}
+	return s
+}
+
+// GRPCStatus makes a fault the status of the call that returns it.
+func (f *fault) GRPCStatus() *status.Status { return f.status() }
+
+// faultOf classifies an error, in one place for calls and jobs alike. What it
+// does not know is transient: it comes from the store.
+func faultOf(err error) *fault {
+	var (
+		f         *fault
+		spec      *graph.Error
+		missing   *store.NotFoundError
+		noKey     *store.KeyNotFoundError
+		conflict  *store.ConflictError
+		loss      *store.DataLossError
+		size      *store.SizeError
+		digest    *store.DigestError
+		same      *jobs.ConflictError
+		full      *jobs.FullError
+		badID     *jobs.IDError
+		unknown   *jobs.NotFoundError
+		limit     *codec.LimitError
+		params    *codec.ParametersError
+		kind      *codec.KindError
+		noisy     *noise.NoiseError
+		message   *noise.MessageError
+		typeError *integer.TypeError
+		rangeErr  *integer.RangeError
+	)
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &spec):
+		return &fault{spec.Reason.Code(), string(spec.Reason), spec.Place, spec.Message}
+	case errors.Is(err, context.Canceled):
+		return refuse(codes.Canceled, "CANCELLED", "", "cancelled")
+	case errors.Is(err, context.DeadlineExceeded):
+		return refuse(codes.DeadlineExceeded, "DEADLINE_EXCEEDED", "", "the deadline has passed")
+	case errors.As(err, &missing):
+		return refuse(codes.NotFound, "UNKNOWN_HANDLE", "", "%v", missing)
+	case errors.As(err, &noKey):
+		return refuse(codes.NotFound, "UNKNOWN_KEY", "", "%v", noKey)
+	case errors.As(err, &unknown):
+		return refuse(codes.NotFound, "UNKNOWN_JOB", "", "%v", unknown)
+	case errors.As(err, &conflict):
+		return refuse(codes.Internal, "RESULT_CONFLICT", "", "%v", conflict)
+	case errors.As(err, &loss):
+		return refuse(codes.DataLoss, "DATA_LOSS", "", "%v", loss)
+	case errors.As(err, &size):
+		return refuse(codes.ResourceExhausted, "TOO_LARGE", "", "%v", size)
+	case errors.As(err, &digest):
+		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "", "%v", digest)
+	case errors.As(err, &same):
+		return refuse(codes.AlreadyExists, "JOB_EXISTS", "id", "%v", same)
+	case errors.As(err, &full):
+		return refuse(codes.ResourceExhausted, "QUEUE_FULL", "", "%v", full)
+	case errors.As(err, &badID):
+		return refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%v", badID)
+	case errors.As(err, &limit):
+		return refuse(codes.InvalidArgument, "TOO_LARGE", limit.What, "%v", limit)
+	case errors.As(err, &params):
+		return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "fingerprint", "%v", params)
+	case errors.As(err, &kind):
+		return refuse(codes.InvalidArgument, "WRONG_KIND", "kind", "%v", kind)
+	case errors.As(err, &noisy):
+		return refuse(codes.FailedPrecondition, "NOISE_BOUND", "", "%v", noisy)
+	case errors.As(err, &message):
+		return refuse(codes.FailedPrecondition, "MESSAGE_BOUND", "", "%v", message)
+	case errors.As(err, &typeError):
+		return refuse(codes.InvalidArgument, "TYPE_MISMATCH", "", "%v", typeError)
+	case errors.As(err, &rangeErr):
+		return refuse(codes.InvalidArgument, "SCALAR_RANGE", "", "%v", rangeErr)
+	case malformed(err):
+		return refuse(codes.InvalidArgument, "MALFORMED", "", "%v", err)
+	}
+	return refuse(codes.Unavailable, "UNAVAILABLE", "", "%v", err)
+}
+
+// malformed says that an object's bytes are at fault.
+func malformed(err error) bool {
+	var (
+		truncated *codec.TruncatedError
+		residue   *codec.ResidueError
+		version   *codec.VersionError
+		form      *fhe.FormError
+	)
+	return errors.As(err, &truncated) || errors.As(err, &residue) || errors.As(err, &version) || errors.As(err, &form) ||
+		errors.Is(err, codec.ErrMagic) || errors.Is(err, codec.ErrDigest) || errors.Is(err, codec.ErrTrailing) ||
+		errors.Is(err, codec.ErrNotFinite)
+}

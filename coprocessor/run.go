@@ -1,0 +1,277 @@
+package coprocessor
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// run is one attempt at a job: its graph, the values its nodes have so far and
+// what is reported of them.
+type run struct {
+	graph  *graph.Graph
+	params *fhe.Parameters
+	engine *engine
+	store  *store.Ciphertexts
+
+	inputs map[graph.Handle]*integer.Value
+
+	mu      sync.Mutex
+	values  []*integer.Value // of nodes that are done and still needed
+	readers []int            // nodes and outputs that have yet to read each value
+	reports []*tacitv1.NodeReport
+	changed chan struct{} // has a token when reports changed since it was last read
+}
+
+func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, s *store.Ciphertexts) *run {
+	r := &run{
+		graph: g, params: p, engine: e, store: s,
+		inputs:  make(map[graph.Handle]*integer.Value),
+		values:  make([]*integer.Value, g.Len()),
+		readers: make([]int, g.Len()),
+		reports: newReports(g),
+		changed: make(chan struct{}, 1),
+	}
+	for i := range g.Len() {
+		if n := g.Node(i); n.Needed {
+			for _, o := range n.Operands {
+				if o.Kind == graph.Computed {
+					r.readers[o.Node]++
+				}
+			}
+		}
+	}
+	for _, o := range g.Outputs() {
+		r.readers[o.Node]++
+	}
+	return r
+}
+
+// newReports is the report of a job that has not started.
+func newReports(g *graph.Graph) []*tacitv1.NodeReport {
+	reports := make([]*tacitv1.NodeReport, g.Len())
+	for i := range reports {
+		n := g.Node(i)
+		state := tacitv1.NodeState_NODE_STATE_PENDING
+		if !n.Needed {
+			state = tacitv1.NodeState_NODE_STATE_SKIPPED
+		}
+		reports[i] = &tacitv1.NodeReport{Node: uint32(i), Label: n.Label, State: state}
+	}
+	return reports
+}
+
+// snapshot returns a copy of the reports.
+func (r *run) snapshot() []*tacitv1.NodeReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*tacitv1.NodeReport, len(r.reports))
+	for i, n := range r.reports {
+		out[i] = proto.CloneOf(n)
+	}
+	return out
+}
+
+// report changes the report of a node.
+func (r *run) report(node int, change func(*tacitv1.NodeReport)) {
+	r.mu.Lock()
+	change(r.reports[node])
+	r.mu.Unlock()
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// load reads the inputs of the graph from the store.
+func (r *run) load(ctx context.Context) error {
+	for _, h := range r.graph.Inputs() {
+		record, err := r.store.Get(ctx, h)
+		if err != nil {
+			return err
+		}
+		list, err := integer.UnmarshalList(record, r.params)
+		if err != nil {
+			return fmt.Errorf("stored ciphertext %s: %w", h, err)
+		}
+		if list.Len() != 1 {
+			return &store.DataLossError{Bucket: "ciphertexts", Key: h.String(), Detail: "the record does not hold one ciphertext"}
+		}
+		r.inputs[h] = list.Value(0)
+	}
+	return nil
+}
+
+// execute computes the needed nodes, each as soon as its operands are there, at
+// most parallel at a time, and returns the outputs as records of the store, in
+// the order of the graph.
+func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+
+	waiting := make([]int, r.graph.Len()) // computed operands that are not there yet
+	dependents := make([][]int, r.graph.Len())
+	needed := 0
+	var ready []int // first come, first served, in the order of the graph
+	for _, i := range r.graph.Order() {
+		n := r.graph.Node(i)
+		if !n.Needed {
+			continue
+		}
+		needed++
+		for _, o := range n.Operands {
+			if o.Kind == graph.Computed {
+				waiting[i]++
+				dependents[o.Node] = append(dependents[o.Node], i)
+			}
+		}
+		if waiting[i] == 0 {
+			ready = append(ready, i)
+		}
+	}
+	done := make(chan int)
+	running := 0
+	for finished := 0; finished < needed; finished++ {
+		for len(ready) > 0 && running < parallel && ctx.Err() == nil {
+			i := ready[0]
+			ready = ready[1:]
+			running++
+			go func() {
+				if err := r.compute(ctx, i); err != nil {
+					stop(err)
+				}
+				done <- i
+			}()
+		}
+		if running == 0 {
+			break // stopped
+		}
+		i := <-done
+		running--
+		for _, d := range dependents[i] {
+			if waiting[d]--; waiting[d] == 0 {
+				ready = append(ready, d)
+			}
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return r.outputs()
+}
+
+// compute runs one node. An error is that of the node, with its place.
+func (r *run) compute(ctx context.Context, i int) error {
+	n := r.graph.Node(i)
+	r.report(i, func(rep *tacitv1.NodeReport) { rep.State = tacitv1.NodeState_NODE_STATE_RUNNING })
+	m := &meter{params: r.params, boot: r.engine.batcher}
+	start := time.Now()
+	value, err := r.apply(ctx, n, m)
+	r.report(i, func(rep *tacitv1.NodeReport) {
+		rep.State = tacitv1.NodeState_NODE_STATE_SUCCEEDED
+		rep.Bootstraps, rep.Depth = uint64(m.bootstraps), uint32(m.depth)
+		rep.Duration = durationpb.New(time.Since(start))
+		if p, ok := m.log2Failure(); ok {
+			rep.Log2FailureProbability = &p
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			rep.State = tacitv1.NodeState_NODE_STATE_PENDING
+		default:
+			rep.State = tacitv1.NodeState_NODE_STATE_FAILED
+		}
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		f := *faultOf(err)
+		f.place = fmt.Sprintf("nodes[%d]", i)
+		return &f
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.values[i] = value
+	for _, o := range n.Operands {
+		if o.Kind == graph.Computed {
+			if r.readers[o.Node]--; r.readers[o.Node] == 0 {
+				r.values[o.Node] = nil // nobody reads it any more
+			}
+		}
+	}
+	return nil
+}
+
+// apply runs the operation of a node. A panic is an error of this node alone.
+func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer.Value, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v\n%s", graph.OpName(n.Op), p, debug.Stack())
+		}
+	}()
+	operands := make([]integer.Operand, len(n.Operands))
+	for j, o := range n.Operands {
+		operands[j] = r.operand(o)
+	}
+	e := r.engine.integers.With(m)
+	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
+		return e.Trivial(operands[0].(integer.Scalar))
+	}
+	op, ok := operations[n.Op]
+	if !ok {
+		return nil, refuse(codes.Unimplemented, string(graph.UnsupportedOp), "", "%s is not computed", graph.OpName(n.Op))
+	}
+	return e.Apply(ctx, op, operands...)
+}
+
+// operand returns the value of an operand. Those of other nodes are there: they
+// are done before a node starts, and kept until it has ended.
+func (r *run) operand(o graph.Operand) integer.Operand {
+	switch o.Kind {
+	case graph.Scalar:
+		return integer.Plain(integer.Type(o.Type), o.Scalar)
+	case graph.Stored:
+		return r.inputs[o.Handle]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.values[o.Node]
+}
+
+// outputs encodes the results.
+func (r *run) outputs() ([]store.Ciphertext, error) {
+	var out []store.Ciphertext
+	for _, o := range r.graph.Outputs() {
+		record, err := integer.NewList(r.params, r.graph.KeyID(), r.values[o.Node]).MarshalBinary()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, store.Ciphertext{
+			Handle: o.Handle, Type: uint8(r.graph.Node(o.Node).Type), KeyID: r.graph.KeyID(), Record: record,
+		})
+	}
+	return out, nil
+}
+
+// info describes a stored ciphertext to clients.
+func info(ct store.Ciphertext) *tacitv1.CiphertextInfo {
+	digest := sha256.Sum256(ct.Record)
+	return &tacitv1.CiphertextInfo{
+		Handle: ct.Handle[:], Type: tacitv1.Type(ct.Type).Enum(), KeyId: ct.KeyID[:],
+		Digest: digest[:], Size: uint64(len(ct.Record)),
+	}
+}

@@ -1,0 +1,290 @@
+package coprocessor
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testSeed(label string) [fhe.SeedSize]byte {
+	return sha256.Sum256([]byte("coprocessor test " + label))
+}
+
+var testKeys = sync.OnceValue(func() *fhe.KeySet {
+	p, err := fhe.Preset(fhe.TestPreset)
+	if err != nil {
+		panic(err)
+	}
+	backend, err := cpu.New()
+	if err != nil {
+		panic(err)
+	}
+	keys, err := fhe.GenerateKeys(context.Background(), p, testSeed("keys"), backend, nil)
+	if err != nil {
+		panic(err)
+	}
+	return keys
+})
+
+// service is a running server and a connection to it.
+type service struct {
+	*Server
+	tacitv1.CoprocessorClient
+	t    testing.TB
+	conn *grpc.ClientConn
+}
+
+// start runs a server over a directory until the test ends or stop is called.
+func start(t testing.TB, change ...func(*Options)) (s *service, stop func()) {
+	t.Helper()
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{Params: testKeys().Secret.Parameters(), Backend: backend, Workers: 2, Version: "test"}
+	for _, c := range change {
+		c(&opts)
+	}
+	if opts.Dir == "" {
+		opts.Dir = t.TempDir()
+	}
+	server, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := bufconn.Listen(1 << 20)
+	g := server.GRPC()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { g.Serve(listener) })
+	wg.Go(func() {
+		if err := server.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	conn, err := grpc.NewClient("passthrough:///bufconn",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		conn.Close()
+		g.Stop()
+		wg.Wait()
+		if err := server.Close(context.Background()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return &service{server, tacitv1.NewCoprocessorClient(conn), t, conn}, stop
+}
+
+func (s *service) uploadKey(ctx context.Context, key []byte) (*tacitv1.EvaluationKeyInfo, error) {
+	stream, err := s.UploadEvaluationKey2(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id := sha256.Sum256(key)
+	err = stream.Send(&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{
+		Header: &tacitv1.EvaluationKeyHeader{KeyId: id[:], Size: uint64(len(key))}}})
+	for chunk := range slices.Chunk(key, MaxChunk) {
+		if err != nil {
+			break // CloseAndRecv has the reason
+		}
+		err = stream.Send(&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}})
+	}
+	return stream.CloseAndRecv()
+}
+
+// UploadEvaluationKey2 tells the client's method from the server's.
+func (s *service) UploadEvaluationKey2(ctx context.Context) (grpc.ClientStreamingClient[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo], error) {
+	return s.CoprocessorClient.UploadEvaluationKey(ctx)
+}
+
+func (s *service) uploadList(ctx context.Context, size uint64, data []byte) (*tacitv1.UploadCiphertextsResponse, error) {
+	stream, err := s.CoprocessorClient.UploadCiphertexts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: &tacitv1.CiphertextsHeader{Size: size}}})
+	for chunk := range slices.Chunk(data, MaxChunk) {
+		if err != nil {
+			break
+		}
+		err = stream.Send(&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: chunk}})
+	}
+	return stream.CloseAndRecv()
+}
+
+func evaluationKey(t testing.TB) []byte {
+	var b bytes.Buffer
+	if _, err := testKeys().Evaluation.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// encrypted is the container of fresh ciphertexts.
+func encrypted(t testing.TB, label string, plaintexts ...integer.Scalar) []byte {
+	t.Helper()
+	sk := testKeys().Secret
+	list, err := integer.Encrypt(sk.Parameters(), sk.ID(), sk, testSeed(label), plaintexts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := list.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// prepare uploads the evaluation key and ciphertexts and returns their handles.
+func (s *service) prepare(plaintexts ...integer.Scalar) []string {
+	s.t.Helper()
+	ctx := s.t.Context()
+	if _, err := s.uploadKey(ctx, evaluationKey(s.t)); err != nil {
+		s.t.Fatal(err)
+	}
+	data := encrypted(s.t, "inputs", plaintexts...)
+	resp, err := s.uploadList(ctx, uint64(len(data)), data)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var handles []string
+	for _, c := range resp.Ciphertexts {
+		handles = append(handles, hex.EncodeToString(c.Handle))
+	}
+	return handles
+}
+
+// spec parses a job in text form under the test key.
+func spec(t testing.TB, text string) *tacitv1.JobSpec {
+	t.Helper()
+	s, err := graph.ParseText("key 0x"+testKeys().Secret.ID().String()+"\n"+text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const transfer = `
+ok = ge(from, amount)
+sent = select(ok, amount, 0)
+new_from = sub(from, sent)
+new_to = add(to, sent)
+output ok, new_from, new_to
+`
+
+func transferSpec(t testing.TB, h []string) *tacitv1.JobSpec {
+	return spec(t, "input from = 0x"+h[0]+"\ninput to = 0x"+h[1]+"\ninput amount = 0x"+h[2]+transfer)
+}
+
+// fetch returns a stored ciphertext, its digest checked.
+func (s *service) fetch(handle []byte) *integer.List {
+	s.t.Helper()
+	stream, err := s.CoprocessorClient.FetchCiphertexts(s.t.Context(), &tacitv1.FetchCiphertextsRequest{Handles: [][]byte{handle}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var header *tacitv1.CiphertextInfo
+	var data []byte
+	for {
+		m, err := stream.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if h := m.GetHeader(); h != nil {
+			header = h
+		}
+		data = append(data, m.GetChunk()...)
+	}
+	if d := sha256.Sum256(data); !bytes.Equal(d[:], header.GetDigest()) || uint64(len(data)) != header.GetSize() {
+		s.t.Fatal("a fetched ciphertext is not what its header says")
+	}
+	list, err := integer.UnmarshalList(data, s.opts.Params)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list
+}
+
+func (s *service) decrypt(handle []byte) string {
+	s.t.Helper()
+	return integer.Decrypt(testKeys().Secret, s.fetch(handle).Value(0)).String()
+}
+
+func (s *service) run(id string, spec *tacitv1.JobSpec) *tacitv1.Job {
+	s.t.Helper()
+	if _, err := s.CoprocessorClient.SubmitJob(s.t.Context(), &tacitv1.SubmitJobRequest{Id: id, Spec: spec}); err != nil {
+		s.t.Fatal(err)
+	}
+	job, err := s.CoprocessorClient.WaitJob(s.t.Context(), &tacitv1.WaitJobRequest{Id: id, Timeout: durationpb.New(time.Minute)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return job
+}
+
+func TestTransfer(t *testing.T) {
+	s, _ := start(t)
+	for _, c := range []struct {
+		from, to, amount uint64
+		want             []string
+	}{
+		{1000, 250, 300, []string{"ebool:true", "euint64:700", "euint64:550"}},
+		{1000, 250, 1001, []string{"ebool:false", "euint64:1000", "euint64:250"}},
+		{1 << 63, 1<<64 - 1, 1 << 63, []string{"ebool:true", "euint64:0", "euint64:9223372036854775807"}},
+	} {
+		h := s.prepare(integer.Plain(integer.Uint64, c.from), integer.Plain(integer.Uint64, c.to), integer.Plain(integer.Uint64, c.amount))
+		job := s.run("transfer-"+h[0][:8], transferSpec(t, h))
+		if job.State != tacitv1.JobState_JOB_STATE_SUCCEEDED {
+			t.Fatalf("%v: %v", job.State, job.Error)
+		}
+		for i, r := range job.Results {
+			if got := s.decrypt(r.Handle); got != c.want[i] {
+				t.Errorf("result %d is %s, want %s", i, got, c.want[i])
+			}
+		}
+		total := uint64(0)
+		for _, n := range job.Nodes {
+			if n.State != tacitv1.NodeState_NODE_STATE_SUCCEEDED || n.Log2FailureProbability == nil || *n.Log2FailureProbability > -120 {
+				t.Errorf("node %v", n)
+			}
+			total += n.Bootstraps
+		}
+		if total > 121 {
+			t.Errorf("%d bootstraps, want at most 121", total)
+		}
+	}
+}
+
+func code(err error) codes.Code { return status.Code(err) }

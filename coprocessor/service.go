@@ -1,0 +1,261 @@
+package coprocessor
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// unary turns errors into statuses and panics into INTERNAL.
+func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() { err = s.answer(call.FullMethod, err, recover()) }()
+	return next(ctx, req)
+}
+
+// stream does for streams what unary does for calls.
+func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer func() { err = s.answer(call.FullMethod, err, recover()) }()
+	return next(srv, stream)
+}
+
+func (s *Server) answer(method string, err error, panicked any) error {
+	if panicked != nil {
+		s.opts.Log.Error("a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
+		return refuse(codes.Internal, "PANIC", "", "internal error")
+	}
+	if err == nil {
+		return nil
+	}
+	var own interface{ GRPCStatus() *status.Status }
+	if _, isFault := err.(*fault); !isFault && errors.As(err, &own) {
+		return err // a status of gRPC itself
+	}
+	f := faultOf(err)
+	s.opts.Log.Debug("call refused", "method", method, "code", f.code, "reason", f.reason, "error", f.message)
+	return f
+}
+
+// GetInfo describes the service.
+func (s *Server) GetInfo(context.Context, *tacitv1.GetInfoRequest) (*tacitv1.GetInfoResponse, error) {
+	l := s.opts.Limits
+	return &tacitv1.GetInfoResponse{
+		Version:    s.opts.Version,
+		Parameters: s.parameters(),
+		Backend:    s.opts.Backend.Info().Name,
+		Limits: &tacitv1.Limits{
+			MaxNodes: uint32(l.MaxNodes), MaxInputs: uint32(l.MaxInputs), MaxOutputs: uint32(l.MaxOutputs),
+			MaxBootstraps: uint64(l.MaxBootstraps), MaxDepth: uint32(l.MaxDepth), MaxSpecSize: uint64(l.MaxSpecSize),
+			MaxEvaluationKeySize: MaxEvaluationKey, MaxUploadSize: MaxUpload, MaxHandles: maxHandles,
+		},
+	}, nil
+}
+
+func (s *Server) parameters() *tacitv1.Parameters {
+	fp := s.opts.Params.Fingerprint()
+	return &tacitv1.Parameters{Name: s.opts.Params.Name(), Fingerprint: fp[:]}
+}
+
+// SubmitJob validates a spec and queues it.
+func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (*tacitv1.Job, error) {
+	g, err := s.validate(ctx, req.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hasKey(ctx, g.KeyID()); err != nil {
+		return nil, err
+	}
+	spec, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.Spec)
+	if err != nil {
+		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
+	}
+	job, created, err := s.queue.Submit(ctx, req.Id, spec)
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		s.opts.Log.Info("job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
+	}
+	return s.describe(job, true)
+}
+
+// hasKey says whether an evaluation key is stored.
+func (s *Server) hasKey(ctx context.Context, id [32]byte) error {
+	r, _, err := s.keys.Open(ctx, id)
+	if err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// GetJob reads a job.
+func (s *Server) GetJob(ctx context.Context, req *tacitv1.GetJobRequest) (*tacitv1.Job, error) {
+	return s.described(s.queue.Get(ctx, req.Id))
+}
+
+// CancelJob cancels a job that has not ended.
+func (s *Server) CancelJob(ctx context.Context, req *tacitv1.CancelJobRequest) (*tacitv1.Job, error) {
+	if _, err := s.queue.Cancel(ctx, req.Id); err != nil {
+		return nil, err
+	}
+	return s.described(s.queue.Get(ctx, req.Id))
+}
+
+// WaitJob waits for a job's end, or for the timeout, and answers with the job as
+// it then is.
+func (s *Server) WaitJob(ctx context.Context, req *tacitv1.WaitJobRequest) (*tacitv1.Job, error) {
+	wait := ctx
+	if req.Timeout != nil {
+		if err := req.Timeout.CheckValid(); err != nil || req.Timeout.AsDuration() < 0 {
+			return nil, refuse(codes.InvalidArgument, "BAD_TIMEOUT", "timeout", "not a positive duration")
+		}
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, req.Timeout.AsDuration())
+		defer cancel()
+	}
+	job, err := s.queue.Wait(wait, req.Id)
+	if err != nil && wait.Err() != nil && ctx.Err() == nil {
+		job, err = s.queue.Get(ctx, req.Id)
+	}
+	return s.described(job, err)
+}
+
+// WatchJob streams a job's changes to its end.
+func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStreamingServer[tacitv1.JobEvent]) error {
+	ctx := stream.Context()
+	sent := make(map[uint32]*tacitv1.NodeReport)
+	var state jobs.State
+	for job, err := range s.queue.Watch(ctx, req.Id) {
+		if err != nil {
+			return err
+		}
+		if job.State != state {
+			state = job.State
+			full, err := s.described(s.queue.Get(ctx, req.Id))
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: full}}); err != nil {
+				return err
+			}
+			for _, n := range full.Nodes {
+				sent[n.Node] = n
+			}
+			continue
+		}
+		progress := new(tacitv1.Job)
+		if err := proto.Unmarshal(job.Progress, progress); err != nil {
+			return err
+		}
+		for _, n := range progress.Nodes {
+			if proto.Equal(sent[n.Node], n) {
+				continue
+			}
+			sent[n.Node] = n
+			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Node{Node: n}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ListJobs lists jobs in the order of their submission.
+func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*tacitv1.ListJobsResponse, error) {
+	list, next, err := s.queue.List(ctx, jobs.ListOptions{Limit: int(min(req.PageSize, 1000)), After: req.PageToken})
+	if errors.Is(err, jobs.ErrPageToken) {
+		return nil, refuse(codes.InvalidArgument, "BAD_PAGE_TOKEN", "page_token", "not a token of an earlier page")
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := &tacitv1.ListJobsResponse{NextPageToken: next}
+	for _, job := range list {
+		j, err := s.describe(job, false)
+		if err != nil {
+			return nil, err
+		}
+		resp.Jobs = append(resp.Jobs, j)
+	}
+	return resp, nil
+}
+
+func (s *Server) described(job jobs.Job, err error) (*tacitv1.Job, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(job, true)
+}
+
+var jobStates = map[jobs.State]tacitv1.JobState{
+	jobs.Queued:    tacitv1.JobState_JOB_STATE_QUEUED,
+	jobs.Running:   tacitv1.JobState_JOB_STATE_RUNNING,
+	jobs.Done:      tacitv1.JobState_JOB_STATE_SUCCEEDED,
+	jobs.Failed:    tacitv1.JobState_JOB_STATE_FAILED,
+	jobs.Cancelled: tacitv1.JobState_JOB_STATE_CANCELLED,
+}
+
+// describe is a job as clients see it, with the reports of its nodes if full is
+// set and the job has its spec.
+func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
+	out := &tacitv1.Job{
+		Id: job.ID, State: jobStates[job.State], SpecDigest: job.SpecDigest[:], Attempts: uint32(job.Attempts),
+		CreateTime: timestamp(job.Created), StartTime: timestamp(job.Started), EndTime: timestamp(job.Finished),
+	}
+	switch {
+	case job.State == jobs.Failed && len(job.Error) > 0:
+		out.Error = new(tacitv1.JobError)
+		if err := proto.Unmarshal(job.Error, out.Error); err != nil {
+			return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+		}
+	case job.State == jobs.Failed:
+		out.Error = &tacitv1.JobError{Code: int32(codes.Aborted), Reason: "ATTEMPTS_EXHAUSTED", Message: job.Reason}
+	}
+	if !full || job.Spec == nil {
+		return out, nil
+	}
+	spec := new(tacitv1.JobSpec)
+	if err := proto.Unmarshal(job.Spec, spec); err != nil {
+		return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+	}
+	out.KeyId = spec.KeyId
+	digest := graph.SpecDigest(spec)
+	out.SpecDigest = digest[:]
+	for i, n := range spec.Nodes {
+		out.Nodes = append(out.Nodes, &tacitv1.NodeReport{Node: uint32(i), Label: n.Label, State: tacitv1.NodeState_NODE_STATE_PENDING})
+	}
+	progress := job.Progress
+	if job.State == jobs.Done {
+		progress = job.Result
+	}
+	known := new(tacitv1.Job)
+	if err := proto.Unmarshal(progress, known); err != nil {
+		return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+	}
+	for _, n := range known.Nodes {
+		if int(n.Node) < len(out.Nodes) {
+			out.Nodes[n.Node] = n
+		}
+	}
+	out.Results = known.Results
+	return out, nil
+}
+
+// timestamp is nil for the zero time.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

@@ -1,0 +1,308 @@
+package coprocessor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// chunks reads the chunks of a stream as bytes, no more than the header said.
+type chunks struct {
+	next func() ([]byte, error) // the next chunk; io.EOF at the end
+	left uint64
+	buf  []byte
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	for len(c.buf) == 0 {
+		if c.left == 0 {
+			return 0, c.atEnd()
+		}
+		chunk, err := c.next()
+		switch {
+		case err == io.EOF:
+			return 0, refuse(codes.InvalidArgument, "TRUNCATED", "chunk", "the stream ended %d bytes before the size in its header", c.left)
+		case err != nil:
+			return 0, err
+		case len(chunk) > MaxChunk:
+			return 0, refuse(codes.InvalidArgument, "TOO_LARGE", "chunk", "a chunk of %d bytes, at most %d are allowed", len(chunk), MaxChunk)
+		case uint64(len(chunk)) > c.left:
+			return 0, refuse(codes.InvalidArgument, "TRAILING", "chunk", "more bytes than the size in the header")
+		}
+		c.left -= uint64(len(chunk))
+		c.buf = chunk
+	}
+	n := copy(p, c.buf)
+	c.buf = c.buf[n:]
+	return n, nil
+}
+
+// atEnd returns io.EOF if the stream ends where its header said.
+func (c *chunks) atEnd() error {
+	for {
+		chunk, err := c.next()
+		if err != nil {
+			return err
+		}
+		if len(chunk) > 0 {
+			return refuse(codes.InvalidArgument, "TRAILING", "chunk", "more bytes than the size in the header")
+		}
+	}
+}
+
+func checkSize(size, limit uint64) error {
+	if size > limit {
+		return refuse(codes.InvalidArgument, "TOO_LARGE", "header.size", "%d bytes, at most %d are allowed", size, limit)
+	}
+	return nil
+}
+
+// UploadEvaluationKey stores an evaluation key. It becomes visible only when it
+// has the digest it is named by, this service's parameters, and decodes.
+func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return noHeader(err)
+	}
+	header := first.GetHeader()
+	if header == nil {
+		return noHeader(nil)
+	}
+	if len(header.KeyId) != sha256.Size {
+		return refuse(codes.InvalidArgument, "BAD_KEY_ID", "header.key_id", "%d bytes, want %d", len(header.KeyId), sha256.Size)
+	}
+	if err := checkSize(header.Size, MaxEvaluationKey); err != nil {
+		return err
+	}
+	id := fhe.KeyID(header.KeyId)
+	answer := &tacitv1.EvaluationKeyInfo{KeyId: id[:], Size: header.Size, Parameters: s.parameters()}
+
+	in := &chunks{left: header.Size, next: func() ([]byte, error) {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := m.Content.(*tacitv1.UploadEvaluationKeyRequest_Chunk); !ok {
+			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
+		}
+		return m.GetChunk(), nil
+	}}
+	if err := s.putKey(stream.Context(), id, in); err != nil {
+		return err
+	}
+	s.opts.Log.Info("evaluation key stored", "key", id, "size", header.Size)
+	return stream.SendAndClose(answer)
+}
+
+// putKey stores a key while it decodes it; what does not decode ends the stream
+// that is being stored with an error, and nothing is kept.
+func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
+	if err := s.hasKey(ctx, id); err == nil {
+		return nil
+	} else if !errors.As(err, new(*store.KeyNotFoundError)) {
+		return err
+	}
+	r, w := io.Pipe()
+	stored := make(chan error, 1)
+	go func() {
+		err := s.keys.Put(ctx, id, r, MaxEvaluationKey)
+		r.CloseWithError(err)
+		stored <- err
+	}()
+	_, got, err := fhe.ReadEvaluationKey(io.TeeReader(in, w), s.opts.Params)
+	if err == nil && got != id {
+		err = &store.DigestError{Want: id, Got: got}
+	}
+	w.CloseWithError(err)
+	if putErr := <-stored; err == nil {
+		err = putErr
+	}
+	return err
+}
+
+func noHeader(err error) error {
+	if err != nil && err != io.EOF {
+		return err
+	}
+	return refuse(codes.InvalidArgument, "BAD_STREAM", "header", "the stream must begin with a header")
+}
+
+// ListKeys lists the stored evaluation keys.
+func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*tacitv1.ListKeysResponse, error) {
+	list, err := s.keys.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if req.PageToken != "" {
+		after, err := hex.DecodeString(req.PageToken)
+		if err != nil {
+			return nil, refuse(codes.InvalidArgument, "BAD_PAGE_TOKEN", "page_token", "not a token of an earlier page")
+		}
+		list = slices.DeleteFunc(list, func(k store.KeyInfo) bool { return slices.Compare(k.ID[:], after) <= 0 })
+	}
+	size := int(req.PageSize)
+	if size == 0 || size > 1000 {
+		size = 1000
+	}
+	resp := new(tacitv1.ListKeysResponse)
+	for i, k := range list {
+		if i == size {
+			resp.NextPageToken = hex.EncodeToString(list[i-1].ID[:])
+			break
+		}
+		resp.Keys = append(resp.Keys, &tacitv1.EvaluationKeyInfo{KeyId: k.ID[:], Size: uint64(k.Size), Parameters: s.parameters()})
+	}
+	return resp, nil
+}
+
+// UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
+// the container it came in and its place there.
+func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return noHeader(err)
+	}
+	header := first.GetHeader()
+	if header == nil {
+		return noHeader(nil)
+	}
+	if err := checkSize(header.Size, MaxUpload); err != nil {
+		return err
+	}
+	// Memory grows with what arrives, not with what the header says.
+	data, err := io.ReadAll(&chunks{left: header.Size, next: func() ([]byte, error) {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := m.Content.(*tacitv1.UploadCiphertextsRequest_Chunk); !ok {
+			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
+		}
+		return m.GetChunk(), nil
+	}})
+	if err != nil {
+		return err
+	}
+	list, err := integer.UnmarshalList(data, s.opts.Params)
+	if err != nil {
+		return err
+	}
+	if !list.Fresh() {
+		return refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
+	}
+	ctx := stream.Context()
+	id := list.KeyID()
+	if err := s.hasKey(ctx, id); err != nil {
+		return err
+	}
+	resp := new(tacitv1.UploadCiphertextsResponse)
+	container := sha256.Sum256(data)
+	for i := range list.Len() {
+		record, err := integer.NewList(s.opts.Params, id, list.Value(i)).MarshalBinary()
+		if err != nil {
+			return err
+		}
+		ct := store.Ciphertext{
+			Handle: sha256.Sum256(fmt.Appendf(nil, "tacit upload 1\x00%x %d", container, i)),
+			Type:   uint8(list.Type(i)), KeyID: id, Record: record,
+		}
+		if err := s.ciphertexts.Put(ctx, ct); err != nil {
+			return err
+		}
+		resp.Ciphertexts = append(resp.Ciphertexts, info(ct))
+	}
+	s.opts.Log.Info("ciphertexts stored", "key", id, "count", list.Len())
+	return stream.SendAndClose(resp)
+}
+
+// parseHandles checks the handles of a call.
+func parseHandles(raw [][]byte) ([][32]byte, error) {
+	if len(raw) > maxHandles {
+		return nil, refuse(codes.InvalidArgument, "LIMIT", "handles", "%d handles, at most %d are allowed", len(raw), maxHandles)
+	}
+	out := make([][32]byte, len(raw))
+	for i, h := range raw {
+		if len(h) != len(out[i]) {
+			return nil, refuse(codes.InvalidArgument, "BAD_HANDLE", fmt.Sprintf("handles[%d]", i), "%d bytes, want %d", len(h), len(out[i]))
+		}
+		out[i] = [32]byte(h)
+	}
+	return out, nil
+}
+
+// StatCiphertexts describes ciphertexts without sending them.
+func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertextsRequest) (*tacitv1.StatCiphertextsResponse, error) {
+	handles, err := parseHandles(req.Handles)
+	if err != nil {
+		return nil, err
+	}
+	resp := new(tacitv1.StatCiphertextsResponse)
+	for _, h := range handles {
+		found, err := s.stat(ctx, h)
+		switch {
+		case errors.As(err, new(*store.NotFoundError)):
+			resp.Missing = append(resp.Missing, h[:])
+		case err != nil:
+			return nil, err
+		default:
+			resp.Ciphertexts = append(resp.Ciphertexts, found)
+		}
+	}
+	return resp, nil
+}
+
+func (s *Server) stat(ctx context.Context, h [32]byte) (*tacitv1.CiphertextInfo, error) {
+	m, err := s.ciphertexts.Stat(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return &tacitv1.CiphertextInfo{
+		Handle: h[:], Type: tacitv1.Type(m.Type).Enum(), KeyId: m.KeyID[:], Digest: m.Digest[:], Size: uint64(m.Size),
+	}, nil
+}
+
+// FetchCiphertexts sends ciphertexts. All are looked up before the first is
+// sent.
+func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream grpc.ServerStreamingServer[tacitv1.FetchCiphertextsResponse]) error {
+	ctx := stream.Context()
+	handles, err := parseHandles(req.Handles)
+	if err != nil {
+		return err
+	}
+	headers := make([]*tacitv1.CiphertextInfo, len(handles))
+	for i, h := range handles {
+		if headers[i], err = s.stat(ctx, h); err != nil {
+			if errors.As(err, new(*store.NotFoundError)) {
+				return refuse(codes.NotFound, "UNKNOWN_HANDLE", fmt.Sprintf("handles[%d]", i), "%v", err)
+			}
+			return err
+		}
+	}
+	for i, h := range handles {
+		record, err := s.ciphertexts.Get(ctx, h)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&tacitv1.FetchCiphertextsResponse{Content: &tacitv1.FetchCiphertextsResponse_Header{Header: headers[i]}}); err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(record, MaxChunk) {
+			if err := stream.Send(&tacitv1.FetchCiphertextsResponse{Content: &tacitv1.FetchCiphertextsResponse_Chunk{Chunk: chunk}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

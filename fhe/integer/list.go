@@ -1,0 +1,306 @@
+package integer
+
+import (
+	"bytes"
+	"fmt"
+	"math/big"
+	"strings"
+
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+const (
+	// MaxListValues bounds the values of one List.
+	MaxListValues = 1 << 12
+	// maxListSize bounds the container of a list in bytes.
+	maxListSize = 64 << 20
+
+	// computedForm marks a list that holds LWE ciphertexts with their bounds,
+	// after the forms of fhe.Encryption.
+	computedForm = 3
+)
+
+// List is a sequence of values of one key, in a codec container of kind
+// Ciphertexts. It is either fresh, one fhe.Encryption of all blocks, or
+// computed, the LWE ciphertexts of every block with their bounds. Its body is
+//
+//	32 bytes   key id
+//	 4 bytes   number of values
+//	 1 byte    type of each value
+//	           fresh: an fhe.Encryption of all blocks, whose first byte is its form
+//	           computed: the byte 3, then for each block the variance (8 bytes),
+//	           the least and the greatest message (8 bytes each), whether the
+//	           error is shared (1 byte), and the residues (6 bytes each)
+type List struct {
+	params *fhe.Parameters
+	id     fhe.KeyID
+	types  []Type
+	fresh  *fhe.Encryption
+	values []*Value // of a computed list
+}
+
+// Encrypter encrypts the messages of blocks: a *fhe.SecretKey or an
+// *fhe.Encrypter.
+type Encrypter interface {
+	Encrypt(seed [fhe.SeedSize]byte, messages []int64) *fhe.Encryption
+}
+
+// Encrypt makes a fresh list. A seed must never be used twice under one key;
+// take it from fhe.NewSeed. The error is a *RangeError or a *codec.LimitError.
+func Encrypt(p *fhe.Parameters, id fhe.KeyID, enc Encrypter, seed [fhe.SeedSize]byte, plaintexts ...Scalar) (*List, error) {
+	if len(plaintexts) > MaxListValues {
+		return nil, &codec.LimitError{What: "values", Got: uint64(len(plaintexts)), Max: MaxListValues}
+	}
+	l := &List{params: p, id: id}
+	var messages []int64
+	for i, s := range plaintexts {
+		if !s.typ.Valid() || !s.fits() {
+			return nil, &RangeError{i, s.typ, s.x}
+		}
+		l.types = append(l.types, s.typ)
+		messages = append(messages, s.digits()...)
+	}
+	if len(messages) > fhe.MaxSlots {
+		return nil, &codec.LimitError{What: "blocks", Got: uint64(len(messages)), Max: fhe.MaxSlots}
+	}
+	l.fresh = enc.Encrypt(seed, messages)
+	return l, nil
+}
+
+// NewList makes a computed list.
+func NewList(p *fhe.Parameters, id fhe.KeyID, values ...*Value) *List {
+	l := &List{params: p, id: id, values: values}
+	for _, v := range values {
+		l.types = append(l.types, v.Type)
+	}
+	return l
+}
+
+// Parameters returns the parameter set of the ciphertexts.
+func (l *List) Parameters() *fhe.Parameters { return l.params }
+
+// KeyID returns the id of the keys the list was made under.
+func (l *List) KeyID() fhe.KeyID { return l.id }
+
+// Len is the number of values.
+func (l *List) Len() int { return len(l.types) }
+
+// Type returns the type of value i.
+func (l *List) Type(i int) Type { return l.types[i] }
+
+// Fresh says that the list was made by encryption, so that its noise is known
+// from its form alone.
+func (l *List) Fresh() bool { return l.fresh != nil }
+
+// Form describes how the list was made: by which key, or computed.
+func (l *List) Form() string {
+	if l.fresh != nil {
+		return l.fresh.Form().String()
+	}
+	return "computed"
+}
+
+// Value returns value i as ciphertexts at work.
+func (l *List) Value(i int) *Value {
+	if l.fresh == nil {
+		return l.values[i]
+	}
+	first := 0
+	for _, t := range l.types[:i] {
+		first += t.Blocks()
+	}
+	v := &Value{Type: l.types[i], Blocks: make([]fhe.LWE, l.types[i].Blocks())}
+	for b := range v.Blocks {
+		v.Blocks[b] = l.fresh.LWE(l.params, first+b, v.Type.blockMax())
+	}
+	return v
+}
+
+// MarshalBinary returns the container of the list.
+func (l *List) MarshalBinary() ([]byte, error) {
+	var body bytes.Buffer
+	e := codec.NewEncoder(&body)
+	e.Bytes(l.id[:])
+	e.U32(uint32(len(l.types)))
+	for _, t := range l.types {
+		e.U8(uint8(t))
+	}
+	if l.fresh != nil {
+		l.fresh.Encode(l.params, e)
+	} else {
+		e.U8(computedForm)
+		for _, v := range l.values {
+			for _, b := range v.Blocks {
+				e.F64(b.Bound.Variance)
+				e.U64(uint64(b.Bound.Min))
+				e.U64(uint64(b.Bound.Max))
+				e.U8(flag(b.Bound.Shared))
+				e.Residues(b.Value, l.params.Modulus())
+			}
+		}
+	}
+	return codec.Encode(codec.Ciphertexts, l.params.Fingerprint(), body.Bytes()), e.Err()
+}
+
+func flag(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// UnmarshalList reads the container of a list made with the given parameters, or
+// with those of any preset if p is nil. Sizes are checked before memory is
+// taken, residues and bounds against the parameters; the error is one of package
+// codec or of package fhe, or a *ListError.
+func UnmarshalList(data []byte, p *fhe.Parameters) (*List, error) {
+	want := codec.Want{Kind: codec.Ciphertexts, Limit: maxListSize}
+	if p != nil {
+		fp := p.Fingerprint()
+		want.Fingerprint = &fp
+	}
+	body, _, err := codec.Decode(data, want)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		h, err := codec.ReadHeader(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		if p, err = fhe.PresetByFingerprint(h.Fingerprint); err != nil {
+			return nil, err
+		}
+	}
+	return decodeList(body, p)
+}
+
+// ListError refuses a list whose bytes are well formed but say something that
+// cannot be.
+type ListError struct {
+	Place, Reason string
+}
+
+func (e *ListError) Error() string { return e.Place + ": " + e.Reason }
+
+func decodeList(body []byte, p *fhe.Parameters) (*List, error) {
+	l := &List{params: p}
+	d := codec.NewBytesDecoder(body)
+	copy(l.id[:], d.Bytes("key id", len(l.id)))
+	count := d.Count("values", MaxListValues, 1)
+	blocks := 0
+	for i := range count {
+		t := Type(d.U8("type"))
+		if d.Err() == nil && !t.Valid() {
+			return nil, &ListError{fmt.Sprintf("values[%d].type", i), fmt.Sprintf("there is no %v", t)}
+		}
+		l.types = append(l.types, t)
+		blocks += t.Blocks()
+	}
+	if d.Err() != nil {
+		return nil, d.Err()
+	}
+	if len(body) < len(l.id)+4+count+1 || body[len(l.id)+4+count] != computedForm {
+		e, err := fhe.DecodeEncryption(p, d, blocks)
+		if err == nil {
+			err = d.Finish()
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.fresh = e
+		return l, nil
+	}
+	d.U8("form")
+	for i, t := range l.types {
+		v := &Value{Type: t, Blocks: make([]fhe.LWE, t.Blocks())}
+		for b := range v.Blocks {
+			place := fmt.Sprintf("values[%d].blocks[%d]", i, b)
+			d.Enter(place, -1)
+			if err := decodeBlock(d, p, t, &v.Blocks[b], place); err != nil {
+				return nil, err
+			}
+			d.Leave()
+		}
+		l.values = append(l.values, v)
+	}
+	return l, d.Finish()
+}
+
+func decodeBlock(d *codec.Decoder, p *fhe.Parameters, t Type, out *fhe.LWE, place string) error {
+	out.Bound = noise.Bound{Variance: d.F64("variance"), Min: int64(d.U64("min")), Max: int64(d.U64("max"))}
+	shared := d.U8("shared")
+	out.Bound.Shared = shared != 0
+	out.Value = d.Residues("residues", p.BigDimension()+1, p.Modulus())
+	if d.Err() != nil {
+		return d.Err()
+	}
+	switch b := out.Bound; {
+	case b.Variance < 0 || b.Variance > 1:
+		return &ListError{place + ".variance", fmt.Sprintf("%g is outside [0, 1]", b.Variance)}
+	case b.Min < 0 || b.Min > b.Max || b.Max > t.blockMax():
+		return &ListError{place, fmt.Sprintf("messages in [%d, %d] are not those of %v", b.Min, b.Max, t)}
+	case shared > 1:
+		return &ListError{place + ".shared", fmt.Sprintf("%d is not a flag", shared)}
+	}
+	return nil
+}
+
+// Decrypt returns the plaintext of a value.
+func Decrypt(sk *fhe.SecretKey, v *Value) Scalar {
+	x := new(big.Int)
+	for i := len(v.Blocks) - 1; i >= 0; i-- {
+		x.Lsh(x, blockBits)
+		x.Add(x, big.NewInt(sk.Decrypt(v.Blocks[i])))
+	}
+	return Scalar{v.Type, x}
+}
+
+// Type returns the type of the plaintext.
+func (s Scalar) Type() Type { return s.typ }
+
+// Big returns the plaintext as an integer.
+func (s Scalar) Big() *big.Int { return new(big.Int).Set(s.x) }
+
+// String returns the plaintext as ParseScalar reads it, such as euint64:100 or
+// ebool:true.
+func (s Scalar) String() string {
+	if s.typ == Bool {
+		return fmt.Sprintf("%v:%v", s.typ, s.x.Sign() != 0)
+	}
+	return fmt.Sprintf("%v:%v", s.typ, s.x)
+}
+
+// ParseScalar reads a type, a colon and a value, decimal, 0x… or for ebool also
+// true or false. The error is a *RangeError for a value that does not fit.
+func ParseScalar(text string) (Scalar, error) {
+	name, value, ok := strings.Cut(text, ":")
+	if !ok {
+		return Scalar{}, fmt.Errorf("%q is not of the form type:value", text)
+	}
+	t, err := ParseType(name)
+	if err != nil {
+		return Scalar{}, err
+	}
+	if t == Bool && (value == "true" || value == "false") {
+		return Plain(Bool, uint64(flag(value == "true"))), nil
+	}
+	x, ok := new(big.Int).SetString(value, 0)
+	if !ok || len(value) > 100 {
+		return Scalar{}, fmt.Errorf("%q is not a number", value)
+	}
+	s := PlainBig(t, x)
+	if !s.fits() {
+		return Scalar{}, &RangeError{0, t, x}
+	}
+	return s, nil
+}
+
+// With returns the evaluator with another Bootstrapper.
+func (e *Evaluator) With(boot Bootstrapper) *Evaluator {
+	with := *e
+	with.boot = boot
+	return &with
+}
