@@ -1,0 +1,313 @@
+package integer
+
+import (
+	"slices"
+
+	"github.com/tacit-fhe/tacit/fhe"
+)
+
+// digit is the difference of two blocks, a - b, with what is known of it.
+type digit struct {
+	terms  []fhe.Term
+	lo, hi int64
+}
+
+// decided says that the difference is not zero.
+func (d digit) decided() bool { return d.lo > 0 || d.hi < 0 }
+
+func (d digit) negated() digit {
+	out := digit{lo: -d.hi, hi: -d.lo}
+	for _, t := range d.terms {
+		out.terms = append(out.terms, fhe.Term{Weight: -t.Weight, LWE: t.LWE})
+	}
+	return out
+}
+
+// digits returns the differences of the blocks, least significant first, each
+// quiet enough for a bootstrap of its own.
+func (r *run) digits(a, b []fhe.LWE) ([]digit, error) {
+	a, b, err := r.refreshPairs(a, b, 1, -1)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]digit, len(a))
+	for i := range a {
+		out[i] = digit{
+			terms: []fhe.Term{{Weight: 1, LWE: a[i]}, {Weight: -1, LWE: b[i]}},
+			lo:    a[i].Bound.Min - b[i].Bound.Max,
+			hi:    a[i].Bound.Max - b[i].Bound.Min,
+		}
+	}
+	return out, nil
+}
+
+// pack joins neighbouring digits, none of them decided, into combinations
+// within [-15, 15] whose sign is that of their most significant digit that is
+// not zero. Two blocks of either operand fit, and more where a digit can only
+// have one sign, as when it is compared with 0. A combination that would be too
+// noisy is left at the digits it has.
+func (r *run) pack(digits []digit) []fhe.LWE {
+	var out []fhe.LWE
+	var terms []fhe.Term
+	var current fhe.LWE
+	for _, d := range digits {
+		if terms != nil {
+			// The digits below reach from Min ≤ 0 to Max ≥ 0. The new one, if it
+			// is not zero, must outweigh them.
+			weight := int64(1)
+			if d.lo < 0 {
+				weight = max(weight, 1+current.Bound.Max)
+			}
+			if d.hi > 0 {
+				weight = max(weight, 1-current.Bound.Min)
+			}
+			more := slices.Clone(terms)
+			for _, t := range d.terms {
+				more = append(more, fhe.Term{Weight: weight * t.Weight, LWE: t.LWE})
+			}
+			if current.Bound.Min+weight*d.lo >= -signReach && current.Bound.Max+weight*d.hi <= signReach {
+				if joined := r.linear(0, more...); r.quiet(joined) {
+					terms, current = more, joined
+					continue
+				}
+			}
+			out = append(out, current)
+		}
+		terms, current = d.terms, r.linear(0, d.terms...)
+	}
+	if terms != nil {
+		out = append(out, current)
+	}
+	return out
+}
+
+// equal tests a = b, or a ≠ b.
+func (r *run) equal(want bool, a, b []fhe.LWE) ([]fhe.LWE, error) {
+	digits, err := r.digits(a, b)
+	if err != nil {
+		return nil, err
+	}
+	return r.allZero(want, digits)
+}
+
+// allZero tests whether all digits are zero, or whether one is not. Zero tests
+// of packed digits give flags, and up to 15 flags are counted by one more.
+func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
+	// Digits of one sign go first, as many positive ones pack into one sum.
+	var oneSided, others []digit
+	for _, d := range digits {
+		switch {
+		case d.decided():
+			return constants([]int64{truth(!want)}), nil
+		case d.lo == d.hi:
+		case d.lo == 0:
+			oneSided = append(oneSided, d)
+		case d.hi == 0:
+			oneSided = append(oneSided, d.negated())
+		default:
+			others = append(others, d)
+		}
+	}
+	leaves := r.pack(append(oneSided, others...))
+	last, f := r.tables.isZero, isZero
+	if !want {
+		last, f = r.tables.notZero, notZero
+	}
+	switch len(leaves) {
+	case 0:
+		return constants([]int64{truth(want)}), nil
+	case 1:
+		if out, err := r.direct(leaves[0], f); out != nil || err != nil {
+			return out, err
+		}
+	}
+	flags := leaves
+	var tests batch
+	for i, x := range leaves {
+		tests.to(&flags[i], x, r.tables.isZero)
+	}
+	if err := r.bootstrap(&tests); err != nil {
+		return nil, err
+	}
+	const most = signReach
+	for len(flags) > most {
+		var joins batch
+		var next []fhe.LWE
+		// Every join takes away most-1 flags.
+		n := min((len(flags)-2)/(most-1), len(flags)/most)
+		for i := range n {
+			joins.add(r.missing(flags[i*most:(i+1)*most]), r.tables.isZero, func(o []fhe.LWE) { next = append(next, o[0]) })
+		}
+		if err := r.bootstrap(&joins); err != nil {
+			return nil, err
+		}
+		flags = append(next, flags[n*most:]...)
+	}
+	out := make([]fhe.LWE, 1)
+	var final batch
+	final.to(&out[0], r.missing(flags), last)
+	return out, r.bootstrap(&final)
+}
+
+// missing is minus the number of flags that are 0.
+func (r *run) missing(flags []fhe.LWE) fhe.LWE {
+	terms := make([]fhe.Term, len(flags))
+	for i, x := range flags {
+		terms[i] = fhe.Term{Weight: 1, LWE: x}
+	}
+	return r.linear(-int64(len(flags)), terms...)
+}
+
+// direct applies a predicate to one combination in one bootstrap, or returns
+// nothing if its range is too wide for a table.
+func (r *run) direct(x fhe.LWE, f func(int64) int64) ([]fhe.LWE, error) {
+	lut, err := r.params.NewLUT(x.Bound.Min, x.Bound.Max, f)
+	if err != nil {
+		return nil, nil
+	}
+	out := make([]fhe.LWE, 1)
+	var b batch
+	b.to(&out[0], x, lut)
+	return out, r.bootstrap(&b)
+}
+
+// compare tests a < b and its kin. The signs of packed digits are joined, most
+// significant first, by sign(8·s3 + 4·s2 + 2·s1 + s0), and the last join of up
+// to three applies the predicate.
+func (r *run) compare(op Op, a, b []fhe.LWE) ([]fhe.LWE, error) {
+	digits, err := r.digits(a, b)
+	if err != nil {
+		return nil, err
+	}
+	op, digits = relevant(op, digits)
+	positive, negative := true, true
+	for _, d := range digits {
+		positive = positive && d.lo >= 0
+		negative = negative && d.hi <= 0
+	}
+	switch {
+	case len(digits) == 0:
+		return constants([]int64{signPredicates[op](0)}), nil
+	case positive, negative:
+		// A predicate that one sign alone does not decide tells zero from that
+		// sign.
+		return r.allZero(op == OpLe || op == OpGe, digits)
+	}
+	leaves := r.pack(digits)
+	if len(leaves) == 1 {
+		if out, err := r.direct(leaves[0], signPredicates[op]); out != nil || err != nil {
+			return out, err
+		}
+	}
+	return r.joinSigns(leaves, op)
+}
+
+// relevant drops the digits that the comparison does not depend on: those below
+// a decided one, which settles what happens when the digits above it are all
+// zero, those that are zero, and the lowest ones as long as they can only have
+// the sign that the predicate does not tell from zero.
+func relevant(op Op, digits []digit) (Op, []digit) {
+	var kept []digit
+	for _, d := range digits {
+		switch {
+		case d.decided():
+			kept = kept[:0]
+			switch less := d.hi < 0; op {
+			case OpLt, OpLe:
+				op = OpLt
+				if less {
+					op = OpLe
+				}
+			default:
+				op = OpGe
+				if less {
+					op = OpGt
+				}
+			}
+		case d.lo != d.hi:
+			kept = append(kept, d)
+		}
+	}
+	for len(kept) > 0 {
+		low := kept[0]
+		if op == OpLt || op == OpGe {
+			if low.lo < 0 {
+				break
+			}
+		} else if low.hi > 0 {
+			break
+		}
+		kept = kept[1:]
+	}
+	return op, kept
+}
+
+// signNode is a sign test in a tree of joins: of a packed combination, or of the
+// signs of its children, least significant first.
+type signNode struct {
+	children []*signNode
+	in       fhe.LWE
+	place    int // the weight at its parent is 2^place
+	level    int // 0 for a leaf
+	out      fhe.LWE
+}
+
+func newJoin(children []*signNode) *signNode {
+	n := &signNode{children: children}
+	for i, c := range children {
+		c.place = i
+		n.level = max(n.level, c.level+1)
+	}
+	return n
+}
+
+// joinSigns applies a predicate to the sign of the most significant combination
+// that is not zero.
+func (r *run) joinSigns(combinations []fhe.LWE, op Op) ([]fhe.LWE, error) {
+	const wide, last = 4, 3 // children that fit in [-15, 15] and in [-7, 7]
+	items := make([]*signNode, len(combinations))
+	for i, x := range combinations {
+		items[i] = &signNode{in: x}
+	}
+	all := slices.Clone(items)
+	for len(items) > last {
+		// Every join takes away wide-1 items.
+		joins := (len(items) - last + wide - 2) / (wide - 1)
+		var next []*signNode
+		for ; joins > 0 && len(items) > 1; joins-- {
+			k := min(wide, len(items))
+			next = append(next, newJoin(items[:k]))
+			items = items[k:]
+		}
+		all = append(all, next...)
+		items = append(next, items...)
+	}
+	root := newJoin(items)
+	for level := range root.level {
+		var step batch
+		for _, n := range all {
+			if n.level == level {
+				if n.children != nil {
+					n.in = r.sumOfChildren(n)
+				}
+				step.to(&n.out, n.in, r.tables.sign[n.place])
+			}
+		}
+		if err := r.bootstrap(&step); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]fhe.LWE, 1)
+	var final batch
+	final.to(&out[0], r.sumOfChildren(root), r.tables.predicate[op])
+	return out, r.bootstrap(&final)
+}
+
+// sumOfChildren joins signs that their tables have already scaled.
+func (r *run) sumOfChildren(n *signNode) fhe.LWE {
+	terms := make([]fhe.Term, len(n.children))
+	for i, c := range n.children {
+		terms[i] = fhe.Term{Weight: 1, LWE: c.out}
+	}
+	return r.linear(0, terms...)
+}
