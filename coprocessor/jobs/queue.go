@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -49,6 +50,7 @@ type Options struct {
 const (
 	maxDelay     = time.Minute
 	writeTimeout = 10 * time.Second
+	rewatchPause = time.Second
 	defaultPage  = 100
 	maxPage      = 1000
 )
@@ -106,7 +108,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{},
 	}
 	q.ctx, q.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	if err := q.load(ctx); err != nil {
+	if err := q.load(ctx, js); err != nil {
 		q.Close()
 		return nil, err
 	}
@@ -129,16 +131,16 @@ func (q *Queue) Close() {
 // load follows the bucket's changes and reads what was there before. It does
 // not rely on the watch for the latter: a watch skips records it cannot read
 // without a word, and never says that it is through.
-func (q *Queue) load(ctx context.Context) error {
+func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	info, err := q.records.Stream.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	watch, err := q.records.KV.WatchAll(q.ctx, jetstream.ResumeFromRevision(info.State.LastSeq+1))
+	w, err := q.watch(info.State.LastSeq)
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	q.wg.Go(func() { q.follow(watch) })
+	q.wg.Go(func() { q.follow(js.Conn(), w, info.State.LastSeq) })
 
 	keys, err := q.records.Keys(ctx)
 	if err != nil {
@@ -164,36 +166,74 @@ func (q *Queue) load(ctx context.Context) error {
 	return g.Wait()
 }
 
-// follow applies changes, by whomever, until the queue is closed.
-func (q *Queue) follow(watch jetstream.KeyWatcher) {
+// watch starts to watch the changes after a revision.
+func (q *Queue) watch(after uint64) (jetstream.KeyWatcher, error) {
+	return q.records.KV.WatchAll(q.ctx, jetstream.ResumeFromRevision(after+1))
+}
+
+// unwatch ends a watch. Its sender may wait to be read, so it is read out.
+func (q *Queue) unwatch(w jetstream.KeyWatcher) {
+	// The one possible error is that the watch has ended already.
+	_ = w.Stop()
+	for range w.Updates() {
+	}
+}
+
+// follow applies changes, by whomever, until the queue or the connection is
+// closed. The watch w yields those after revision seen. A watch recovers from a
+// restart of the server only after many seconds, so each new connection gets a
+// new one.
+func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
+	connected := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(connected)
 	for {
 		select {
 		case <-q.ctx.Done():
-			if err := watch.Stop(); err != nil {
-				q.opts.Log.Debug("stopping the watch of jobs", "error", err)
-			}
+			q.unwatch(w)
 			return
-		case e, ok := <-watch.Updates():
-			if !ok {
-				q.opts.Log.Error("the watch of jobs ended")
-				q.cancel(ErrClosed)
-				return
-			}
-			if e == nil {
-				continue // The mark after the initial values, of which there are none.
-			}
-			id, err := idOf(e.Key())
-			var r record
-			if err == nil {
-				r, err = decodeRecord(e.Value())
-			}
-			if err != nil {
-				q.opts.Log.Error("ignoring a record in the bucket of jobs", "error", err)
+		case <-connected:
+			q.unwatch(w)
+		case e, ok := <-w.Updates():
+			if ok {
+				if e != nil { // Nil marks the end of the initial values.
+					seen = e.Revision()
+					q.applyEntry(e)
+				}
 				continue
 			}
-			q.apply(id, &r, e.Revision())
+			q.opts.Log.Warn("the watch of jobs ended")
+		}
+		for {
+			var err error
+			if w, err = q.watch(seen); err == nil {
+				break
+			}
+			if conn.IsClosed() {
+				q.opts.Log.Error("the connection to the store is closed")
+				q.cancel(ErrClosed)
+			}
+			select {
+			case <-q.ctx.Done():
+				return
+			case <-time.After(rewatchPause):
+				q.opts.Log.Warn("the jobs cannot be watched", "error", err)
+			}
 		}
 	}
+}
+
+// applyEntry applies a change that the watch reports.
+func (q *Queue) applyEntry(e jetstream.KeyValueEntry) {
+	id, err := idOf(e.Key())
+	var r record
+	if err == nil {
+		r, err = decodeRecord(e.Value())
+	}
+	if err != nil {
+		q.opts.Log.Error("ignoring a record in the bucket of jobs", "error", err)
+		return
+	}
+	q.apply(id, &r, e.Revision())
 }
 
 // apply takes in a revision that was read, written or heard of, and tells
@@ -217,14 +257,14 @@ func (q *Queue) apply(id string, r *record, rev uint64) {
 
 // read returns a job's record and revision, and applies them.
 func (q *Queue) read(ctx context.Context, id string) (*record, uint64, error) {
+	q.mu.Lock()
+	known := q.index.byID[id] != nil
+	q.mu.Unlock()
 	e, err := q.records.Get(ctx, keyOf(id))
 	if err != nil {
 		return nil, 0, err
 	}
 	if e == nil {
-		q.mu.Lock()
-		known := q.index.byID[id] != nil
-		q.mu.Unlock()
 		if known {
 			return nil, 0, &store.DataLossError{Bucket: "jobs", Key: keyOf(id), Detail: "its record is missing"}
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,26 +19,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func start(t *testing.T, dir string) *store.Node {
-	t.Helper()
-	n, err := store.Embedded(t.Context(), store.EmbeddedOptions{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stop(t, n) })
-	return n
-}
-
-func stop(t *testing.T, n *store.Node) {
-	t.Helper()
-	if err := n.Close(context.Background()); err != nil {
-		t.Error(err)
-	}
-}
 
 func openCiphertexts(t *testing.T, n *store.Node) *store.Ciphertexts {
 	t.Helper()
@@ -66,45 +49,10 @@ func pattern(seed byte, n int) []byte {
 	return b
 }
 
-// flip inverts one bit in the middle of the only occurrence of want in the
-// files below dir.
-func flip(t *testing.T, dir string, want []byte) {
-	t.Helper()
-	found := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		at := bytes.Index(b, want)
-		if at < 0 {
-			return nil
-		}
-		found++
-		b[at+len(want)/2] ^= 1
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = f.WriteAt(b[at:at+len(want)], int64(at))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if found != 1 {
-		t.Fatalf("the bytes to damage are in %d files", found)
-	}
-}
-
 func TestCiphertexts(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	n := start(t, dir)
+	n := storetest.Start(t, dir)
 	s := openCiphertexts(t, n)
 
 	key := sha256.Sum256([]byte("key"))
@@ -143,8 +91,8 @@ func TestCiphertexts(t *testing.T) {
 	}
 
 	// All of it is there after a restart.
-	stop(t, n)
-	s = openCiphertexts(t, start(t, dir))
+	storetest.Stop(t, n)
+	s = openCiphertexts(t, storetest.Start(t, dir))
 	for _, size := range []int{0, 1, 6000, store.MaxRecord} {
 		got, err := s.Get(ctx, sha256.Sum256(pattern(1, size+1)))
 		if err != nil || !bytes.Equal(got, pattern(2, size)) {
@@ -155,7 +103,7 @@ func TestCiphertexts(t *testing.T) {
 
 func TestPutAllStopsAndResumes(t *testing.T) {
 	ctx := t.Context()
-	s := openCiphertexts(t, start(t, t.TempDir()))
+	s := openCiphertexts(t, storetest.Start(t, t.TempDir()))
 	var cts []store.Ciphertext
 	for i := range byte(4) {
 		cts = append(cts, store.Ciphertext{Handle: [32]byte{i}, Record: pattern(i, 100)})
@@ -184,7 +132,7 @@ func TestPutAllStopsAndResumes(t *testing.T) {
 // another one is told.
 func TestPutRace(t *testing.T) {
 	ctx := t.Context()
-	s := openCiphertexts(t, start(t, t.TempDir()))
+	s := openCiphertexts(t, storetest.Start(t, t.TempDir()))
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
 	for i := range errs {
@@ -208,16 +156,16 @@ func TestDamagedCiphertext(t *testing.T) {
 		t.Run(fmt.Sprint(damaged), func(t *testing.T) {
 			ctx := t.Context()
 			dir := t.TempDir()
-			n := start(t, dir)
+			n := storetest.Start(t, dir)
 			s := openCiphertexts(t, n)
 			for i := range byte(3) {
 				if err := s.Put(ctx, store.Ciphertext{Handle: [32]byte{i}, Record: pattern(i, 1000)}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			stop(t, n)
-			flip(t, dir, pattern(damaged, 1000))
-			s = openCiphertexts(t, start(t, dir))
+			storetest.Stop(t, n)
+			storetest.Flip(t, dir, pattern(damaged, 1000))
+			s = openCiphertexts(t, storetest.Start(t, dir))
 
 			check := func(want func(i byte, err error) bool) {
 				t.Helper()
@@ -243,15 +191,15 @@ func TestDamagedCiphertext(t *testing.T) {
 func TestDamagedMeta(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	n := start(t, dir)
+	n := storetest.Start(t, dir)
 	s := openCiphertexts(t, n)
 	ct := store.Ciphertext{KeyID: [32]byte(pattern(7, 32)), Record: []byte("record")}
 	if err := s.Put(ctx, ct); err != nil {
 		t.Fatal(err)
 	}
-	stop(t, n)
-	flip(t, dir, ct.KeyID[:])
-	s = openCiphertexts(t, start(t, dir))
+	storetest.Stop(t, n)
+	storetest.Flip(t, dir, ct.KeyID[:])
+	s = openCiphertexts(t, storetest.Start(t, dir))
 	loss := (*store.DataLossError)(nil)
 	if _, err := s.Stat(ctx, ct.Handle); !errors.As(err, &loss) {
 		t.Errorf("Stat: %v", err)
@@ -264,7 +212,7 @@ func TestDamagedMeta(t *testing.T) {
 // A record that changed in a way JetStream's own checksum does not see.
 func TestAlteredRecord(t *testing.T) {
 	ctx := t.Context()
-	n := start(t, t.TempDir())
+	n := storetest.Start(t, t.TempDir())
 	s := openCiphertexts(t, n)
 	record := pattern(1, 100)
 	if err := s.Put(ctx, store.Ciphertext{Record: record}); err != nil {
@@ -293,7 +241,7 @@ func TestAlteredRecord(t *testing.T) {
 func TestKeys(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	n := start(t, dir)
+	n := storetest.Start(t, dir)
 	s := openKeys(t, n)
 
 	sizes := []int{0, 1, 4<<20 - 1, 4 << 20, 4<<20 + 1, 9 << 20}
@@ -330,8 +278,8 @@ func TestKeys(t *testing.T) {
 		}
 	}
 
-	stop(t, n)
-	s = openKeys(t, start(t, dir))
+	storetest.Stop(t, n)
+	s = openKeys(t, storetest.Start(t, dir))
 	list, err := s.List(ctx)
 	if err != nil || len(list) != len(sizes) {
 		t.Fatalf("List: %d keys, %v", len(list), err)
@@ -378,14 +326,14 @@ func TestDamagedKey(t *testing.T) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			ctx := t.Context()
 			dir := t.TempDir()
-			n := start(t, dir)
+			n := storetest.Start(t, dir)
 			s := openKeys(t, n)
 			if err := s.Put(ctx, id, bytes.NewReader(body), 10<<20); err != nil {
 				t.Fatal(err)
 			}
-			stop(t, n)
-			flip(t, dir, body[at:at+1000])
-			s = openKeys(t, start(t, dir))
+			storetest.Stop(t, n)
+			storetest.Flip(t, dir, body[at:at+1000])
+			s = openKeys(t, storetest.Start(t, dir))
 			read := func() ([]byte, error) {
 				r, _, err := s.Open(ctx, id)
 				if err != nil {
@@ -409,7 +357,7 @@ func TestDamagedKey(t *testing.T) {
 }
 
 func TestPutKeyCancelled(t *testing.T) {
-	s := openKeys(t, start(t, t.TempDir()))
+	s := openKeys(t, storetest.Start(t, t.TempDir()))
 	ctx, cancel := context.WithCancel(t.Context())
 	endless := readerFunc(func(p []byte) (int, error) {
 		cancel()
@@ -426,7 +374,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestDirectoryIsPrivateAndLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	n := start(t, dir)
+	n := storetest.Start(t, dir)
 	for _, d := range []string{dir, filepath.Join(dir, "jetstream")} {
 		info, err := os.Stat(d)
 		if err != nil || info.Mode().Perm() != 0o700 {
@@ -443,8 +391,8 @@ func TestDirectoryIsPrivateAndLocked(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "in use by another process") {
 		t.Fatalf("second process: %v\n%s", err, out)
 	}
-	stop(t, n)
-	start(t, dir)
+	storetest.Stop(t, n)
+	storetest.Start(t, dir)
 }
 
 func child(t *testing.T, env string) *exec.Cmd {
@@ -463,7 +411,7 @@ func TestChild(t *testing.T) {
 	n, err := store.Embedded(t.Context(), store.EmbeddedOptions{Dir: dir})
 	fmt.Println(err)
 	if err == nil {
-		stop(t, n)
+		storetest.Stop(t, n)
 	}
 }
 
@@ -478,7 +426,7 @@ func TestEmbeddedErrors(t *testing.T) {
 		"negative limit": {Dir: t.TempDir(), MaxStore: -1},
 	} {
 		if n, err := store.Embedded(t.Context(), opts); err == nil {
-			stop(t, n)
+			storetest.Stop(t, n)
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -486,11 +434,11 @@ func TestEmbeddedErrors(t *testing.T) {
 	cancel()
 	dir := t.TempDir()
 	if n, err := store.Embedded(ctx, store.EmbeddedOptions{Dir: dir}); err == nil {
-		stop(t, n)
+		storetest.Stop(t, n)
 	} else if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	start(t, dir) // A failed start has released the directory.
+	storetest.Start(t, dir) // A failed start has released the directory.
 }
 
 func TestFullStore(t *testing.T) {
@@ -499,7 +447,7 @@ func TestFullStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop(t, n)
+	defer storetest.Stop(t, n)
 	s := openCiphertexts(t, n)
 	for i := range byte(20) {
 		if err = s.Put(ctx, store.Ciphertext{Handle: [32]byte{i}, Record: pattern(i, 100<<10)}); err != nil {

@@ -1,0 +1,62 @@
+// Package storetest helps to test what lies over package store: servers that end
+// with the test, and damage.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+)
+
+// Start starts an embedded server over dir that stops when the test ends.
+func Start(t *testing.T, dir string) *store.Node {
+	t.Helper()
+	n, err := store.Embedded(t.Context(), store.EmbeddedOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Stop(t, n) })
+	return n
+}
+
+// Stop stops a server before the test ends.
+func Stop(t *testing.T, n *store.Node) {
+	t.Helper()
+	if err := n.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Flip inverts one bit in the middle of want, which must occur in exactly one
+// of the files below dir. No server may have the directory open.
+func Flip(t *testing.T, dir string, want []byte) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		at := bytes.Index(b, want)
+		if at < 0 {
+			return nil
+		}
+		found++
+		b[at+len(want)/2] ^= 1
+		return os.WriteFile(path, b, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found != 1 {
+		t.Fatalf("the bytes to damage are in %d files", found)
+	}
+}
