@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe"
@@ -19,6 +20,7 @@ var ctx = context.Background()
 // set, and checks the result, its bounds, that Cost knew what would be spent and
 // that the operands are unchanged.
 func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, x ...uint64) {
+	name := func() string { return fmt.Sprintf("%v %v %x, encrypted %03b", op, types, x, kinds) }
 	operands := make([]Operand, len(types))
 	before := make([]*Value, len(types))
 	for i, typ := range types {
@@ -33,24 +35,14 @@ func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, 
 			operands[i] = Plain(typ, x[i])
 		}
 	}
-	name := func() string { return fmt.Sprintf("%v %v %x, encrypted %03b", op, types, x, kinds) }
 	predicted, err := e.Cost(op, operands...)
 	if err != nil {
 		t.Fatalf("%s: %v", name(), err)
 	}
 	m.spent = Cost{}
-	got, err := e.Apply(ctx, op, operands...)
-	if err != nil {
-		t.Fatalf("%s: %v", name(), err)
-	}
+	checkResult(t, e, m, op, operands, types, x)
 	if m.spent != predicted {
 		t.Fatalf("%s: spent %+v, predicted %+v", name(), m.spent, predicted)
-	}
-	if typ, _ := op.Result(types...); got.Type != typ {
-		t.Fatalf("%s: a %v, not a %v", name(), got.Type, typ)
-	}
-	if y, z := m.decrypt(t, e, got), want(op, types[len(types)-1], x...); y != z {
-		t.Fatalf("%s = %x, want %x", name(), y, z)
 	}
 	for i, b := range before {
 		if b != nil {
@@ -63,29 +55,56 @@ func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, 
 	}
 }
 
+// checkResult runs one operation and checks its result and the bounds of that.
+func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []uint64) {
+	t.Helper()
+	got, err := e.Apply(ctx, op, operands...)
+	if err != nil {
+		t.Fatalf("%v %v %x: %v", op, types, x, err)
+	}
+	if typ, _ := op.Result(types...); got.Type != typ {
+		t.Fatalf("%v %v %x: a %v, not a %v", op, types, x, got.Type, typ)
+	}
+	if y, z := m.decrypt(t, e, got), want(op, types[len(types)-1], x...); y != z {
+		t.Fatalf("%v %v %x = %x, want %x", op, types, x, y, z)
+	}
+}
+
 func TestExhaustive8Bit(t *testing.T) {
 	for op := range opCount {
 		types := operandTypes(op, Uint8)
 		t.Run(op.String(), func(t *testing.T) {
 			t.Parallel()
 			e, m := newMock(t, small(t))
-			for kinds := range 1 << len(types) {
-				// Two ciphertexts, or one and a plaintext, are what programs have:
-				// all pairs. A coprime stride through the pairs for the rest.
-				stride := 1
-				if kinds != 1<<len(types)-1 {
-					stride = 7
-				}
-				if op == OpSelect {
-					stride *= 5
-				}
-				pairs := 1 << (8 * min(2, len(types)))
-				for i := 0; i < pairs; i += stride {
-					x := []uint64{uint64(i & 255), uint64(i >> 8)}[:min(2, len(types))]
-					if op == OpSelect {
-						x = append([]uint64{uint64(i / stride & 1)}, x...)
+			var left, right [256]Operand
+			for x := range left {
+				left[x], right[x] = m.encrypt(Uint8, uint64(x)), m.encrypt(Uint8, uint64(x))
+			}
+			bits := []Operand{m.encrypt(Bool, 0), m.encrypt(Bool, 1)}
+			for i := range 1 << 16 {
+				x := []uint64{uint64(i & 255), uint64(i >> 8)}
+				// Every third pair, and those at which a comparison turns.
+				plaintextToo := i%3 == 0 || x[0]-x[1]+1 <= 2
+				switch op.Operands() {
+				case 1:
+					if x[1] == 0 {
+						checkResult(t, e, m, op, []Operand{left[x[0]]}, types, x[:1])
 					}
-					apply(t, e, m, op, types, kinds, x...)
+					x = x[:1]
+				case 2:
+					checkResult(t, e, m, op, []Operand{left[x[0]], right[x[1]]}, types, x)
+					if plaintextToo {
+						checkResult(t, e, m, op, []Operand{left[x[0]], Plain(Uint8, x[1])}, types, x)
+					}
+				case 3:
+					for c, bit := range bits {
+						checkResult(t, e, m, op, []Operand{bit, left[x[0]], right[x[1]]}, types, []uint64{uint64(c), x[0], x[1]})
+					}
+					x = []uint64{uint64(i/23) & 1, x[0], x[1]}
+				}
+				// And some of them as plaintexts, or through all checks.
+				if i%23 == 0 {
+					apply(t, e, m, op, types, i/23%(1<<len(types)), x...)
 				}
 			}
 		})
@@ -186,6 +205,7 @@ func TestCost(t *testing.T) {
 		{OpNe, []Operand{enc(Uint64), enc(Uint64)}, Cost{18, 3}},
 		{OpEq, []Operand{enc(Uint64), Plain(Uint64, 0)}, Cost{8, 2}},
 		{OpNe, []Operand{enc(Uint64), Plain(Uint64, 1<<64-1)}, Cost{8, 2}},
+		{OpEq, []Operand{enc(Uint8), Plain(Uint8, 0x0f)}, Cost{1, 1}},
 
 		{OpAnd, []Operand{enc(Uint64), enc(Uint64)}, Cost{32, 1}},
 		{OpOr, []Operand{enc(Uint64), enc(Uint64)}, Cost{32, 1}},
@@ -294,13 +314,7 @@ func TestNoisyOperands(t *testing.T) {
 					if types == nil {
 						continue
 					}
-					got, err := e.Apply(ctx, op, operands...)
-					if err != nil {
-						t.Fatalf("%v %v, noisy %03b × %v: %v", op, types, noisy, times, err)
-					}
-					if y, z := m.decrypt(t, e, got), want(op, typ, x...); y != z {
-						t.Fatalf("%v %v %x, noisy %03b × %v = %x, want %x", op, types, x, noisy, times, y, z)
-					}
+					checkResult(t, e, m, op, operands, types, x)
 				}
 			}
 		}
@@ -354,13 +368,7 @@ func TestSameCiphertextTwice(t *testing.T) {
 				if op == OpSelect && typ != Bool {
 					operands[0], xs[0] = m.encrypt(Bool, 1), 1
 				}
-				got, err := e.Apply(ctx, op, operands...)
-				if err != nil {
-					t.Fatalf("%v %v: %v", op, typ, err)
-				}
-				if y, z := m.decrypt(t, e, got), want(op, typ, xs...); y != z {
-					t.Fatalf("%v %v of %x and itself = %x, want %x", op, typ, x, y, z)
-				}
+				checkResult(t, e, m, op, operands, types, xs)
 			}
 		}
 	}
@@ -413,6 +421,27 @@ func TestPrograms(t *testing.T) {
 			list[r.IntN(len(list))] = variable{got, y}
 		}
 	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	e, m := newMock(t, small(t))
+	a, b, c := m.encrypt(Uint32, 0xdeadbeef), m.encrypt(Uint32, 0xdeadbeee), m.encrypt(Bool, 1)
+	var wg sync.WaitGroup
+	for op := range opCount {
+		wg.Go(func() {
+			operands, x := []Operand{a, b}[:min(2, op.Operands())], []uint64{0xdeadbeef, 0xdeadbeee}
+			if op == OpSelect {
+				operands, x = append([]Operand{c}, operands...), append([]uint64{1}, x...)
+			}
+			got, err := e.Apply(ctx, op, operands...)
+			if err != nil {
+				t.Errorf("%v: %v", op, err)
+			} else if y, z := m.decrypt(t, e, got), want(op, Uint32, x...); y != z {
+				t.Errorf("%v = %x, want %x", op, y, z)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestMethods(t *testing.T) {

@@ -5,12 +5,19 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
+
+// The tests keep next to nothing and allocate much.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(1000)
+	m.Run()
+}
 
 // mock is a Bootstrapper for the secret key that is all zeros: the phase of a
 // ciphertext is its body, whatever the mask. It checks what a bootstrap checks,
