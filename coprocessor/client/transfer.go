@@ -1,0 +1,224 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// UploadEvaluationKey sends the container of an evaluation key, which it reads
+// twice: once for the key id, which is its SHA-256, and once to send it. A key
+// that the service holds already is not sent. progress, if not nil, is told how
+// many bytes have gone.
+func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
+	h := sha256.New()
+	size, err := rewindAndCopy(h, r)
+	if err != nil {
+		return nil, err
+	}
+	header := &tacitv1.EvaluationKeyHeader{KeyId: h.Sum(nil), Size: uint64(size)}
+	return retry(ctx, c, func() (*tacitv1.EvaluationKeyInfo, error) {
+		if _, err := r.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := c.service.UploadEvaluationKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		info, err := send(stream, r, size,
+			&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}},
+			func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
+				return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
+			}, progress)
+		if err == nil && !bytes.Equal(info.KeyId, header.KeyId) {
+			return nil, &MismatchError{"evaluation key", fmt.Sprintf("the service answered for the key %x, not %x", info.KeyId, header.KeyId)}
+		}
+		return info, err
+	})
+}
+
+// rewindAndCopy copies all of r.
+func rewindAndCopy(w io.Writer, r io.ReadSeeker) (int64, error) {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return io.Copy(w, r)
+}
+
+// send sends a header and then size bytes of r in chunks, and returns the answer.
+func send[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], r io.Reader, size int64, header *Req, chunk func([]byte) *Req, progress func(done, total int64)) (*Resp, error) {
+	err := stream.Send(header)
+	buf := make([]byte, ChunkSize)
+	for done := int64(0); err == nil && done < size; {
+		n, readErr := io.ReadFull(r, buf[:min(ChunkSize, size-done)])
+		if readErr != nil {
+			return nil, readErr
+		}
+		// gRPC has encoded the chunk when Send returns.
+		if err = stream.Send(chunk(buf[:n])); err == nil {
+			done += int64(n)
+			if progress != nil {
+				progress(done, size)
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	// At io.EOF the service has answered before it was sent everything.
+	return stream.CloseAndRecv()
+}
+
+// UploadList sends a container of fresh ciphertexts and returns what the service
+// stored, in the order of the list. The same container gets the same handles.
+func (c *Client) UploadList(ctx context.Context, data []byte) ([]*tacitv1.CiphertextInfo, error) {
+	resp, err := retry(ctx, c, func() (*tacitv1.UploadCiphertextsResponse, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := c.service.UploadCiphertexts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return send(stream, bytes.NewReader(data), int64(len(data)),
+			&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: &tacitv1.CiphertextsHeader{Size: uint64(len(data))}}},
+			func(chunk []byte) *tacitv1.UploadCiphertextsRequest {
+				return &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: chunk}}
+			}, nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Ciphertexts, nil
+}
+
+// Stat describes stored ciphertexts, and lists the handles that the service does
+// not hold, each in the order asked.
+func (c *Client) Stat(ctx context.Context, handles ...[32]byte) (found []*tacitv1.CiphertextInfo, missing [][32]byte, err error) {
+	resp, err := retry(ctx, c, func() (*tacitv1.StatCiphertextsResponse, error) {
+		return c.service.StatCiphertexts(ctx, &tacitv1.StatCiphertextsRequest{Handles: raw(handles)})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, h := range resp.Missing {
+		if len(h) != 32 {
+			return nil, nil, &MismatchError{"handle", fmt.Sprintf("%d bytes long", len(h))}
+		}
+		missing = append(missing, [32]byte(h))
+	}
+	return resp.Ciphertexts, missing, nil
+}
+
+func raw(handles [][32]byte) [][]byte {
+	out := make([][]byte, len(handles))
+	for i := range handles {
+		out[i] = handles[i][:]
+	}
+	return out
+}
+
+// Ciphertext is a stored ciphertext as it was fetched.
+type Ciphertext struct {
+	Info *tacitv1.CiphertextInfo
+	// Record is a container that holds a list of one value. It has the size and
+	// the digest that Info states.
+	Record []byte
+}
+
+// Fetch returns stored ciphertexts in the order asked, each checked against the
+// handle asked for and against its digest, or all or nothing. A record that is
+// not what its header says is a *MismatchError.
+func (c *Client) Fetch(ctx context.Context, handles ...[32]byte) ([]Ciphertext, error) {
+	return retry(ctx, c, func() ([]Ciphertext, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := c.service.FetchCiphertexts(ctx, &tacitv1.FetchCiphertextsRequest{Handles: raw(handles)})
+		if err != nil {
+			return nil, err
+		}
+		f := &fetch{asked: handles}
+		for {
+			m, err := stream.Recv()
+			if err == io.EOF {
+				return f.out, f.end()
+			}
+			if err == nil {
+				err = f.take(m)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	})
+}
+
+// fetch puts the messages of a stream together.
+type fetch struct {
+	asked [][32]byte
+	out   []Ciphertext // the last one may lack chunks
+}
+
+func (f *fetch) take(m *tacitv1.FetchCiphertextsResponse) error {
+	h := m.GetHeader()
+	if h == nil {
+		return f.chunk(m.GetChunk())
+	}
+	if err := f.complete(); err != nil {
+		return err
+	}
+	switch n := len(f.out); {
+	case n == len(f.asked):
+		return &MismatchError{"answer", "more ciphertexts than were asked for"}
+	case !bytes.Equal(h.Handle, f.asked[n][:]):
+		return &MismatchError{"ciphertext " + hex.EncodeToString(f.asked[n][:]), fmt.Sprintf("the service sent %x instead", h.Handle)}
+	case h.Size > MaxRecord:
+		return &MismatchError{"ciphertext " + hex.EncodeToString(h.Handle), fmt.Sprintf("%d bytes, at most %d are accepted", h.Size, MaxRecord)}
+	}
+	f.out = append(f.out, Ciphertext{Info: h})
+	return nil
+}
+
+func (f *fetch) chunk(chunk []byte) error {
+	if len(f.out) == 0 {
+		return &MismatchError{"answer", "a chunk before the first header"}
+	}
+	ct := &f.out[len(f.out)-1]
+	if uint64(len(ct.Record)+len(chunk)) > ct.Info.Size {
+		return &MismatchError{"ciphertext " + hex.EncodeToString(ct.Info.Handle), fmt.Sprintf("more than the %d bytes of its header", ct.Info.Size)}
+	}
+	ct.Record = append(ct.Record, chunk...)
+	return nil
+}
+
+// complete checks the ciphertext that arrived last.
+func (f *fetch) complete() error {
+	if len(f.out) == 0 {
+		return nil
+	}
+	ct := f.out[len(f.out)-1]
+	if digest := sha256.Sum256(ct.Record); !bytes.Equal(digest[:], ct.Info.Digest) || uint64(len(ct.Record)) != ct.Info.Size {
+		return &MismatchError{"ciphertext " + hex.EncodeToString(ct.Info.Handle),
+			fmt.Sprintf("%d bytes with digest %x arrived, its header says %d bytes with digest %x", len(ct.Record), digest, ct.Info.Size, ct.Info.Digest)}
+	}
+	return nil
+}
+
+func (f *fetch) end() error {
+	if err := f.complete(); err != nil {
+		return err
+	}
+	if len(f.out) != len(f.asked) {
+		return &MismatchError{"answer", fmt.Sprintf("%d ciphertexts, %d were asked for", len(f.out), len(f.asked))}
+	}
+	return nil
+}
