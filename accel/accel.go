@@ -46,6 +46,7 @@ const (
 	MaxModulus  = 1 << 50 // exclusive bound of the ring moduli
 	MaxRank     = 16      // largest GLWE rank of a Rotator
 	MaxSteps    = 1 << 16 // largest number of steps of a Rotator
+	MaxTerms    = 15      // largest number of exponents of a step
 	MaxLWE      = 1 << 20 // largest LWE dimension of a KeySwitcher
 	rotatorBits = 48      // the gadget of a Rotator is g_j = 2^(48 - BaseLog*j)
 )
@@ -70,8 +71,9 @@ type Backend interface {
 	// Rotator prepares a bootstrapping key. ggsw(i, dst) fills dst with the
 	// GGSW ciphertext of step i in the coefficient domain: (Rank+1)*Levels
 	// rows of (Rank+1)*N canonical residues, row c*Levels+(j-1) for component
-	// c = 0..Rank (the last one is the body) and level j = 1..Levels. It is
-	// called once for each i in [0, Steps), from several goroutines at once.
+	// c = 0..Rank (the last one is the body) and level j = 1..Levels; in modes
+	// with several GGSW ciphertexts a step, dst holds them one after the other.
+	// It is called once for each i in [0, Steps), from several goroutines at once.
 	// The *UnsupportedError of spec.Check comes before the first call of ggsw.
 	Rotator(spec RotatorSpec, ggsw func(i int, dst []uint64)) (Rotator, error)
 	// KeySwitcher prepares a key-switching key. rows(i, dst) fills dst with
@@ -109,13 +111,56 @@ type Ring interface {
 
 // RotatorSpec is the shape of a blind rotation: GLWE ciphertexts of dimension N
 // and rank Rank modulo Q, a gadget of Levels digits of BaseLog bits, and Steps
-// encrypted bits in the bootstrapping key.
+// steps of the given mode.
 type RotatorSpec struct {
 	N, Rank         int
 	Q               uint64
 	BaseLog, Levels int
 	Steps           int
+	// Mode is what a step does.
+	Mode RotatorMode
+	// Terms is the number of exponents of a step in the modes that have several,
+	// in [1, MaxTerms]; 0 for CMux.
+	Terms int
 }
+
+// RotatorMode says how many GGSW ciphertexts a step of a blind rotation has and
+// how they act on the accumulator.
+type RotatorMode uint8
+
+const (
+	// CMux has one ciphertext and one exponent a step, for one key bit:
+	//
+	//	acc += GGSW ⊡ (X^e*acc - acc)
+	CMux RotatorMode = iota
+	// Block has Terms ciphertexts, of the bits of a block of the key of which at
+	// most one is set (Lee, Min, Song, "Faster TFHE Bootstrapping with Block
+	// Binary Keys", 2023/958), and Terms exponents:
+	//
+	//	acc += (Σ_j (X^e_j - 1)*GGSW_j) ⊡ acc
+	Block
+	// Unrolled has Terms+1 ciphertexts, of indicators of which exactly one is
+	// set: of no bit of a group of the key, and of each other pattern of its bits
+	// (Zhou et al., "Faster Bootstrapping with Multiple Addends", 2018/735; Bourse
+	// et al., 2017/1114), and one exponent for each but the first:
+	//
+	//	acc = (GGSW_0 + Σ_{j>=1} X^e_j*GGSW_j) ⊡ acc
+	Unrolled
+)
+
+// GGSWs is the number of GGSW ciphertexts of a step.
+func (s RotatorSpec) GGSWs() int {
+	switch s.Mode {
+	case Block:
+		return s.Terms
+	case Unrolled:
+		return s.Terms + 1
+	}
+	return 1
+}
+
+// Exponents is the number of exponents of a step.
+func (s RotatorSpec) Exponents() int { return max(s.Terms, 1) }
 
 // Rotator holds one bootstrapping key in the backend's own form.
 type Rotator interface {
@@ -124,14 +169,12 @@ type Rotator interface {
 	// 2018, Algorithm 3, without the initial rotation and the extraction).
 	//
 	// acc[t] is a GLWE ciphertext of (Rank+1)*N residues, mask polynomials
-	// first, then the body, and is changed in place; exps[t] holds Steps
-	// exponents of X, of which only the residue modulo 2N counts. For
-	// i = 0..Steps-1
-	//
-	//	acc[t] += GGSW_i ⊡ (X^exps[t][i] * acc[t] - acc[t])
-	//
-	// with the external product Σ_{c,j} digit_{c,j} * row_{c,j}. The digits of
-	// a residue x, with b = BaseLog and l = Levels, are defined thus:
+	// first, then the body, and is changed in place; exps[t] holds the
+	// exponents of X, Exponents() for each step, of which only the residue modulo
+	// 2N counts. Step by step, acc[t] changes as RotatorMode says, with the
+	// external product Σ_{c,j} digit_{c,j} * row_{c,j}, where in the modes with
+	// several ciphertexts a row is the sum of theirs. The digits of a residue x,
+	// with b = BaseLog and l = Levels, are defined thus:
 	//
 	//	c = x lifted to (-Q/2, Q/2)
 	//	v = floor((c + 2^(47-b*l)) / 2^(48-b*l))     (v = c for b*l = 48)
@@ -224,6 +267,10 @@ func (s RotatorSpec) Check() error {
 		reason = fmt.Sprintf("gadget of %d levels of %d bits does not fit in %d bits", s.Levels, s.BaseLog, rotatorBits)
 	case s.Steps < 1 || s.Steps > MaxSteps:
 		reason = fmt.Sprintf("%d steps are not in [1, %d]", s.Steps, MaxSteps)
+	case s.Mode > Unrolled:
+		reason = fmt.Sprintf("there is no mode %d", s.Mode)
+	case s.Mode == CMux && s.Terms != 0 || s.Mode != CMux && (s.Terms < 1 || s.Terms > MaxTerms):
+		reason = fmt.Sprintf("%d terms are not 0 for CMux or in [1, %d] for others", s.Terms, MaxTerms)
 	}
 	if reason != "" {
 		return &UnsupportedError{Object: "rotator", N: s.N, Q: s.Q, Reason: reason}

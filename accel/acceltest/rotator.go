@@ -37,6 +37,19 @@ var rotations = []struct {
 	{accel.RotatorSpec{N: 8192, Rank: 1, Q: Q, BaseLog: 15, Levels: 2, Steps: 2}, "14e1e8bf35c7b6f8d8754a5e5ec1863070e7bb1f1e75cad6ec37c95cdad574bb"},
 	{accel.RotatorSpec{N: 16384, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 1}, "abcf213bdf4c3361ac4c2914be904f2787f51300f8218e5bdb5ec461b9b351dd"},
 	{accel.RotatorSpec{N: 65536, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 1}, "fd9df8c99e1825ed0f4f0722a21cedb6b2846c69b218423b947a1b8be3040e12"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 2, Mode: accel.Block, Terms: 2}, "3f191ee3587f576d46cc4cfa7110d635e8d4c6fc5552043fd5d2d371820545d5"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: Q, BaseLog: 21, Levels: 1, Steps: 2, Mode: accel.Block, Terms: 3}, "07ea8c93ca453c070042d64cd1381f740343fe50ade0b6aba7abe988d2bf4bf4"},
+	{accel.RotatorSpec{N: 256, Rank: 2, Q: Q, BaseLog: 12, Levels: 2, Steps: 2, Mode: accel.Block, Terms: 4}, "6dd3ef8bb7eaf6a048d1599a8f18300d4136ca6ca2ae6de9d7c11ea33b262521"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 2, Mode: accel.Block, Terms: 1}, "ba16eee34bdb4e59d8033f1e77c8407d51597c4d64a2b53a356ba134ff59c91a"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 2, Mode: accel.Unrolled, Terms: 3}, "48c5fab27c815906a520a96cf3a26bbf993f9e23b3aee1d5d7c5974ce902d3c0"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 2, Mode: accel.Unrolled, Terms: 7}, "53d6a196b95f3169f85b1b9040c225e2750183f5a79939f1287c9e325aedfe7c"},
+	{accel.RotatorSpec{N: 256, Rank: 3, Q: Q, BaseLog: 8, Levels: 3, Steps: 2, Mode: accel.Unrolled, Terms: 1}, "f5630f895235dfbd4500458167051c2f91d81382ebad14922ec9aafb38832ecf"},
+	{accel.RotatorSpec{N: 256, Rank: 1, Q: smallRotatorModulus, BaseLog: 22, Levels: 1, Steps: 2, Mode: accel.Unrolled, Terms: 7}, "983979197d92ba1438aff0545550ab88a2c531e5a040787f53eb4d3ad722e6ac"},
+	{accel.RotatorSpec{N: 512, Rank: 3, Q: Q, BaseLog: 17, Levels: 1, Steps: 3, Mode: accel.Block, Terms: 3}, "bebd2949611bdcfeacb828218ef1c3b44279a3cf1b793a000038d95d73f55755"},
+	{accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 7, Mode: accel.Block, Terms: 2}, "55555640399bbce8f062d91c9be5ad977c31edd40324c488c49dffb7d048a866"},
+	{accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 7, Mode: accel.Block, Terms: 3}, "8e7cd0d26acd5ec76ba89d5f16d187fba6ce0ad68461af312b9539a05ab7a3d0"},
+	{accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 7, Mode: accel.Unrolled, Terms: 3}, "76f64c112e467043651fe7411f3c7fbc92d3b611ed49275f47caa3da3806d8ed"},
+	{accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 7, Mode: accel.Unrolled, Terms: 7}, "2579b0e7a4660a512ff58c96d770e15ff4f220b3431a0efaec52bcc254797fb0"},
 }
 
 // smallRotatorModulus is the smallest prime above 2^47 that is 1 modulo 2^17.
@@ -48,7 +61,7 @@ func rotationInput(spec accel.RotatorSpec) (acc [][]uint64, exps [][]uint32) {
 	n, q := spec.N, spec.Q
 	for t := range 9 {
 		a := residues(fmt.Sprintf("accumulator %d", t), (spec.Rank+1)*n, q)
-		e := make([]uint32, spec.Steps)
+		e := make([]uint32, spec.Steps*spec.Exponents())
 		xof.New(fmt.Sprintf("exponents %d", t)).Words(e)
 		for i := range e {
 			e[i] %= uint32(2 * n)
@@ -100,7 +113,7 @@ func rotationKey(spec accel.RotatorSpec) func(i int, dst []uint64) {
 func runRotator(t *testing.T, b accel.Backend) {
 	for _, c := range rotations {
 		spec := c.spec
-		t.Run(fmt.Sprintf("n=%d/k=%d/q=%d/b=%d/l=%d", spec.N, spec.Rank, spec.Q, spec.BaseLog, spec.Levels), func(t *testing.T) {
+		t.Run(fmt.Sprintf("mode=%d.%d/n=%d/k=%d/q=%d/b=%d/l=%d", spec.Mode, spec.Terms, spec.N, spec.Rank, spec.Q, spec.BaseLog, spec.Levels), func(t *testing.T) {
 			r, err := b.Rotator(spec, rotationKey(spec))
 			if err != nil {
 				t.Fatal(err)
@@ -157,6 +170,10 @@ func runRotator(t *testing.T, b accel.Backend) {
 			func(s *accel.RotatorSpec) { s.BaseLog, s.Levels = 1<<62, 4 },
 			func(s *accel.RotatorSpec) { s.Steps = 0 },
 			func(s *accel.RotatorSpec) { s.Steps = accel.MaxSteps + 1 },
+			func(s *accel.RotatorSpec) { s.Mode = accel.Unrolled + 1 },
+			func(s *accel.RotatorSpec) { s.Mode = accel.Block },
+			func(s *accel.RotatorSpec) { s.Mode, s.Terms = accel.Unrolled, accel.MaxTerms+1 },
+			func(s *accel.RotatorSpec) { s.Terms = 1 },
 		} {
 			spec := good
 			change(&spec)
@@ -205,14 +222,27 @@ func runRotator(t *testing.T, b accel.Backend) {
 // schoolbook products.
 func modelRotate(spec accel.RotatorSpec, acc []uint64, exps []uint32) {
 	n, q, k1 := spec.N, spec.Q, spec.Rank+1
-	ggsw := make([]uint64, k1*spec.Levels*k1*n)
-	for i, e := range exps {
+	size := k1 * spec.Levels * k1 * n
+	ggsw := make([]uint64, spec.GGSWs()*size)
+	for i := range spec.Steps {
 		rotationKey(spec)(i, ggsw)
-		sum := slices.Clone(acc)
+		e := exps[i*spec.Exponents():][:spec.Exponents()]
+		factor, rows, sum := slices.Clone(acc), ggsw, slices.Clone(acc)
+		switch spec.Mode {
+		case accel.CMux:
+			for c := range k1 {
+				copy(factor[c*n:][:n], modelRotateSub(acc[c*n:][:n], int(e[0]), q))
+			}
+		case accel.Block, accel.Unrolled:
+			rows = modelCombine(spec, ggsw, e)
+			if spec.Mode == accel.Unrolled {
+				clear(sum)
+			}
+		}
 		for c := range k1 {
-			digits := modelDigits(spec, modelRotateSub(acc[c*n:][:n], int(e), q))
+			digits := modelDigits(spec, factor[c*n:][:n])
 			for level := range spec.Levels {
-				row := ggsw[(c*spec.Levels+level)*k1*n:]
+				row := rows[(c*spec.Levels+level)*k1*n:]
 				for o := range k1 {
 					addNegacyclic(sum[o*n:][:n], digits[level], row[o*n:][:n], q)
 				}
@@ -220,6 +250,30 @@ func modelRotate(spec accel.RotatorSpec, acc []uint64, exps []uint32) {
 		}
 		copy(acc, sum)
 	}
+}
+
+// modelCombine returns the combination of the ciphertexts of a step.
+func modelCombine(spec accel.RotatorSpec, ggsw []uint64, exps []uint32) []uint64 {
+	n, q := spec.N, spec.Q
+	size := len(ggsw) / spec.GGSWs()
+	out := make([]uint64, size)
+	if spec.Mode == accel.Unrolled {
+		copy(out, ggsw[:size])
+		ggsw = ggsw[size:]
+	}
+	for _, e := range exps {
+		for at := 0; at < size; at += n {
+			term := modelRotateSub(ggsw[at:][:n], int(e), q)
+			for j, x := range term {
+				if spec.Mode == accel.Unrolled {
+					x += ggsw[at+j] // X^e*a - a + a
+				}
+				out[at+j] = (out[at+j] + x) % q
+			}
+		}
+		ggsw = ggsw[size:]
+	}
+	return out
 }
 
 // modelRotateSub returns X^e*a - a.

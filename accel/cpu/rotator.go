@@ -12,10 +12,13 @@ type rotatorGeneric struct {
 	spec accel.RotatorSpec
 	ring *ringGeneric
 	rows int // (Rank+1)*Levels
-	// key[(i*(Rank+1)+o)*rows+r] * N is where polynomial o of row r of step i
-	// starts: transformed, times 2^64 mod q (Montgomery form).
+	// key[((i*GGSWs+g)*(Rank+1)+o)*rows+r] * N is where polynomial o of row r of
+	// ciphertext g of step i starts: transformed, times 2^64 mod q (Montgomery
+	// form).
 	key     []uint64
-	qInv    uint64 // q^-1 mod 2^64
+	qInv    uint64   // q^-1 mod 2^64
+	powers  []uint64 // ψ^i for i < 2N in Montgomery form, for modes with several ciphertexts
+	odd     []uint32 // 2*brv(j)+1
 	scratch sync.Pool
 }
 
@@ -23,6 +26,8 @@ type rotatorGeneric struct {
 type rotatorScratch struct {
 	digits []uint64 // rows polynomials
 	poly   []uint64
+	bundle []uint64 // (Rank+1)*rows polynomials, in the modes with several ciphertexts
+	mono   []uint64 // a monomial in the evaluation domain, in Montgomery form
 }
 
 func newRotatorGeneric(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) *rotatorGeneric {
@@ -32,22 +37,27 @@ func newRotatorGeneric(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) *
 		spec: spec,
 		ring: newRingGeneric(n, spec.Q),
 		rows: rows,
-		key:  make([]uint64, spec.Steps*k1*rows*n),
+		key:  make([]uint64, spec.Steps*spec.GGSWs()*k1*rows*n),
 		qInv: inverseMod2to64(spec.Q),
 	}
 	r.scratch.New = func() any {
-		return &rotatorScratch{make([]uint64, rows*n), make([]uint64, n)}
+		s := &rotatorScratch{digits: make([]uint64, rows*n), poly: make([]uint64, n)}
+		if spec.Mode != accel.CMux {
+			s.bundle, s.mono = make([]uint64, k1*rows*n), make([]uint64, n)
+		}
+		return s
 	}
 	_, montgomery := bits.Div64(1, 0, spec.Q)
 	toForm := newTwiddle(montgomery, spec.Q)
 	parallel(spec.Steps, func(next func() (int, bool)) {
-		rowsIn := make([]uint64, rows*k1*n)
+		rowsIn := make([]uint64, spec.GGSWs()*rows*k1*n)
 		for i, ok := next(); ok; i, ok = next() {
 			ggsw(i, rowsIn)
-			for row := range rows {
+			for row := range spec.GGSWs() * rows {
+				g, row, from := row/rows, row%rows, row*k1*n
 				for o := range k1 {
-					dst := r.key[((i*k1+o)*rows+row)*n:][:n]
-					copy(dst, rowsIn[(row*k1+o)*n:])
+					dst := r.key[(((i*spec.GGSWs()+g)*k1+o)*rows+row)*n:][:n]
+					copy(dst, rowsIn[from+o*n:])
 					r.ring.forward(dst)
 					for j, x := range dst {
 						dst[j] = reduceOnce(toForm.mul(x, spec.Q), spec.Q)
@@ -56,6 +66,18 @@ func newRotatorGeneric(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) *
 			}
 		}
 	})
+	if spec.Mode != accel.CMux {
+		r.powers, r.odd = make([]uint64, 2*n), make([]uint32, n)
+		psi := newTwiddle(accel.RootOfUnity(n, spec.Q), spec.Q)
+		power := montgomery
+		for i := range r.powers {
+			r.powers[i] = power
+			power = reduceOnce(psi.mul(power, spec.Q), spec.Q)
+		}
+		for j := range r.odd {
+			r.odd[j] = 2*(bits.Reverse32(uint32(j))>>(32-bits.Len(uint(n-1)))) + 1
+		}
+	}
 	return r
 }
 
@@ -74,7 +96,11 @@ func (r *rotatorGeneric) Rotate(acc [][]uint64, exps [][]uint32) {
 	s := r.scratch.Get().(*rotatorScratch)
 	for i := range r.spec.Steps {
 		for t := range acc {
-			r.step(acc[t], i, exps[t][i], s)
+			if r.spec.Mode == accel.CMux {
+				r.step(acc[t], i, exps[t][i], s)
+			} else {
+				r.bundled(acc[t], i, exps[t][i*r.spec.Terms:][:r.spec.Terms], s)
+			}
 		}
 	}
 	r.scratch.Put(s)
@@ -85,7 +111,7 @@ func checkRotate(spec accel.RotatorSpec, acc [][]uint64, exps [][]uint32) {
 	checkLen("Rotate: exps", len(acc), len(exps))
 	for t := range acc {
 		checkLen("Rotate: accumulator", (spec.Rank+1)*spec.N, len(acc[t]))
-		checkLen("Rotate: exponents", spec.Steps, len(exps[t]))
+		checkLen("Rotate: exponents", spec.Steps*spec.Exponents(), len(exps[t]))
 	}
 }
 
@@ -106,6 +132,64 @@ func (r *rotatorGeneric) step(acc []uint64, i int, e uint32, s *rotatorScratch) 
 		for j, x := range s.poly[:len(dst)] {
 			dst[j] = reduceOnce(dst[j]+x, q)
 		}
+	}
+}
+
+// bundled does a step of the modes with several ciphertexts: their combination,
+// and then one external product with it.
+func (r *rotatorGeneric) bundled(acc []uint64, i int, exps []uint32, s *rotatorScratch) {
+	n, q, k1, l := r.spec.N, r.spec.Q, r.spec.Rank+1, r.spec.Levels
+	r.combine(s.bundle, i, exps, s.mono)
+	for c := range k1 {
+		decomposeGeneric(s.digits[c*l*n:][:l*n], acc[c*n:][:n], q, r.spec.BaseLog, l)
+	}
+	for row := range r.rows {
+		r.ring.forward(s.digits[row*n:][:n])
+	}
+	for o := range k1 {
+		r.product(s.poly, s.digits, s.bundle[o*r.rows*n:][:r.rows*n])
+		r.ring.inverse(s.poly)
+		dst := acc[o*n:][:n]
+		if r.spec.Mode == accel.Unrolled {
+			copy(dst, s.poly)
+			continue
+		}
+		for j, x := range s.poly[:len(dst)] {
+			dst[j] = reduceOnce(dst[j]+x, q)
+		}
+	}
+}
+
+// combine sets bundle to the combination of the ciphertexts of a step, canonical
+// and in Montgomery form. X^e is ψ^(e*(2*brv(j)+1)) at point j.
+func (r *rotatorGeneric) combine(bundle []uint64, i int, exps []uint32, mono []uint64) {
+	n, q := r.spec.N, r.spec.Q
+	size := len(bundle)
+	ggsw := r.key[i*r.spec.GGSWs()*size:]
+	if r.spec.Mode == accel.Unrolled {
+		copy(bundle, ggsw)
+		ggsw = ggsw[size:]
+	} else {
+		clear(bundle)
+	}
+	one := r.powers[0]
+	for _, e := range exps {
+		for j, odd := range r.odd {
+			mono[j] = r.powers[e*odd&uint32(2*n-1)]
+			if r.spec.Mode == accel.Block {
+				mono[j] = reduceOnce(mono[j]+q-one, q)
+			}
+		}
+		for at := 0; at < size; at += n {
+			dst, key := bundle[at:][:n], ggsw[at:][:n]
+			for j, m := range mono[:n] {
+				// Montgomery's product of residues below q is in (0, 2q).
+				hi, lo := bits.Mul64(m, key[j])
+				t, _ := bits.Mul64(lo*r.qInv, q)
+				dst[j] = reduceOnce(dst[j]+reduceOnce(hi-t+q, q), q)
+			}
+		}
+		ggsw = ggsw[size:]
 	}
 }
 
