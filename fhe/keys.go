@@ -328,12 +328,8 @@ func UnmarshalPublicKey(data []byte) (*PublicKey, error) {
 }
 
 func newEvaluationKey(p *Parameters) *EvaluationKey {
-	l := p.lit
-	return &EvaluationKey{
-		params: p,
-		ggsw:   make([]uint64, l.LWEDimension*(l.Rank+1)*l.BootstrapGadget.Levels*l.PolynomialSize),
-		rows:   make([]uint32, p.BigDimension()*l.KeySwitchGadget.Levels),
-	}
+	gadgets, rows := p.evaluationKeyLen()
+	return &EvaluationKey{params: p, ggsw: make([]uint64, gadgets), rows: make([]uint32, rows)}
 }
 
 // Parameters returns the parameter set of the key.
@@ -365,18 +361,30 @@ func (k *EvaluationKey) KeySwitchRows(i int, dst []uint32) {
 	}
 }
 
-// Size is the number of bytes that WriteTo writes.
-func (k *EvaluationKey) Size() int64 {
-	return codec.HeaderSize + int64(k.bodySize()) + codec.DigestSize
+// EvaluationKeySize is the number of bytes in the container of an evaluation key.
+func (p *Parameters) EvaluationKeySize() int64 {
+	gadgets, rows := p.evaluationKeyLen()
+	return codec.Overhead + int64(SeedSize+codec.ResidueSize*gadgets+4*rows)
 }
 
-func (k *EvaluationKey) bodySize() uint64 {
-	return SeedSize + codec.ResidueSize*uint64(len(k.ggsw)) + 4*uint64(len(k.rows))
+// evaluationKeyLen is the number of residues of the bootstrapping key and of
+// words of the key-switching key.
+func (p *Parameters) evaluationKeyLen() (gadgets, rows int) {
+	l := p.lit
+	return l.LWEDimension * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize, p.BigDimension() * l.KeySwitchGadget.Levels
 }
+
+// PublicKeySize is the number of bytes in the container of a public key.
+func (p *Parameters) PublicKeySize() int64 {
+	return codec.Overhead + int64(len(KeyID{})+SeedSize+codec.ResidueSize*p.BigDimension())
+}
+
+// Size is the number of bytes that WriteTo writes.
+func (k *EvaluationKey) Size() int64 { return k.params.EvaluationKeySize() }
 
 // WriteTo writes the container of the key.
 func (k *EvaluationKey) WriteTo(w io.Writer) (int64, error) {
-	c := codec.NewWriter(w, codec.EvaluationKey, k.params.fingerprint, k.bodySize())
+	c := codec.NewWriter(w, codec.EvaluationKey, k.params.fingerprint, uint64(k.Size())-codec.Overhead)
 	e := codec.NewEncoder(c)
 	e.Bytes(k.seed[:])
 	e.Residues(k.ggsw, k.params.lit.Modulus)
@@ -414,13 +422,12 @@ func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, KeyID, error
 			return nil, KeyID{}, err
 		}
 	}
-	l := p.lit
 	k := &EvaluationKey{params: p}
-	gadgets := l.LWEDimension * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize
+	gadgets, rows := p.evaluationKeyLen()
 	d := c.Decoder()
 	copy(k.seed[:], d.Bytes("seed", SeedSize))
-	k.ggsw = d.Residues("bootstrapping key", gadgets, l.Modulus)
-	k.rows = d.U32s("key-switching key", p.BigDimension()*l.KeySwitchGadget.Levels)
+	k.ggsw = d.Residues("bootstrapping key", gadgets, p.lit.Modulus)
+	k.rows = d.U32s("key-switching key", rows)
 	if err := d.Finish(); err != nil {
 		return nil, KeyID{}, fmt.Errorf("evaluation key: %w", err)
 	}

@@ -114,6 +114,9 @@ func TestKeysRoundTrip(t *testing.T) {
 		if err != nil || fmt.Sprint(pk.body, pk.seed, pk.id) != fmt.Sprint(ks.Public.body, ks.Public.seed, ks.Public.id) {
 			t.Errorf("%s: public key does not come back: %v", name, err)
 		}
+		if got := ks.Public.params.PublicKeySize(); got != int64(len(public)) {
+			t.Errorf("%s: PublicKeySize %d, want %d", name, got, len(public))
+		}
 		var evaluation bytes.Buffer
 		if n, err := ks.Evaluation.WriteTo(&evaluation); err != nil || n != int64(evaluation.Len()) || n != ks.Evaluation.Size() {
 			t.Fatalf("%s: WriteTo: %d bytes, %d written, size %d, %v", name, n, evaluation.Len(), ks.Evaluation.Size(), err)

@@ -178,11 +178,10 @@ func NewParameters(l Literal) (*Parameters, error) {
 	}
 	p := &Parameters{lit: l}
 	if !l.TestOnly {
-		if got, line := log2RelativeStd(l.LWENoise, 32), securityLine(l.LWEDimension, 32); got < line {
+		if got, line := p.lweSecurity(); got < line {
 			return bad("LWENoise", "2^%.3f relative to 2^32 is below the 132-bit line 2^%.3f at dimension %d", got, line, l.LWEDimension)
 		}
-		logq := math.Log2(float64(l.Modulus))
-		if got, line := log2RelativeStd(l.GLWENoise, logq), securityLine(p.BigDimension(), logq); got < line {
+		if got, line := p.glweSecurity(); got < line {
 			return bad("GLWENoise", "2^%.3f relative to q is below the 132-bit line 2^%.3f at dimension %d", got, line, p.BigDimension())
 		}
 	}
@@ -208,6 +207,28 @@ func securityLine(dimension int, logq float64) float64 {
 
 func log2RelativeStd(bound int, logq float64) float64 {
 	return math.Log2(noise.TUniform(bound))/2 - logq
+}
+
+// lweSecurity is log2 of the relative standard deviation of the small key's
+// errors, and the security line at its dimension.
+func (p *Parameters) lweSecurity() (got, line float64) {
+	return log2RelativeStd(p.lit.LWENoise, 32), securityLine(p.lit.LWEDimension, 32)
+}
+
+// glweSecurity is lweSecurity for the GLWE key.
+func (p *Parameters) glweSecurity() (got, line float64) {
+	logq := math.Log2(p.q())
+	return log2RelativeStd(p.lit.GLWENoise, logq), securityLine(p.BigDimension(), logq)
+}
+
+// SecurityMargins is how far the standard deviations of the errors in the small
+// and in the GLWE key lie above the 132-bit line, in bits. Only test sets have
+// negative ones.
+func (p *Parameters) SecurityMargins() (lwe, glwe float64) {
+	got, line := p.lweSecurity()
+	lwe = got - line
+	got, line = p.glweSecurity()
+	return lwe, got - line
 }
 
 // canonical is the encoding that the fingerprint is taken of.

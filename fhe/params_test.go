@@ -28,6 +28,10 @@ func TestPresetsMeetTheirLines(t *testing.T) {
 		if got := p.FailureProbability(p.MaxVariance()); math.Abs(got-MaxFailureLog2) > 1e-6 {
 			t.Errorf("%s: failure probability at MaxVariance is 2^%v", name, got)
 		}
+		lwe, glwe := p.SecurityMargins()
+		if secure := lwe >= 0 && glwe >= 0; secure == p.Literal().TestOnly {
+			t.Errorf("%s: margins %.3f and %.3f bits over the security line", name, lwe, glwe)
+		}
 		t.Logf("%s: 2^%.2f at norm² %.0f, norm² up to %.1f", name, pf, p.Literal().NormSquared, p.MaxVariance()/p.BootstrapVariance())
 	}
 }
