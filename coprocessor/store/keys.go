@@ -105,10 +105,15 @@ func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) e
 	if err != nil {
 		return fmt.Errorf("store: key %x: %w", id, err)
 	}
-	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil {
-		return fmt.Errorf("store: key %x: %w", id, err)
-	}
+	// Unix forgets the file's name at once, so that a crash leaves nothing;
+	// Windows removes a file only once it is closed.
+	removed := os.Remove(f.Name()) == nil
+	defer func() {
+		f.Close()
+		if !removed {
+			os.Remove(f.Name())
+		}
+	}()
 	h := sha256.New()
 	size, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(ctxReader{ctx, r}, limit+1))
 	if err != nil {
