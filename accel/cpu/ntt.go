@@ -12,8 +12,7 @@ import (
 type twiddle struct{ w, p uint64 }
 
 func newTwiddle(w, q uint64) twiddle {
-	p, _ := bits.Div64(w, 0, q)
-	return twiddle{w, p}
+	return twiddle{w, divide(w, 0, q)}
 }
 
 // mul returns x*w mod q in [0, 2q) for every x < 2^64: with
@@ -28,6 +27,15 @@ func reduceOnce(x, q uint64) uint64 {
 	r, borrow := bits.Sub64(x, q, 0)
 	return r + q&-borrow
 }
+
+// divide returns floor((hi*2^64 + lo) / q) for hi < q.
+func divide(hi, lo, q uint64) uint64 {
+	quo, _ := bits.Div64(hi, lo, q)
+	return quo
+}
+
+// log2 returns floor(log2(n)) for n > 0.
+func log2(n int) int { return bits.Len(uint(n)) - 1 }
 
 // mulMod returns x*y mod q for x, y < q.
 func mulMod(x, y, q uint64) uint64 {
@@ -50,7 +58,7 @@ func powMod(x, e, q uint64) uint64 {
 
 // powersReversed returns [1, x, ..., x^(n-1)] mod q in bit-reversed order.
 func powersReversed(x uint64, n int, q uint64) []uint64 {
-	shift := 64 - uint(bits.Len(uint(n))-1)
+	shift := 64 - log2(n)
 	out := make([]uint64, n)
 	for i, p := 0, uint64(1); i < n; i++ {
 		out[bits.Reverse64(uint64(i)<<shift)] = p
@@ -80,9 +88,9 @@ func newRingGeneric(n int, q uint64) *ringGeneric {
 	psi := accel.RootOfUnity(n, q)
 	nInv := powMod(uint64(n), q-2, q)
 	r := &ringGeneric{n: n, q: q, fwd: make([]twiddle, n), inv: make([]twiddle, n)}
-	r.barrett, _ = bits.Div64(1, 0, q)
+	r.barrett = divide(1, 0, q)
 	hi, lo := bits.Mul64(1<<bits.Len64(q), 1<<bits.Len64(q))
-	r.mu, _ = bits.Div64(hi, lo, q)
+	r.mu = divide(hi, lo, q)
 	for i, w := range powersReversed(psi, n, q) {
 		r.fwd[i] = newTwiddle(w, q)
 	}

@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package cpu
 
 var implementations = []implementation{portableImplementation}

@@ -1,0 +1,807 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
+)
+
+// Offsets into the constants that every kernel gets, in words. Package cpu fills
+// them in the same order (ifmaConstants).
+const (
+	constQ = iota
+	const2Q
+	const4Q
+	const5Q
+	const6Q
+	const7Q
+	const8Q
+	const9Q
+	constNegQ   // 2^52 - q
+	constMinus2 // -2, -4, -6: the start of a reduction that adds 2q, 4q, 6q
+	constMinus4
+	constMinus6
+	constSixteen   // 16
+	constThirtyTwo // 32
+	constMask      // 2^52 - 1
+	constMu        // floor(2^99/q)
+	constQInv      // q^-1 mod 2^52
+	constDigitAdd  // see digits
+	constDigitSub
+	constDigitLow
+	constDigitHigh
+	constDigitShift
+	constDigitBase
+	constRoots // pairs of ψ^-(n/4), ψ^-(n/2), ψ^-(3n/4)
+)
+
+// avx512 writes the kernels for AVX-512 with IFMA.
+//
+// Every vector holds eight residues modulo a prime q just below 2^48, so that
+// 2^52 - 2^24 < 16q < 2^52. A residue is represented by any value below 16q in the
+// low 52 bits of its lane; the upper 12 bits hold carries that mean nothing, and
+// IFMA does not read them. Additions and subtractions are those of Z/2^52.
+//
+// mul(y, w) with y < 2^52 and p = floor(w*2^52/q): t = floor(y*p/2^52), and
+// y*w - t*q < q*(1 + y/2^52) < 2q. It is three IFMAs and may start from any
+// accumulator, so adding a multiple of q to a product is free.
+//
+// reduce(x, c): t = floor(x/2^48) = floor(16x/2^52) <= 15, and
+// x - t*q + c*q = (x mod 2^48) + t*(2^48-q) + c*q. This lies in
+// [cq, (c+1)q + 2^24), because 16*(2^48-q) <= 2^24; package cpu checks q for
+// that. The bounds below count in units of q and write
+// ε for such an excess; a bound that reaches 16 never has an ε.
+//
+// The butterfly is (x, y) -> (x + mul(y,w), x - mul(y,w)): three IFMAs, an
+// addition and a subtraction. The difference may not become negative, so x carries
+// a bias, a multiple of q, from the start of a pass: as many times 2q as there
+// are subtractions ahead of it.
+func avx512() {
+	forward8("ifmaForward8First", false)
+	forward8("ifmaForward8", true)
+	forward4()
+	forwardLast("ifmaForwardLast", lazy)
+	forwardLast("ifmaForwardLastReduced", reduced)
+	forwardLast("ifmaForwardLastPublic", public)
+	inverseFirst()
+	multiplyInverseFirst()
+	inverse8()
+	inverse4()
+	inverseLast("ifmaInverseLast", false)
+	inverseLast("ifmaInverseLastAdd", true)
+	digits()
+	mulAcc()
+}
+
+// Names for vectors and memory of the kernel at hand.
+type (
+	vec = VecVirtual
+	gp  = GPVirtual
+)
+
+// pair is a twiddle: w and floor(w*2^52/q), both memory operands, broadcast or
+// whole vectors.
+type pair struct {
+	w, p      Mem
+	broadcast bool
+}
+
+func bcast(base Register, disp int) pair {
+	return pair{Mem{Base: base, Disp: disp}, Mem{Base: base, Disp: disp + 8}, true}
+}
+
+func whole(base Register, disp int) pair {
+	return pair{Mem{Base: base, Disp: disp}, Mem{Base: base, Disp: disp + 64}, false}
+}
+
+// constants loads and keeps the constants a kernel uses.
+type constants struct {
+	base gp
+	have map[int]vec
+}
+
+func loadConstants() *constants {
+	return &constants{Load(Param("c"), GP64()).(gp), map[int]vec{}}
+}
+
+// need broadcasts constants; it must run before the loops.
+func (c *constants) need(indices ...int) {
+	for _, i := range indices {
+		v := ZMM()
+		VPBROADCASTQ(Mem{Base: c.base, Disp: 8 * i}, v)
+		c.have[i] = v
+	}
+}
+
+func (c *constants) get(i int) vec {
+	v, ok := c.have[i]
+	if !ok {
+		panic(fmt.Sprintf("constant %d was not loaded", i))
+	}
+	return v
+}
+
+// root returns ψ^-(i*n/4), i = 1, 2, 3.
+func (c *constants) root(i int) pair { return bcast(c.base, 8*constRoots+16*(i-1)) }
+
+// kernel starts a function whose arguments do not escape.
+func kernel(name, signature string) {
+	TEXT(name, NOSPLIT, signature)
+	Pragma("noescape")
+}
+
+// zero returns a cleared vector. The library does not know that VPXORQ of a register
+// with itself reads nothing, and would keep the register alive in loops.
+func zero() vec {
+	v := ZMM()
+	clear, err := x86.VPXORQ(v, v, v)
+	if err != nil {
+		panic(err)
+	}
+	clear.Inputs = nil
+	Instruction(clear)
+	return v
+}
+
+func copyOf(v vec) vec {
+	d := ZMM()
+	VMOVDQA64(v, d)
+	return d
+}
+
+func load(m Mem) vec {
+	v := ZMM()
+	VMOVDQU64(m, v)
+	return v
+}
+
+func store(v vec, m Mem) { VMOVDQU64(v, m) }
+
+func (p pair) hi(y, acc vec) {
+	if p.broadcast {
+		VPMADD52HUQ_BCST(p.p, y, acc)
+	} else {
+		VPMADD52HUQ(p.p, y, acc)
+	}
+}
+
+func (p pair) lo(y, acc vec) {
+	if p.broadcast {
+		VPMADD52LUQ_BCST(p.w, y, acc)
+	} else {
+		VPMADD52LUQ(p.w, y, acc)
+	}
+}
+
+// mulInto does acc += y*w mod q, a value below 2q.
+func (c *constants) mulInto(acc, y vec, w pair) {
+	t := zero()
+	w.hi(y, t)
+	w.lo(y, acc)
+	VPMADD52LUQ(c.get(constNegQ), t, acc)
+}
+
+// mul returns y*w mod q plus a multiple of q, the constant bias (0 for none).
+func (c *constants) mul(y vec, w pair, bias int) vec {
+	acc := zero()
+	if bias != 0 {
+		acc = copyOf(c.get(bias))
+	}
+	c.mulInto(acc, y, w)
+	return acc
+}
+
+// butterfly does (x, y) = (x + y*w, x - y*w).
+func (c *constants) butterfly(x, y vec, w pair) {
+	twice := ZMM()
+	VPADDQ(x, x, twice)
+	c.mulInto(x, y, w)
+	VPSUBQ(x, twice, y)
+}
+
+// trivial does (x, y) = (x + y, x - y).
+func trivial(x, y *vec) {
+	d := ZMM()
+	VPSUBQ(*y, *x, d)
+	VPADDQ(*y, *x, *x)
+	*y = d
+}
+
+// reduce reduces x and adds a multiple of q; bias is 0 or the constant -c.
+func (c *constants) reduce(x vec, bias int) {
+	t := zero()
+	if bias != 0 {
+		t = copyOf(c.get(bias))
+	}
+	VPMADD52HUQ(c.get(constSixteen), x, t)
+	VPMADD52LUQ(c.get(constNegQ), t, x)
+}
+
+// once subtracts the constant from x if x is not below it; x has no carries in
+// its upper bits.
+func (c *constants) once(x vec, constant int) {
+	d := ZMM()
+	VPSUBQ(c.get(constant), x, d)
+	VPMINUQ(d, x, x)
+}
+
+// strided addresses the 8 or 4 elements of a group that lie stride bytes apart.
+type strided struct{ base, base4, stride, stride3 gp }
+
+func newStrided(base, stride gp, radix int) strided {
+	s := strided{base: base, stride: stride, stride3: GP64()}
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, s.stride3)
+	if radix == 8 {
+		s.base4 = GP64()
+		s.upper()
+	}
+	return s
+}
+
+// upper sets the address of element 4 from that of element 0.
+func (s strided) upper() { LEAQ(Mem{Base: s.base, Index: s.stride, Scale: 4}, s.base4) }
+
+func (s strided) at(k int) Mem {
+	m := Mem{Base: s.base}
+	if k >= 4 {
+		m.Base = s.base4
+	}
+	switch k % 4 {
+	case 1:
+		m.Index, m.Scale = s.stride, 1
+	case 2:
+		m.Index, m.Scale = s.stride, 2
+	case 3:
+		m.Index, m.Scale = s.stride3, 1
+	}
+	return m
+}
+
+// prefetch asks for the next lines of the key, and moves on by step bytes.
+type prefetch struct{ at, step gp }
+
+func loadPrefetch() prefetch {
+	return prefetch{Load(Param("next"), GP64()).(gp), Load(Param("step"), GP64()).(gp)}
+}
+
+func (p prefetch) lines(n int) {
+	for i := range n {
+		PREFETCHT1(Mem{Base: p.at, Disp: 64 * i})
+	}
+	ADDQ(p.step, p.at)
+}
+
+// loadGroup loads the elements of a group.
+func loadGroup(s strided, radix int) []vec {
+	x := make([]vec, radix)
+	for k := range x {
+		x[k] = load(s.at(k))
+	}
+	return x
+}
+
+const passSignature = "func(a, tw *uint64, blocks, stride int, c, next *uint64, step int)"
+
+// passLoop runs the body for each group of a pass: blocks of radix*stride words,
+// groups of eight columns.
+func passLoop(radix int, perBlock, perColumn int, body func(c *constants, s strided, tw gp), needs ...int) {
+	a := Load(Param("a"), GP64()).(gp)
+	tw := Load(Param("tw"), GP64()).(gp)
+	blocks := Load(Param("blocks"), GP64()).(gp)
+	stride := Load(Param("stride"), GP64()).(gp)
+	c := loadConstants()
+	c.need(needs...)
+	pf := loadPrefetch()
+	SHLQ(Imm(3), stride)
+	s := newStrided(a, stride, radix)
+	column, table := GP64(), GP64()
+	Label("block")
+	MOVQ(stride, column)
+	MOVQ(tw, table)
+	Label("column")
+	pf.lines(radix / 2)
+	if radix == 8 {
+		s.upper()
+	}
+	body(c, s, table)
+	ADDQ(Imm(64), a)
+	if perColumn != 0 {
+		ADDQ(U32(uint32(perColumn)), table)
+	}
+	SUBQ(Imm(64), column)
+	JNZ(LabelRef("column"))
+	// The columns moved a on by one stride.
+	if radix == 8 {
+		LEAQ(Mem{Base: a, Index: stride, Scale: 4}, a)
+	}
+	ADDQ(s.stride3, a)
+	if perBlock != 0 {
+		ADDQ(U32(uint32(perBlock)), tw)
+	}
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+// forward8 is three layers of the forward transform. An output is
+// x0 ± r ± r' ± r” with products r < 2q, a factor of the third layer
+// x1 ± r ± r', one of the second x2 ± r or x3 ± r. So x0, x1, x2, x3 carry the
+// biases 6q, 4q, 2q, 2q. In the first pass all inputs are below 2q, the others
+// reduce x0..x3 to [0, 1]: the factors are below 2+4+4 = 10q and the outputs below
+// 2+6+6 = 14q in both.
+func forward8(name string, reduceInputs bool) {
+	kernel(name, passSignature)
+	comment := "takes values below 2q"
+	needs := []int{constNegQ, const6Q, const4Q, const2Q}
+	if reduceInputs {
+		comment = "takes values below 16q"
+		needs = []int{constNegQ, constSixteen, constMinus6, constMinus4, constMinus2}
+	}
+	Doc(fmt.Sprintf("%s runs three layers of the forward transform over blocks of 8*stride words; it %s and leaves values below 14q.", name, comment))
+	passLoop(8, 7*16, 0, func(c *constants, s strided, tw gp) {
+		x := loadGroup(s, 8)
+		if reduceInputs {
+			c.reduce(x[0], constMinus6)
+			c.reduce(x[1], constMinus4)
+			c.reduce(x[2], constMinus2)
+			c.reduce(x[3], constMinus2)
+		} else {
+			VPADDQ(c.get(const6Q), x[0], x[0])
+			VPADDQ(c.get(const4Q), x[1], x[1])
+			VPADDQ(c.get(const2Q), x[2], x[2])
+			VPADDQ(c.get(const2Q), x[3], x[3])
+		}
+		c.decimate(x, func(i int) pair { return bcast(tw, 16*i) })
+		for k := range x {
+			store(x[k], s.at(k))
+		}
+	}, needs...)
+}
+
+// decimate runs the layers of a forward group of 2^r elements: in layer l, 2^l
+// twiddles, each for the butterflies of one sub-block.
+func (c *constants) decimate(x []vec, twiddle func(i int) pair) {
+	i := 0
+	for half := len(x) / 2; half >= 1; half /= 2 {
+		for start := 0; start < len(x); start += 2 * half {
+			for k := start; k < start+half; k++ {
+				c.butterfly(x[k], x[k+half], twiddle(i))
+			}
+			i++
+		}
+	}
+}
+
+// forward4 is two layers: biases 4q on x0 and 2q on x1, outputs below
+// 1+4+4 = 9q.
+func forward4() {
+	kernel("ifmaForward4", passSignature)
+	Doc("ifmaForward4 runs two layers of the forward transform over blocks of 4*stride words; it takes values below 16q and leaves values below 10q.")
+	passLoop(4, 3*16, 0, func(c *constants, s strided, tw gp) {
+		x := loadGroup(s, 4)
+		c.reduce(x[0], constMinus4)
+		c.reduce(x[1], constMinus2)
+		c.decimate(x, func(i int) pair { return bcast(tw, 16*i) })
+		for k := range x {
+			store(x[k], s.at(k))
+		}
+	}, constNegQ, constSixteen, constMinus4, constMinus2)
+}
+
+// transpose returns the transposed 8 by 8 matrix of words.
+func transpose(x []vec) []vec {
+	t, u, o := make([]vec, 8), make([]vec, 8), make([]vec, 8)
+	for i := range t {
+		t[i], u[i], o[i] = ZMM(), ZMM(), ZMM()
+	}
+	for i := 0; i < 8; i += 2 {
+		VPUNPCKLQDQ(x[i+1], x[i], t[i])
+		VPUNPCKHQDQ(x[i+1], x[i], t[i+1])
+	}
+	for h := 0; h < 8; h += 4 {
+		VSHUFI64X2(Imm(0x88), t[h+2], t[h], u[h])
+		VSHUFI64X2(Imm(0x88), t[h+3], t[h+1], u[h+1])
+		VSHUFI64X2(Imm(0xdd), t[h+2], t[h], u[h+2])
+		VSHUFI64X2(Imm(0xdd), t[h+3], t[h+1], u[h+3])
+	}
+	for i := range 4 {
+		VSHUFI64X2(Imm(0x88), u[4+i], u[i], o[i])
+		VSHUFI64X2(Imm(0xdd), u[4+i], u[i], o[4+i])
+	}
+	return o
+}
+
+// ending says how the last forward pass leaves its values.
+type ending int
+
+const (
+	lazy    ending = iota // below 14q, internal order
+	reduced               // in [0, 1], internal order
+	public                // canonical, order of accel.Ring
+)
+
+// forwardLast is the last three layers, inside blocks of eight words: a transposition
+// of eight blocks turns them into those of forward8. The internal order leaves
+// word k of block i at 8k+i within the 64 words.
+func forwardLast(name string, e ending) {
+	kernel(name, "func(a, tw *uint64, groups int, c, next *uint64, step int)")
+	Doc(name + " runs the last three layers of the forward transform over groups of 64 words; it takes values below 16q and leaves values " +
+		[]string{"below 14q in internal order.", "below q + 2^24 in internal order.", "below q in the order of accel.Ring."}[e])
+	a := Load(Param("a"), GP64()).(gp)
+	tw := Load(Param("tw"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constNegQ, constSixteen, constMinus6, constMinus4, constMinus2)
+	if e == public {
+		c.need(constQ, constMask)
+	}
+	pf := loadPrefetch()
+	Label("group")
+	pf.lines(4)
+	x := make([]vec, 8)
+	for k := range x {
+		x[k] = load(Mem{Base: a, Disp: 64 * k})
+	}
+	x = transpose(x)
+	c.reduce(x[0], constMinus6)
+	c.reduce(x[1], constMinus4)
+	c.reduce(x[2], constMinus2)
+	c.reduce(x[3], constMinus2)
+	c.decimate(x, func(i int) pair { return whole(tw, 128*i) })
+	if e != lazy {
+		for k := range x {
+			c.reduce(x[k], 0)
+			if e == public {
+				VPANDQ(c.get(constMask), x[k], x[k])
+				c.once(x[k], constQ)
+			}
+		}
+	}
+	if e == public {
+		x = transpose(x)
+	}
+	for k := range x {
+		store(x[k], Mem{Base: a, Disp: 64 * k})
+	}
+	ADDQ(U32(512), a)
+	ADDQ(U32(7*128), tw)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// The inverse transform is a decimation in time of the cyclic transform, followed
+// by the factors ψ^-i/n: its butterflies are those of the forward transform, its
+// first twiddles are 1, and its values grow by additions instead of doubling.
+
+// firstBiases are what firstStages wants added to x0, x2, x4, x6.
+var firstBiases = [4]int{const8Q, const4Q, const6Q, const4Q}
+
+// firstStages runs the stages of distance 1, 2 and 4 on transposed blocks. In
+// units of q, with inputs in [0, 4) and the biases added:
+//
+//	distance 1: u0 = x0+x1 in [8,16)        v1 = x0-x1 in (4,12)
+//	            u2 = x2+x3 in [4,12)        v3 = x2-x3 in (0,8)
+//	            u4 = x4+x5 in [6,14)        v5 = x4-x5 in (2,10)
+//	            u6 = x6+x7 in [4,12)        v7 = x6-x7 in (0,8)
+//	reduced:    u0 in [6,7+ε]  u2 in [0,1+ε]  u4 in [2,3+ε]  u6 in [0,1+ε]
+//	distance 2: s0 = u0+u2 in [6,8+2ε]      s2 = u0-u2 in [5-ε,7+ε]
+//	            s4 = u4+u6 in [2,4+2ε]      s6 = u4-u6 in [1-ε,3+ε]
+//	            s1, s3 = v1 ± r in (2,14)   s5, s7 = v5 ± r in (0,12)
+//	distance 4: s0+s4 in [8,12+4ε]          s0-s4 in [2-2ε,6+2ε]
+//	            s2 ± r in (2,10)            s1 ± r, s3 ± r in (0,16)
+func (c *constants) firstStages(x []vec) {
+	for k := 0; k < 8; k += 2 {
+		trivial(&x[k], &x[k+1])
+	}
+	c.reduce(x[0], constMinus6)
+	c.reduce(x[2], 0)
+	c.reduce(x[4], constMinus2)
+	c.reduce(x[6], 0)
+	trivial(&x[0], &x[2])
+	trivial(&x[4], &x[6])
+	c.butterfly(x[1], x[3], c.root(2))
+	c.butterfly(x[5], x[7], c.root(2))
+	trivial(&x[0], &x[4])
+	c.butterfly(x[1], x[5], c.root(1))
+	c.butterfly(x[2], x[6], c.root(2))
+	c.butterfly(x[3], x[7], c.root(3))
+}
+
+var firstStagesNeeds = []int{constNegQ, constSixteen, constMinus6, constMinus2}
+
+// inverseFirst takes canonical residues in the order of accel.Ring.
+func inverseFirst() {
+	kernel("ifmaInverseFirst", "func(a *uint64, groups int, c *uint64)")
+	Doc("ifmaInverseFirst runs the first three stages of the inverse transform over groups of 64 words; it takes values below q in the order of accel.Ring and leaves values below 16q.")
+	a := Load(Param("a"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	c := loadConstants()
+	c.need(firstStagesNeeds...)
+	c.need(const4Q, const6Q, const8Q)
+	Label("group")
+	x := make([]vec, 8)
+	for k := range x {
+		x[k] = load(Mem{Base: a, Disp: 64 * k})
+	}
+	x = transpose(x)
+	for i, bias := range firstBiases {
+		VPADDQ(c.get(bias), x[2*i], x[2*i])
+	}
+	c.firstStages(x)
+	x = transpose(x)
+	for k := range x {
+		store(x[k], Mem{Base: a, Disp: 64 * k})
+	}
+	ADDQ(U32(512), a)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// multiplyInverseFirst sums the products of the digits with the key in 52-bit
+// halves and reduces them by Montgomery's method: with the sum s = hi*2^52 + lo and
+// m = lo/q mod 2^52, s/2^52 = hi + floor(lo/2^52) - floor(m*q/2^52) mod q, exactly
+// because the low halves of lo and m*q agree. With keys below q < 2^48, r rows
+// and digits below 13q + ε this lies in (-q, 0.8126r*q), with digits
+// in [0, 1+ε] in (-q, (r/16+ε)*q); q is added. So the results are below 4q, as
+// firstStages wants them, for r <= 3 and for r <= 47. The halves cannot overflow:
+// lo < r*2^52.
+func multiplyInverseFirst() {
+	kernel("ifmaMultiplyInverseFirst", "func(out, digits, key *uint64, n, rows, outs int, c *uint64)")
+	Doc("ifmaMultiplyInverseFirst multiplies rows polynomials of digits with the key and runs the first three stages of the inverse transform on the outs sums. " +
+		"Digits and key are in internal order; the key holds, for each group of 64 words, each output and each row, 64 words times 2^52 mod q. " +
+		"Digits are below 13q + 2^24 and rows at most 3, or digits below q + 2^24 and rows at most 47. It leaves values below 16q.")
+	out := Load(Param("out"), GP64()).(gp)
+	digits := Load(Param("digits"), GP64()).(gp)
+	key := Load(Param("key"), GP64()).(gp)
+	n := Load(Param("n"), GP64()).(gp)
+	c := loadConstants()
+	c.need(firstStagesNeeds...)
+	c.need(constQ, constQInv, const5Q, const7Q, const9Q)
+	groups := GP64()
+	MOVQ(n, groups)
+	SHRQ(Imm(6), groups)
+	SHLQ(Imm(3), n) // bytes of a polynomial
+	o, row, dst, src := GP64(), GP64(), GP64(), GP64()
+	Label("group")
+	MOVQ(out, dst)
+	Load(Param("outs"), o)
+	Label("output")
+	lo, hi := make([]vec, 8), make([]vec, 8)
+	for k := range lo {
+		lo[k] = zero()
+		start := constQ
+		if k%2 == 0 {
+			// q and the bias of firstStages.
+			start = map[int]int{const8Q: const9Q, const4Q: const5Q, const6Q: const7Q}[firstBiases[k/2]]
+		}
+		hi[k] = copyOf(c.get(start))
+	}
+	MOVQ(digits, src)
+	Load(Param("rows"), row)
+	Label("row")
+	for k := range lo {
+		factor := load(Mem{Base: key, Disp: 64 * k})
+		digit := load(Mem{Base: src, Disp: 64 * k})
+		VPMADD52LUQ(factor, digit, lo[k])
+		VPMADD52HUQ(factor, digit, hi[k])
+	}
+	ADDQ(U32(512), key)
+	ADDQ(n, src)
+	DECQ(row)
+	JNZ(LabelRef("row"))
+	for k := range lo {
+		m, t := zero(), zero()
+		VPMADD52LUQ(c.get(constQInv), lo[k], m)
+		VPSRLQ(Imm(52), lo[k], lo[k])
+		VPMADD52HUQ(c.get(constQ), m, t)
+		VPADDQ(lo[k], hi[k], hi[k])
+		VPSUBQ(t, hi[k], hi[k])
+	}
+	c.firstStages(hi)
+	x := transpose(hi)
+	for k := range x {
+		store(x[k], Mem{Base: dst, Disp: 64 * k})
+	}
+	ADDQ(n, dst)
+	DECQ(o)
+	JNZ(LabelRef("output"))
+	ADDQ(U32(512), out)
+	ADDQ(U32(512), digits)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// recombine runs the stages of an inverse group of 2^r elements; twiddle 0 is
+// that of the first stage, 1 and 2 those of the second, and so on.
+func (c *constants) recombine(x []vec, twiddle func(i int) pair) {
+	for half := 1; half < len(x); half *= 2 {
+		for start := 0; start < len(x); start += 2 * half {
+			for k := range half {
+				c.butterfly(x[start+k], x[start+k+half], twiddle(half-1+k))
+			}
+		}
+	}
+}
+
+// inverse8 is three stages. An output is x0 ± r ± r' ± r”; factors of the third
+// stage are x4 ± r ± r', of the second x2 ± r and x6 ± r. So x0, x2, x4, x6 are
+// reduced to [0, 1+ε] with the biases 6, 2, 4, 2.
+func inverse8() {
+	kernel("ifmaInverse8", passSignature)
+	Doc("ifmaInverse8 runs three stages of the inverse transform over blocks of 8*stride words; it takes values below 16q and leaves values below 14q.")
+	passLoop(8, 0, 7*128, func(c *constants, s strided, tw gp) {
+		x := loadGroup(s, 8)
+		c.reduce(x[0], constMinus6)
+		c.reduce(x[2], constMinus2)
+		c.reduce(x[4], constMinus4)
+		c.reduce(x[6], constMinus2)
+		c.recombine(x, func(i int) pair { return whole(tw, 128*i) })
+		for k := range x {
+			store(x[k], s.at(k))
+		}
+	}, constNegQ, constSixteen, constMinus6, constMinus4, constMinus2)
+}
+
+// inverse4 is two stages, with the biases 4 on x0 and 2 on x2.
+func inverse4() {
+	kernel("ifmaInverse4", passSignature)
+	Doc("ifmaInverse4 runs two stages of the inverse transform over blocks of 4*stride words; it takes values below 16q and leaves values below 10q.")
+	passLoop(4, 0, 3*128, func(c *constants, s strided, tw gp) {
+		x := loadGroup(s, 4)
+		c.reduce(x[0], constMinus4)
+		c.reduce(x[2], constMinus2)
+		c.recombine(x, func(i int) pair { return whole(tw, 128*i) })
+		for k := range x {
+			store(x[k], s.at(k))
+		}
+	}, constNegQ, constSixteen, constMinus4, constMinus2)
+}
+
+// inverseLast is the last two stages and the factors ψ^-i/n. With the stride
+// h = n/4 and column j, the twiddles of both stages and the factor ψ^-j/n, which the
+// four elements share, multiply the inputs; what remains are the powers of the
+// root ι = ψ^-(n/2) and the factors ψ^-(ch) of the outputs c = 0..3:
+//
+//	t0 in [6,8)   t1 in [0,2)   t2 in [2,4)   t3 in [0,2)
+//	s = t0+t1 in [6,10)         d = t0-t1 in (4,8)
+//	e = t2+t3 in [2,6)          f = t2-t3 in (0,4)
+//	out0 = s+e in [8,16)        out2 = (s-e)*ψ^-2h, s-e in (0,8)
+//	out1 = (d+ι*f)*ψ^-h         out3 = (d-ι*f)*ψ^-3h, both factors in (2,10)
+func inverseLast(name string, add bool) {
+	kernel(name, "func(dst, a, tw *uint64, stride int, c, next *uint64, step int)")
+	Doc(name + " runs the last two stages of the inverse transform on 4*stride words of a, which are below 16q, and " +
+		map[bool]string{false: "writes canonical residues to dst, which may be a.", true: "adds the result to the canonical residues in dst."}[add])
+	dst := Load(Param("dst"), GP64()).(gp)
+	a := Load(Param("a"), GP64()).(gp)
+	tw := Load(Param("tw"), GP64()).(gp)
+	stride := Load(Param("stride"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constNegQ, constSixteen, constMask, constQ, const2Q, const6Q)
+	pf := loadPrefetch()
+	SHLQ(Imm(3), stride)
+	src, to := newStrided(a, stride, 4), newStrided(dst, stride, 4)
+	column := GP64()
+	MOVQ(stride, column)
+	Label("column")
+	pf.lines(2)
+	x := loadGroup(src, 4)
+	biases := []int{const6Q, 0, const2Q, 0}
+	for k := range x {
+		x[k] = c.mul(x[k], whole(tw, 128*k), biases[k])
+	}
+	trivial(&x[0], &x[1])
+	trivial(&x[2], &x[3])
+	trivial(&x[0], &x[2])
+	c.butterfly(x[1], x[3], c.root(2))
+	c.reduce(x[0], 0)
+	for k := 1; k < 4; k++ {
+		x[k] = c.mul(x[k], c.root(k), 0)
+	}
+	for k := range x {
+		VPANDQ(c.get(constMask), x[k], x[k])
+		c.once(x[k], constQ)
+		if add {
+			VPADDQ(to.at(k), x[k], x[k])
+			c.once(x[k], constQ)
+		}
+		store(x[k], to.at(k))
+	}
+	ADDQ(Imm(64), a)
+	ADDQ(Imm(64), dst)
+	ADDQ(U32(4*128), tw)
+	SUBQ(Imm(64), column)
+	JNZ(LabelRef("column"))
+	VZEROUPPER()
+	RET()
+}
+
+// digits is the decomposition with one level of b bits. For residues x and y the
+// difference d = x - y lies in (-q, q), the one for a negated x, d = q - x - y, in
+// (-q, q]. It becomes t = d + 2^47 + 2^(47-b), or that ± q if d is not in
+// (-q/2, q/2); then floor(t / 2^(48-b)) = v + 2^(b-1) for the rounded v of
+// accel.Rotator, and q - 2^(b-1) is added.
+func digits() {
+	kernel("ifmaDigits", "func(dst, rot, acc *uint64, vectors, negate int, c *uint64)")
+	Doc("ifmaDigits writes the digits of rot - acc, or of -rot - acc if negate is not 0, plus q and so in (0, 2q), for decompositions with one level.")
+	dst := Load(Param("dst"), GP64()).(gp)
+	rot := Load(Param("rot"), GP64()).(gp)
+	acc := Load(Param("acc"), GP64()).(gp)
+	vectors := Load(Param("vectors"), GP64()).(gp)
+	negate := Load(Param("negate"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constDigitAdd, constDigitSub, constDigitLow, constDigitHigh, constDigitShift, constDigitBase, constQ)
+	TESTQ(negate, negate)
+	JNZ(LabelRef("negated"))
+	for _, label := range []string{"straight", "negated"} {
+		Label(label)
+		t, down, up := ZMM(), K(), K()
+		if label == "straight" {
+			VPADDQ(Mem{Base: rot}, c.get(constDigitAdd), t)
+		} else {
+			VPSUBQ(Mem{Base: rot}, c.get(constDigitSub), t)
+		}
+		VPSUBQ(Mem{Base: acc}, t, t)
+		VPCMPGTQ(c.get(constDigitHigh), t, down)
+		VPCMPGTQ(t, c.get(constDigitLow), up)
+		VPSUBQ(c.get(constQ), t, down, t)
+		VPADDQ(c.get(constQ), t, up, t)
+		VPSRLVQ(c.get(constDigitShift), t, t)
+		VPADDQ(c.get(constDigitBase), t, t)
+		store(t, Mem{Base: dst})
+		ADDQ(Imm(64), dst)
+		ADDQ(Imm(64), rot)
+		ADDQ(Imm(64), acc)
+		DECQ(vectors)
+		JNZ(LabelRef(label))
+		VZEROUPPER()
+		RET()
+	}
+}
+
+// mulAcc is Barrett's reduction. With p = a*b < 2^96, t = floor(p/2^47) and
+// mu = floor(2^99/q) < 2^52, h = floor(t*mu/2^52) is at most 3 below p/q:
+// the three roundings lose less than 2^47/q < 1, 2^49/2^52 and 1. So p - h*q is in
+// [0, 4q).
+func mulAcc() {
+	kernel("ifmaMulAcc", "func(acc, a, b *uint64, vectors int, c *uint64)")
+	Doc("ifmaMulAcc sets acc = acc + a*b mod q, all canonical.")
+	acc := Load(Param("acc"), GP64()).(gp)
+	a := Load(Param("a"), GP64()).(gp)
+	b := Load(Param("b"), GP64()).(gp)
+	vectors := Load(Param("vectors"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constQ, const2Q, constNegQ, constMu, constThirtyTwo, constMask)
+	Label("vector")
+	x := load(Mem{Base: a})
+	y := load(Mem{Base: b})
+	lo, hi, t, h := zero(), zero(), ZMM(), zero()
+	VPMADD52LUQ(y, x, lo)
+	VPMADD52HUQ(y, x, hi)
+	VPSRLQ(Imm(47), lo, t)
+	VPMADD52LUQ(c.get(constThirtyTwo), hi, t)
+	VPMADD52HUQ(c.get(constMu), t, h)
+	VPMADD52LUQ(c.get(constNegQ), h, lo)
+	VPANDQ(c.get(constMask), lo, lo)
+	c.once(lo, const2Q)
+	c.once(lo, constQ)
+	VPADDQ(Mem{Base: acc}, lo, lo)
+	c.once(lo, constQ)
+	store(lo, Mem{Base: acc})
+	ADDQ(Imm(64), acc)
+	ADDQ(Imm(64), a)
+	ADDQ(Imm(64), b)
+	DECQ(vectors)
+	JNZ(LabelRef("vector"))
+	VZEROUPPER()
+	RET()
+}
