@@ -8,12 +8,13 @@ import (
 	"github.com/tacit-fhe/tacit/accel"
 )
 
-// avx512 is the accel.Backend for processors with AVX-512 and IFMA. What its kernels do
+// avx512 is the accel.Backend for processors with AVX-512, IFMA and
+// VNNI. What its kernels do
 // not cover (moduli that are not just below 2^48) is left to portable Go.
 type avx512 struct{ portable }
 
 func (avx512) Info() accel.Info {
-	return accel.Info{Name: "avx512", Features: []string{"avx512f", "avx512ifma"}}
+	return accel.Info{Name: "avx512", Features: []string{"avx512f", "avx512ifma", "avx512vnni"}}
 }
 
 func (b avx512) Ring(n int, q uint64) (accel.Ring, error) {
@@ -34,6 +35,16 @@ func (b avx512) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) 
 		return b.portable.Rotator(spec, ggsw)
 	}
 	return newRotatorIFMA(spec, ggsw), nil
+}
+
+func (b avx512) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []uint32)) (accel.KeySwitcher, error) {
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
+	if spec.BaseLog > maxPairedBaseLog {
+		return b.portable.KeySwitcher(spec, rows)
+	}
+	return newKeySwitcherPaired(spec, rows), nil
 }
 
 // ifmaModulus reports whether the kernels compute modulo q: the bounds of the

@@ -73,3 +73,18 @@ func ifmaDigits(dst *uint64, rot *uint64, acc *uint64, vectors int, negate int, 
 //
 //go:noescape
 func ifmaMulAcc(acc *uint64, a *uint64, b *uint64, vectors int, c *uint64)
+
+// vnniKeySwitch1 adds the products of pairs of digits of 1 ciphertexts, which alternate, with the key to the accumulators: for each ciphertext 16 low and 16 high sums of columns 0 to 15, and those of columns 16 to 31.
+//
+//go:noescape
+func vnniKeySwitch1(acc *uint32, key *int16, digits *uint32, pairs int)
+
+// vnniKeySwitch2 adds the products of pairs of digits of 2 ciphertexts, which alternate, with the key to the accumulators: for each ciphertext 16 low and 16 high sums of columns 0 to 15, and those of columns 16 to 31.
+//
+//go:noescape
+func vnniKeySwitch2(acc *uint32, key *int16, digits *uint32, pairs int)
+
+// vnniKeySwitch4 adds the products of pairs of digits of 4 ciphertexts, which alternate, with the key to the accumulators: for each ciphertext 16 low and 16 high sums of columns 0 to 15, and those of columns 16 to 31.
+//
+//go:noescape
+func vnniKeySwitch4(acc *uint32, key *int16, digits *uint32, pairs int)

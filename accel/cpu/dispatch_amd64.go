@@ -19,6 +19,7 @@ var implementations = []implementation{
 			return lacking(map[string]bool{
 				"avx512f":    cpu.X86.HasAVX512F,
 				"avx512ifma": cpu.X86.HasAVX512IFMA,
+				"avx512vnni": cpu.X86.HasAVX512VNNI,
 			})
 		},
 		open: func() accel.Backend { return avx512{} },

@@ -12,8 +12,8 @@ import (
 // TestDispatch fails where the flagship instructions are there and not used,
 // which no comparison of results would notice.
 func TestDispatch(t *testing.T) {
-	if !cpu.X86.HasAVX512F || !cpu.X86.HasAVX512IFMA {
-		t.Skip("this processor has no AVX-512 IFMA")
+	if !cpu.X86.HasAVX512F || !cpu.X86.HasAVX512IFMA || !cpu.X86.HasAVX512VNNI {
+		t.Skip("this processor has no AVX-512 IFMA and VNNI")
 	}
 	const q = 1<<48 - 393215
 	b, err := Open("")
@@ -36,5 +36,9 @@ func TestDispatch(t *testing.T) {
 		if _, ok := rotator.(*rotatorIFMA); !ok {
 			t.Errorf("rotator of %+v is %T (%v)", spec, rotator, err)
 		}
+	}
+	switcher, err := b.KeySwitcher(accel.KeySwitchSpec{NIn: 1, NOut: 1, Q: q, BaseLog: 2, Levels: 8}, func(int, []uint32) {})
+	if _, ok := switcher.(*keySwitcherPaired); !ok {
+		t.Errorf("key switcher is %T (%v)", switcher, err)
 	}
 }

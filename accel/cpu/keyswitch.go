@@ -10,13 +10,20 @@ import (
 // keySwitcherGeneric is the portable accel.KeySwitcher.
 type keySwitcherGeneric struct {
 	spec    accel.KeySwitchSpec
-	key     []uint32  // NIn * Levels rows of NOut+1 words
-	scratch sync.Pool // *[]uint32, the digits of one coefficient
+	mask    modulusSwitch // to BaseLog*Levels bits
+	body    modulusSwitch // to 32 bits
+	key     []uint32      // NIn * Levels rows of NOut+1 words
+	scratch sync.Pool     // *[]uint32, the digits of one coefficient
 }
 
 func newKeySwitcherGeneric(spec accel.KeySwitchSpec, rows func(i int, dst []uint32)) *keySwitcherGeneric {
 	size := spec.Levels * (spec.NOut + 1)
-	k := &keySwitcherGeneric{spec: spec, key: make([]uint32, spec.NIn*size)}
+	k := &keySwitcherGeneric{
+		spec: spec,
+		mask: newModulusSwitch(spec.Q, spec.BaseLog*spec.Levels),
+		body: newModulusSwitch(spec.Q, 32),
+		key:  make([]uint32, spec.NIn*size),
+	}
 	k.scratch.New = func() any {
 		digits := make([]uint32, spec.Levels)
 		return &digits
@@ -34,14 +41,14 @@ func (k *keySwitcherGeneric) Switch(out [][]uint32, in [][]uint64) {
 	digits := k.scratch.Get().(*[]uint32)
 	for t := range out {
 		clear(out[t])
-		out[t][k.spec.NOut] = switchModulus(in[t][k.spec.NIn], k.spec.Q, 32)
+		out[t][k.spec.NOut] = k.body.round(in[t][k.spec.NIn])
 	}
 	width := k.spec.NOut + 1
 	size := k.spec.Levels * width
 	for i := range k.spec.NIn {
 		rows := k.key[i*size:][:size]
 		for t := range out {
-			switchDigits(*digits, in[t][i], k.spec)
+			switchDigits(*digits, k.mask.round(in[t][i]), k.spec.BaseLog)
 			subScaled(out[t], rows, *digits)
 		}
 	}
@@ -57,25 +64,39 @@ func checkSwitch(spec accel.KeySwitchSpec, out [][]uint32, in [][]uint64) {
 	}
 }
 
-// switchModulus returns floor((x*2^w + (q-1)/2)/q) mod 2^32 for 2^32 < q < 2^50 and
-// w <= 32; the high word is then at most 2^32, as the division requires.
-func switchModulus(x, q uint64, w int) uint32 {
-	hi, lo := bits.Mul64(x, 1<<w)
-	lo, carry := bits.Add64(lo, q/2, 0)
-	quo, _ := bits.Div64(hi+carry, lo, q)
-	return uint32(quo)
+// modulusSwitch rounds residues modulo q to multiples of q/2^w.
+type modulusSwitch struct {
+	q, reciprocal uint64 // floor(2^(64+w)/q)
+	w             int
 }
 
-// switchDigits writes the digits of a residue modulo 2^32, level 1 first, as
-// defined by accel.KeySwitcher.
-func switchDigits(digits []uint32, a uint64, spec accel.KeySwitchSpec) {
-	b, l := spec.BaseLog, spec.Levels
+// newModulusSwitch takes 2^32 < q < 2^50 and w <= 32.
+func newModulusSwitch(q uint64, w int) modulusSwitch {
+	return modulusSwitch{q, divide(1<<w, 0, q), w}
+}
+
+// round returns floor((x*2^w + (q-1)/2)/q) mod 2^32 for x < q. The estimate
+// floor(x*reciprocal/2^64) is below x*2^w/q by less than x/2^64 + 1 < 1 + 2^-14, so it
+// is the result or one less, and the remainder, below 2q, tells.
+func (m modulusSwitch) round(x uint64) uint32 {
+	estimate, _ := bits.Mul64(x, m.reciprocal)
+	remainder := x<<m.w + m.q/2 - estimate*m.q
+	if remainder >= m.q {
+		estimate++
+	}
+	return uint32(estimate)
+}
+
+// switchDigits writes the digits, as defined by accel.KeySwitcher, of a rounded
+// coefficient, whose bits above b*len(digits) do not count. Level 1 comes first.
+func switchDigits(digits []uint32, v uint32, b int) {
+	l := len(digits)
 	unused := uint(32-b*l) & 31
 	// The lift to (-2^(bl-1), 2^(bl-1)] by an arithmetic shift sends 2^(bl-1) to
 	// its negative, whose magnitude is the same; only the sign is wrong.
-	lifted := uint32(int32(switchModulus(a, spec.Q, b*l)<<unused) >> unused)
+	lifted := uint32(int32(v<<unused) >> unused)
 	sign := -(lifted >> 31)
-	v := (lifted ^ sign) - sign
+	v = (lifted ^ sign) - sign
 	if v == 1<<(b*l-1) {
 		sign = 0
 	}

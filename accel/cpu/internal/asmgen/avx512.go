@@ -74,6 +74,9 @@ func avx512() {
 	inverseLast("ifmaInverseLastAdd", true)
 	digits()
 	mulAcc()
+	for _, batch := range []int{1, 2, 4} {
+		keySwitch(batch)
+	}
 }
 
 // Names for vectors and memory of the kernel at hand.
@@ -802,6 +805,45 @@ func mulAcc() {
 	ADDQ(Imm(64), b)
 	DECQ(vectors)
 	JNZ(LabelRef("vector"))
+	VZEROUPPER()
+	RET()
+}
+
+// keySwitch multiplies pairs of digits with pairs of key words, which are cut into
+// signed halves of 16 bits, lo + hi*2^16, because VPDPWSSD multiplies those: 16 times
+// two products a lane and one addition to 32 bits, all modulo 2^32. A pair has two vectors of
+// 16 columns, low halves before high halves.
+func keySwitch(batch int) {
+	kernel(fmt.Sprintf("vnniKeySwitch%d", batch), "func(acc *uint32, key *int16, digits *uint32, pairs int)")
+	Doc(fmt.Sprintf("vnniKeySwitch%d adds the products of pairs of digits of %d ciphertexts, which alternate, with the key to the accumulators: for each ciphertext 16 low and 16 high sums of columns 0 to 15, and those of columns 16 to 31.", batch, batch))
+	acc := Load(Param("acc"), GP64()).(gp)
+	key := Load(Param("key"), GP64()).(gp)
+	digits := Load(Param("digits"), GP64()).(gp)
+	pairs := Load(Param("pairs"), GP64()).(gp)
+	sums := make([]vec, 4*batch)
+	for i := range sums {
+		sums[i] = load(Mem{Base: acc, Disp: 64 * i})
+	}
+	Label("pair")
+	var words [4]vec
+	for i := range words {
+		words[i] = load(Mem{Base: key, Disp: 64 * i})
+		PREFETCHT0(Mem{Base: key, Disp: 64*i + 4096})
+	}
+	for t := range batch {
+		digit := ZMM()
+		VPBROADCASTD(Mem{Base: digits, Disp: 4 * t}, digit)
+		for i, w := range words {
+			VPDPWSSD(w, digit, sums[4*t+i])
+		}
+	}
+	ADDQ(U32(256), key)
+	ADDQ(Imm(uint64(4*batch)), digits)
+	DECQ(pairs)
+	JNZ(LabelRef("pair"))
+	for i := range sums {
+		store(sums[i], Mem{Base: acc, Disp: 64 * i})
+	}
 	VZEROUPPER()
 	RET()
 }
