@@ -10,6 +10,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"sync"
 
 	"github.com/tacit-fhe/tacit/accel"
@@ -31,7 +32,7 @@ type Evaluator struct {
 type scratch struct {
 	in    [][]uint64
 	small [][]uint32 // n+1 words
-	exps  [][]uint32 // n exponents
+	exps  [][]uint32 // the exponents of all steps
 	acc   [][]uint64 // (k+1)·N residues
 }
 
@@ -40,17 +41,12 @@ type scratch struct {
 func NewEvaluator(key *fhe.EvaluationKey, backend accel.Backend) (*Evaluator, error) {
 	p := key.Parameters()
 	l := p.Literal()
-	rotator, err := backend.Rotator(accel.RotatorSpec{
-		N: l.PolynomialSize, Rank: l.Rank, Q: l.Modulus, Steps: l.LWEDimension,
-		BaseLog: l.BootstrapGadget.BaseLog, Levels: l.BootstrapGadget.Levels,
-	}, key.GGSW)
+	spec := p.Rotation()
+	rotator, err := backend.Rotator(spec, key.GGSW)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the bootstrapping key: %w", err)
 	}
-	switcher, err := backend.KeySwitcher(accel.KeySwitchSpec{
-		NIn: p.BigDimension(), NOut: l.LWEDimension, Q: l.Modulus,
-		BaseLog: l.KeySwitchGadget.BaseLog, Levels: l.KeySwitchGadget.Levels,
-	}, key.KeySwitchRows)
+	switcher, err := backend.KeySwitcher(p.KeySwitch(), key.KeySwitchRows)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the key-switching key: %w", err)
 	}
@@ -59,7 +55,7 @@ func NewEvaluator(key *fhe.EvaluationKey, backend accel.Backend) (*Evaluator, er
 		s := &scratch{in: make([][]uint64, MaxBatch)}
 		for range MaxBatch {
 			s.small = append(s.small, make([]uint32, l.LWEDimension+1))
-			s.exps = append(s.exps, make([]uint32, l.LWEDimension))
+			s.exps = append(s.exps, make([]uint32, spec.Steps*spec.Exponents()))
 			s.acc = append(s.acc, make([]uint64, (l.Rank+1)*l.PolynomialSize))
 		}
 		return s
@@ -121,7 +117,7 @@ func (e *Evaluator) run(batch []*fhe.PBS) {
 	e.switcher.Switch(s.small[:len(batch)], s.in[:len(batch)])
 	n := e.params.Literal().PolynomialSize
 	for t, task := range batch {
-		body := ModSwitch(s.exps[t], s.small[t], n)
+		body := e.ModSwitch(s.exps[t], s.small[t])
 		acc := s.acc[t]
 		clear(acc[:len(acc)-n])
 		rotate(acc[len(acc)-n:], task.LUT.Polynomial(), body, e.params.Modulus())
@@ -144,26 +140,65 @@ func (e *Evaluator) KeySwitch(in fhe.LWE) []uint32 {
 	return out
 }
 
-// ModSwitch rounds an LWE ciphertext modulo 2^32 to the modulus 2N: exps receives
-// the n mask exponents and the body's exponent is returned. It is centred: with
-// a_i = exps_i·2^32/2N + e_i the rounding shifts the phase by Σ e_i·s_i, whose
-// mean over a uniform binary key, Σ e_i / 2, is known to everyone and is taken
-// out of the body first; only its variance, Σ e_i²/4, is left.
-func ModSwitch(exps, lwe []uint32, polynomialSize int) (body uint32) {
-	shift := 32
-	for m := 2 * polynomialSize; m > 1; m >>= 1 {
-		shift--
+// ModSwitch rounds an LWE ciphertext modulo 2^32, n mask words and the body, to
+// the modulus 2N: exps receives the exponents of the blind rotation and that of
+// the body is returned. It is centred: with a_i = exps_i·2^32/2N + e_i the
+// rounding shifts the phase by the errors that the key picks out, whose mean over
+// the keys is known to everyone and is taken out of the body first, so that only
+// its variance is left (noise.Classic, noise.Unrolled, noise.BlockBinary).
+func (e *Evaluator) ModSwitch(exps, lwe []uint32) (body uint32) {
+	l := e.params.Literal()
+	s := newModulus(l.PolynomialSize)
+	mask := lwe[:l.LWEDimension]
+	var mean int64
+	switch {
+	case l.Unroll > 0:
+		for g := 0; g < len(mask); g += l.Unroll {
+			// The exponent of pattern j is the rounded sum over its bits.
+			for j := 1; j < 1<<l.Unroll; j++ {
+				var sum uint32
+				for b := range l.Unroll {
+					sum += mask[g+b] & -uint32(j>>b&1)
+				}
+				mean += s.round(&exps[0], sum)
+				exps = exps[1:]
+			}
+		}
+		mean >>= l.Unroll
+	default:
+		for i, a := range mask {
+			mean += s.round(&exps[i], a)
+		}
+		mean = floorDiv(mean, int64(max(l.BlockSize, 1)+1))
 	}
-	half := uint32(1) << (shift - 1)
-	mask := uint32(2*polynomialSize - 1)
-	var sum int64
-	for i, a := range lwe[:len(exps)] {
-		x := (a + half) >> shift
-		sum += int64(int32(a - x<<shift))
-		exps[i] = x & mask
+	s.round(&body, lwe[len(mask)]-uint32(mean))
+	return body
+}
+
+// modulus rounds words modulo 2^32 to the modulus 2N.
+type modulus struct {
+	shift int
+	mask  uint32
+}
+
+func newModulus(polynomialSize int) modulus {
+	return modulus{32 - bits.Len(uint(polynomialSize)), uint32(2*polynomialSize - 1)}
+}
+
+// round sets dst to the multiple of 2^32/2N nearest to a, and returns a less it.
+func (m modulus) round(dst *uint32, a uint32) int64 {
+	x := (a + 1<<(m.shift-1)) >> m.shift
+	*dst = x & m.mask
+	return int64(int32(a - x<<m.shift))
+}
+
+// floorDiv returns floor(x/d) for d > 0.
+func floorDiv(x, d int64) int64 {
+	q := x / d
+	if x%d < 0 {
+		q--
 	}
-	b := lwe[len(exps)] - uint32(sum>>1)
-	return (b + half) >> shift & mask
+	return q
 }
 
 // rotate sets dst = X^-e·src for e in [0, 2N).

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -164,30 +165,53 @@ func TestBootstrapChecksInputs(t *testing.T) {
 	}
 }
 
+// TestModSwitchIsCentred gives every rounding error its largest value and asks
+// that their mean over the keys of each kind leaves the body.
 func TestModSwitchIsCentred(t *testing.T) {
-	// With every mask word half a step above a multiple, less one, the rounding
-	// errors add up to n·(2^19 - 1) for N = 2048; half of it leaves the body.
-	const n, N, shift = 100, 2048, 20
-	lwe := make([]uint32, n+1)
-	for i := range n {
-		lwe[i] = 5<<shift + 1<<(shift-1) - 1
-	}
-	lwe[n] = n * (1<<(shift-1) - 1) / 2
-	exps := make([]uint32, n)
-	if body := ModSwitch(exps, lwe, N); body != 0 {
-		t.Errorf("body %d, want 0", body)
-	}
-	for _, e := range exps {
-		if e != 5 {
-			t.Fatalf("exponent %d, want 5", e)
+	for preset, cases := range map[string]int64{
+		fhe.TestPreset:             2,
+		"insecure-test-unroll2-v1": 4,
+		"insecure-test-unroll3-v1": 8,
+		"insecure-test-block3-v1":  4,
+	} {
+		f := load(t, preset)
+		l, spec := f.params.Literal(), f.params.Rotation()
+		const shift = 22 // 2^32/2N for N = 512
+		exps := make([]uint32, spec.Steps*spec.Exponents())
+		lwe := make([]uint32, l.LWEDimension+1)
+		switch body := f.eval.ModSwitch(exps, lwe); {
+		case body != 0, slices.Max(exps) != 0:
+			t.Errorf("%s: zero is switched to %d, %d", preset, body, exps)
 		}
-	}
-	lwe[0], lwe[n] = 1<<32-1, 1<<32-1
-	for i := 1; i < n; i++ {
-		lwe[i] = 0
-	}
-	if body := ModSwitch(exps, lwe, N); body != 0 || exps[0] != 0 {
-		t.Errorf("2^32-1 must round to 0 modulo 2N: %d, %d", exps[0], body)
+		// The first word of each step is just below a half above a multiple.
+		const e = 1<<(shift-1) - 1
+		for i := 0; i < l.LWEDimension; i += l.LWEDimension / spec.Steps {
+			lwe[i] = 5<<shift + e
+		}
+		touched := int64(1)
+		if l.Unroll > 0 {
+			touched = 1 << (l.Unroll - 1) // patterns with the first bit
+		}
+		mean := int64(spec.Steps) * touched * e / cases
+		lwe[l.LWEDimension] = uint32(mean) + 1<<(shift-1) - 1
+		if body := f.eval.ModSwitch(exps, lwe); body != 0 {
+			t.Errorf("%s: body %d, want 0", preset, body)
+		}
+		lwe[l.LWEDimension] += 2
+		if body := f.eval.ModSwitch(exps, lwe); body != 1 {
+			t.Errorf("%s: body %d, want 1", preset, body)
+		}
+		for i, x := range exps[:spec.Exponents()] {
+			set := l.Unroll == 0 && i == 0 || l.Unroll > 0 && i%2 == 0 // pattern i+1 has the first bit
+			if set != (x == 5) || !set && x != 0 {
+				t.Errorf("%s: exponent %d is %d", preset, i, x)
+			}
+		}
+		clear(lwe)
+		lwe[0], lwe[l.LWEDimension] = 1<<32-1, 1<<32-1
+		if body := f.eval.ModSwitch(exps, lwe); body != 0 || slices.Max(exps) != 0 {
+			t.Errorf("%s: 2^32-1 must round to 0 modulo 2N: %d", preset, body)
+		}
 	}
 }
 
@@ -195,9 +219,15 @@ func TestModSwitchIsCentred(t *testing.T) {
 // same on every machine and backend.
 func TestKnownAnswers(t *testing.T) {
 	want := map[string][3]string{
-		fhe.DefaultPreset: {"dbece4741fde65e5221fd8416211ded5ab55f732308250187119dffa67787ff3", "ff75eea80b6b518191263b2bd7f3a7de", "ed82a66d385f49b13a40c1dca8dcb217"},
-		"tacit-bool-v1":   {"96e088ce50f31e16dc8c766d63ea42d90247ed8da13d1ffbf98ebbf125ea8b21", "4196e6dac41aa268de3664e72e88582d", "28f6be76f4a43a6f37c673b46b2246c4"},
-		fhe.TestPreset:    {"1b641cee68b85ae42f79d27305df2bcd58aaf2f03ab8810cc3d5a20604fb7c02", "6ef5189abd6e27deae9c881e67164159", "b1e6636f54e32448f57ca055312462fb"},
+		fhe.DefaultPreset:          {"dbece4741fde65e5221fd8416211ded5ab55f732308250187119dffa67787ff3", "ff75eea80b6b518191263b2bd7f3a7de", "ed82a66d385f49b13a40c1dca8dcb217"},
+		"tacit-bool-v1":            {"96e088ce50f31e16dc8c766d63ea42d90247ed8da13d1ffbf98ebbf125ea8b21", "4196e6dac41aa268de3664e72e88582d", "28f6be76f4a43a6f37c673b46b2246c4"},
+		"tacit-2m2c-unroll3-v1":    {"2888da73cb6b87e0667957898cd731cf50b50befe62cd7aa1f4b236e23f66a69", "ff75eea80b6b518191263b2bd7f3a7de", "0c8c57dd79423b2d66b5e1d5d0550a28"},
+		"tacit-2m2c-block2-v1":     {"852b9172eb4a880833adb3a42df4df52f160cc03cee0fd99c5e405ffb570d5d6", "ff75eea80b6b518191263b2bd7f3a7de", "d901ae81a743112773327c927afca8da"},
+		"tacit-2m2c-block3-v1":     {"7e7dd66037157a1203b02b639f7fb6b8d2a3efbda40ee5a0698821ff431dcb7a", "ff75eea80b6b518191263b2bd7f3a7de", "e324c0a69d39edf67b34308fb78cfcee"},
+		"insecure-test-unroll2-v1": {"268f55d4962574e63f2b98df7bf87dc79ba0bb043a54609a43a20ad1fc1becc0", "6ef5189abd6e27deae9c881e67164159", "23efeaa2702cb99c03f681bb2117aad2"},
+		"insecure-test-unroll3-v1": {"12804d9e99d16bc22dbca4323c4e648f2bc76d47295c85b7a4e99005736a9069", "6ef5189abd6e27deae9c881e67164159", "ed8e074e3f5d447607d396ab5ce082c6"},
+		"insecure-test-block3-v1":  {"3e5170194d9df0f9f0f93cb4698d4c5ef7c4b4b856874c6fcd7fb6d883386302", "6ef5189abd6e27deae9c881e67164159", "95b1caad27ae6933363d13bf3049f083"},
+		fhe.TestPreset:             {"1b641cee68b85ae42f79d27305df2bcd58aaf2f03ab8810cc3d5a20604fb7c02", "6ef5189abd6e27deae9c881e67164159", "b1e6636f54e32448f57ca055312462fb"},
 	}
 	for _, preset := range fhe.PresetNames() {
 		f := load(t, preset)

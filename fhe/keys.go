@@ -44,8 +44,9 @@ type PublicKey struct {
 	body   [][]uint64 // k polynomials
 }
 
-// EvaluationKey is what a server needs to bootstrap: a bootstrapping key, one
-// GGSW ciphertext of every bit of the small key under the GLWE key, and a
+// EvaluationKey is what a server needs to bootstrap: a bootstrapping key, GGSW
+// ciphertexts of every bit of the small key, or of every pattern of a group of
+// its bits, under the GLWE key, and a
 // key-switching key, LWE ciphertexts modulo 2^32 of the gadget multiples of
 // every bit of the big key under the small key. It is kept seeded: only bodies
 // are stored, masks are expanded when a backend prepares the key.
@@ -94,7 +95,11 @@ func newSecretKey(p *Parameters, seed [SeedSize]byte, id KeyID) *SecretKey {
 		small: make([]uint64, p.lit.LWEDimension),
 		big:   make([]uint64, p.BigDimension()),
 	}
-	newStream(seed, "lwe key", 0).masks(sk.small)
+	if size := p.lit.BlockSize; size > 0 {
+		newStream(seed, "lwe key", 0).blocks(sk.small, size)
+	} else {
+		newStream(seed, "lwe key", 0).masks(sk.small)
+	}
 	newStream(seed, "glwe key", 0).masks(sk.big)
 	return sk
 }
@@ -155,17 +160,18 @@ func (g *generator) evaluationKey(ctx context.Context, progress func(done, total
 	l := g.params.lit
 	evk := newEvaluationKey(g.params)
 	evk.seed = deriveSeed(g.seed, "evaluation key", 0)
-	total := l.LWEDimension + g.params.BigDimension()/64
+	steps := g.params.Rotation().Steps
+	total := steps + g.params.BigDimension()/64
 	var done atomic.Int64
 	tell := func() {
 		if d := done.Add(1); progress != nil {
 			progress(int(d), total)
 		}
 	}
-	err := parallel(ctx, l.LWEDimension, func() func(int) {
+	err := parallel(ctx, steps, func() func(int) {
 		mask := make([]uint64, g.params.BigDimension())
 		return func(i int) {
-			g.encryptBit(evk, i, mask)
+			g.encryptStep(evk, i, mask)
 			tell()
 		}
 	})
@@ -204,10 +210,33 @@ func parallel(ctx context.Context, n int, worker func() func(i int)) error {
 	return ctx.Err()
 }
 
-// encryptBit makes the bodies of GGSW i. Row (c, j) is an encryption of zero
-// whose phase is moved by -s·g_j·S_c for a mask component c and by s·g_j for the
-// body, which is the same as adding s·g_j to component c of the row.
-func (g *generator) encryptBit(evk *EvaluationKey, i int, mask []uint64) {
+// encryptStep makes the bodies of the GGSW ciphertexts of a step.
+func (g *generator) encryptStep(evk *EvaluationKey, step int, mask []uint64) {
+	count := g.params.Rotation().GGSWs()
+	for j := range count {
+		g.encryptBit(evk, step*count+j, g.indicator(step, j), mask)
+	}
+}
+
+// indicator is what ciphertext j of a step encrypts, as a mask of 0 or 2^64-1: a
+// bit of the key, or, of an unrolled group, whether its bits form the pattern j.
+func (sk *SecretKey) indicator(step, j int) uint64 {
+	u := sk.params.lit.Unroll
+	if u == 0 {
+		return sk.small[step*sk.params.Rotation().Exponents()+j]
+	}
+	all := ^uint64(0)
+	for b, s := range sk.small[step*u : (step+1)*u] {
+		all &= s ^ (uint64(j>>b)&1 - 1)
+	}
+	return all
+}
+
+// encryptBit makes the bodies of GGSW ciphertext i, of the bit whose mask is bit.
+// Row (c, j) is an encryption of zero whose phase is moved by -bit·g_j·S_c for a
+// mask component c and by bit·g_j for the body, which is the same as adding
+// bit·g_j to component c of the row.
+func (g *generator) encryptBit(evk *EvaluationKey, i int, bit uint64, mask []uint64) {
 	l := g.params.lit
 	n, q := l.PolynomialSize, l.Modulus
 	rows := (l.Rank + 1) * l.BootstrapGadget.Levels
@@ -217,7 +246,7 @@ func (g *generator) encryptBit(evk *EvaluationKey, i int, mask []uint64) {
 		newStream(evk.seed, "ggsw mask", uint64(index)).residues(mask, q)
 		g.encryptZero(body, mask, newStream(g.seed, "ggsw error", uint64(index)))
 		c, level := r/l.BootstrapGadget.Levels, r%l.BootstrapGadget.Levels+1
-		gadget := uint64(1) << (48 - l.BootstrapGadget.BaseLog*level) % q & g.small[i]
+		gadget := uint64(1) << (48 - l.BootstrapGadget.BaseLog*level) % q & bit
 		if c == l.Rank {
 			body[0] = addMod(body[0], gadget, q)
 			continue
@@ -335,14 +364,14 @@ func newEvaluationKey(p *Parameters) *EvaluationKey {
 // Parameters returns the parameter set of the key.
 func (k *EvaluationKey) Parameters() *Parameters { return k.params }
 
-// GGSW fills dst with the GGSW ciphertext of bit i of the small key in the
+// GGSW fills dst with the GGSW ciphertexts of a step of the blind rotation in the
 // coefficient domain, in the layout of accel.Backend.Rotator.
-func (k *EvaluationKey) GGSW(i int, dst []uint64) {
+func (k *EvaluationKey) GGSW(step int, dst []uint64) {
 	l := k.params.lit
 	n, size := l.PolynomialSize, k.params.BigDimension()
-	rows := (l.Rank + 1) * l.BootstrapGadget.Levels
+	rows := (l.Rank + 1) * l.BootstrapGadget.Levels * k.params.Rotation().GGSWs()
 	for r := range rows {
-		index := i*rows + r
+		index := step*rows + r
 		row := dst[r*(size+n) : (r+1)*(size+n)]
 		newStream(k.seed, "ggsw mask", uint64(index)).residues(row[:size], l.Modulus)
 		copy(row[size:], k.ggsw[index*n:(index+1)*n])
@@ -371,7 +400,8 @@ func (p *Parameters) EvaluationKeySize() int64 {
 // words of the key-switching key.
 func (p *Parameters) evaluationKeyLen() (gadgets, rows int) {
 	l := p.lit
-	return l.LWEDimension * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize, p.BigDimension() * l.KeySwitchGadget.Levels
+	r := p.Rotation()
+	return r.Steps * r.GGSWs() * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize, p.BigDimension() * l.KeySwitchGadget.Levels
 }
 
 // PublicKeySize is the number of bytes in the container of a public key.

@@ -231,6 +231,29 @@ func TestSamplers(t *testing.T) {
 		ones += float64(m&1) / count
 	}
 	near("masks", ones, 0.5, 0.5)
+	for _, size := range []int{2, 3} {
+		blocks := make([]uint64, count/size*size)
+		s.blocks(blocks, size)
+		at := make([]float64, size+1)
+		for i := 0; i < len(blocks); i += size {
+			set, which := 0, size
+			for j, m := range blocks[i : i+size] {
+				if m != 0 && m != math.MaxUint64 {
+					t.Fatalf("mask %x", m)
+				}
+				if m != 0 {
+					set, which = set+1, j
+				}
+			}
+			if set > 1 {
+				t.Fatalf("%d ones in a block", set)
+			}
+			at[which] += float64(size) / count
+		}
+		for _, share := range at {
+			near("blocks", share, 1/float64(size+1), math.Sqrt(float64(size))/2)
+		}
+	}
 }
 
 // FuzzReadKeys feeds every key decoder.

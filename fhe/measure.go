@@ -6,14 +6,26 @@ import "github.com/tacit-fhe/tacit/accel"
 // away. It opens what no computation needs.
 
 // SmallPhase returns b - <a, s> modulo 2^32 of an LWE ciphertext under the small
-// key, LWEDimension mask words and the body. Modulo a divisor of 2^32, 2N among
-// them, it is also the phase of a ciphertext that was switched to that modulus.
+// key, LWEDimension mask words and the body.
 func (sk *SecretKey) SmallPhase(lwe []uint32) uint32 {
 	phase := lwe[len(sk.small)]
 	for i, a := range lwe[:len(sk.small)] {
 		phase -= a & uint32(sk.small[i])
 	}
 	return phase
+}
+
+// RotationPhase returns, modulo 2N, the phase of an LWE ciphertext after the
+// modulus switch: the body's exponent less those that the key picks out of the
+// exponents of each step.
+func (sk *SecretKey) RotationPhase(exps []uint32, body uint32) uint32 {
+	spec := sk.params.Rotation()
+	first := spec.GGSWs() - spec.Exponents() // 1 where a ciphertext has no exponent
+	for i, e := range exps {
+		step, j := i/spec.Exponents(), i%spec.Exponents()
+		body -= e & uint32(sk.indicator(step, first+j))
+	}
+	return body & uint32(2*spec.N-1)
 }
 
 // EncryptionKeys returns the secret and the public key that GenerateKeys makes

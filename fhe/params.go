@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"strings"
 
+	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -42,6 +43,16 @@ type Literal struct {
 
 	GLWENoise int // b of TUniform(b), absolute modulo q
 	LWENoise  int // b of TUniform(b), absolute modulo 2^32
+
+	// Unroll is how many bits of the small key a step of the blind rotation
+	// decides, sharing its transforms between them: 2 or 3, or 0 for one. The
+	// bootstrapping key grows by 2^Unroll/Unroll.
+	Unroll int
+	// BlockSize, when it is not 0, makes the small key block-binary: cut into
+	// blocks of 2 or 3 bits of which at most one is set, which a step decides
+	// together. Its security rests on more than that of a plain binary key, see
+	// Assumption.
+	BlockSize int
 
 	MessageBits int // bits of message in a block
 	CarryBits   int // bits of carry above them; one bit of padding follows
@@ -91,9 +102,60 @@ var presets = []Literal{
 		MessageBits: 1, CarryBits: 0, NormSquared: 8,
 	},
 	{
+		Name:    "tacit-2m2c-unroll3-v1",
+		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 864, Unroll: 3,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		GLWENoise:       3, LWENoise: 14,
+		MessageBits: 2, CarryBits: 2, NormSquared: 34,
+	},
+	{
+		Name:    "tacit-2m2c-block2-v1",
+		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 862, BlockSize: 2,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		GLWENoise:       3, LWENoise: 14,
+		MessageBits: 2, CarryBits: 2, NormSquared: 51,
+	},
+	{
+		Name:    "tacit-2m2c-block3-v1",
+		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 900, BlockSize: 3,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 3, Levels: 5},
+		GLWENoise:       3, LWENoise: 14,
+		MessageBits: 2, CarryBits: 2, NormSquared: 34,
+	},
+	{
 		Name:    "insecure-test-2m2c-v1",
 		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 32,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		GLWENoise:       3, LWENoise: 4,
+		MessageBits: 2, CarryBits: 2, NormSquared: 51,
+		TestOnly: true,
+	},
+	{
+		Name:    "insecure-test-unroll2-v1",
+		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 32, Unroll: 2,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		GLWENoise:       3, LWENoise: 4,
+		MessageBits: 2, CarryBits: 2, NormSquared: 51,
+		TestOnly: true,
+	},
+	{
+		Name:    "insecure-test-unroll3-v1",
+		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 33, Unroll: 3,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		GLWENoise:       3, LWENoise: 4,
+		MessageBits: 2, CarryBits: 2, NormSquared: 51,
+		TestOnly: true,
+	},
+	{
+		Name:    "insecure-test-block3-v1",
+		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 33, BlockSize: 3,
+		BootstrapGadget: noise.Gadget{BaseLog: 11, Levels: 2},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
 		GLWENoise:       3, LWENoise: 4,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
@@ -163,6 +225,10 @@ func NewParameters(l Literal) (*Parameters, error) {
 		return bad("Rank", "%d is outside [1, 16]", l.Rank)
 	case l.LWEDimension < 1 || l.LWEDimension > 4096:
 		return bad("LWEDimension", "%d is outside [1, 4096]", l.LWEDimension)
+	case l.Unroll != 0 && (l.Unroll < 2 || l.Unroll > 3 || l.LWEDimension%l.Unroll != 0):
+		return bad("Unroll", "%d is not 0, 2 or 3, or does not divide the dimension", l.Unroll)
+	case l.BlockSize != 0 && (l.BlockSize < 2 || l.BlockSize > 3 || l.LWEDimension%l.BlockSize != 0 || l.Unroll != 0):
+		return bad("BlockSize", "%d is not 0, 2 or 3, or does not divide the dimension, or comes with Unroll", l.BlockSize)
 	case !gadgetFits(l.BootstrapGadget, 48):
 		return bad("BootstrapGadget", "2^%d × %d does not fit in 48 bits", l.BootstrapGadget.BaseLog, l.BootstrapGadget.Levels)
 	case !gadgetFits(l.KeySwitchGadget, 32):
@@ -210,9 +276,27 @@ func log2RelativeStd(bound int, logq float64) float64 {
 }
 
 // lweSecurity is log2 of the relative standard deviation of the small key's
-// errors, and the security line at its dimension.
+// errors, and the security line at its dimension. For block-binary keys of 2 the
+// lattice estimator, told of a key of n/3 ones, finds at least 130 bits on the
+// line; for blocks of 3 it takes 0.8 bits of noise above the line to keep every
+// attack at 128 bits or more.
 func (p *Parameters) lweSecurity() (got, line float64) {
-	return log2RelativeStd(p.lit.LWENoise, 32), securityLine(p.lit.LWEDimension, 32)
+	line = securityLine(p.lit.LWEDimension, 32)
+	if p.lit.BlockSize == 3 {
+		line += 0.8
+	}
+	return log2RelativeStd(p.lit.LWENoise, 32), line
+}
+
+// Assumption says in words what the security of the set rests on.
+func (p *Parameters) Assumption() string {
+	switch {
+	case p.lit.TestOnly:
+		return "INSECURE, for tests only"
+	case p.lit.BlockSize > 0:
+		return fmt.Sprintf("128 bits: LWE with a block-binary key (blocks of %d, estimated as a sparse binary key of n/%d ones), module-LWE with a binary key", p.lit.BlockSize, p.lit.BlockSize+1)
+	}
+	return "132 bits: LWE and module-LWE with uniform binary keys"
 }
 
 // glweSecurity is lweSecurity for the GLWE key.
@@ -243,6 +327,12 @@ func (l Literal) canonical() []byte {
 		math.Float64bits(l.NormSquared),
 	} {
 		b.Write(binary.LittleEndian.AppendUint64(nil, v))
+	}
+	// Fields that came later do not change the encoding of sets without them.
+	if l.Unroll != 0 || l.BlockSize != 0 {
+		b.WriteString("rotation\x00")
+		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.Unroll)))
+		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.BlockSize)))
 	}
 	return b.Bytes()
 }
@@ -312,10 +402,46 @@ func (p *Parameters) PublicVariance() float64 {
 	return noise.PublicKeyEncryption(p.BigDimension(), p.glweVariance())
 }
 
+func (p *Parameters) rotationNoise() noise.Rotation {
+	l := p.lit
+	switch {
+	case l.Unroll > 0:
+		return noise.Unrolled(l.LWEDimension, l.Unroll)
+	case l.BlockSize > 0:
+		return noise.BlockBinary(l.LWEDimension, l.BlockSize)
+	}
+	return noise.Classic(l.LWEDimension)
+}
+
+// Rotation is the shape of the blind rotation, for an accel.Backend.
+func (p *Parameters) Rotation() accel.RotatorSpec {
+	l := p.lit
+	spec := accel.RotatorSpec{
+		N: l.PolynomialSize, Rank: l.Rank, Q: l.Modulus,
+		BaseLog: l.BootstrapGadget.BaseLog, Levels: l.BootstrapGadget.Levels, Steps: l.LWEDimension,
+	}
+	switch {
+	case l.Unroll > 0:
+		spec.Mode, spec.Terms, spec.Steps = accel.Unrolled, 1<<l.Unroll-1, l.LWEDimension/l.Unroll
+	case l.BlockSize > 0:
+		spec.Mode, spec.Terms, spec.Steps = accel.Block, l.BlockSize, l.LWEDimension/l.BlockSize
+	}
+	return spec
+}
+
+// KeySwitch is the shape of the key switch, for an accel.Backend.
+func (p *Parameters) KeySwitch() accel.KeySwitchSpec {
+	l := p.lit
+	return accel.KeySwitchSpec{
+		NIn: p.BigDimension(), NOut: l.LWEDimension, Q: l.Modulus,
+		BaseLog: l.KeySwitchGadget.BaseLog, Levels: l.KeySwitchGadget.Levels,
+	}
+}
+
 // BootstrapVariance is the relative variance of the output of a PBS.
 func (p *Parameters) BootstrapVariance() float64 {
 	l := p.lit
-	return noise.BlindRotation(l.LWEDimension, l.Rank, l.PolynomialSize, l.BootstrapGadget, p.glweVariance(), p.q())
+	return noise.BlindRotation(p.rotationNoise(), l.Rank, l.PolynomialSize, l.BootstrapGadget, p.glweVariance(), p.q())
 }
 
 // KeySwitchVariance is the relative variance that a key switch adds.
@@ -327,7 +453,7 @@ func (p *Parameters) KeySwitchVariance() float64 {
 
 // ModSwitchVariance is the relative variance that the centred switch to 2N adds.
 func (p *Parameters) ModSwitchVariance() float64 {
-	return noise.ModSwitch(p.lit.LWEDimension, float64(2*p.lit.PolynomialSize))
+	return noise.ModSwitch(p.rotationNoise(), float64(2*p.lit.PolynomialSize))
 }
 
 // FailureProbability is log2 of the probability that the bootstrap of a

@@ -78,6 +78,19 @@ func (s *stream) masks(dst []uint64) {
 	}
 }
 
+// blocks fills dst with blocks of the given size of which at most one mask is
+// 2^64-1, the others 0: none or any one of them, each with the same probability
+// to within 2^-60. It takes no branch on what it draws.
+func (s *stream) blocks(dst []uint64, size int) {
+	for at := 0; at < len(dst); at += size {
+		which, _ := bits.Mul64(binary.LittleEndian.Uint64(s.next(8)), uint64(size+1))
+		for j := range size {
+			diff := which ^ uint64(j)
+			dst[at+j] = -(1 - (diff|-diff)>>63)
+		}
+	}
+}
+
 // tuniform samples TUniform(b): the sum of a uniform integer of b+1 bits and one
 // more bit, less 2^b. It takes b+2 bits and no branch.
 func (s *stream) tuniform(b int) int64 {

@@ -364,12 +364,12 @@ func (r *keyed) torus(m int64) float64 { return float64(m) / float64(2*r.params.
 func (r *keyed) phases(in fhe.LWE) (before, switched, after float64) {
 	l := r.params.Literal()
 	small := r.eval.KeySwitch(in)
-	exps := make([]uint32, l.LWEDimension+1)
-	exps[l.LWEDimension] = bootstrap.ModSwitch(exps[:l.LWEDimension], small, l.PolynomialSize)
-	twoN := uint32(2 * l.PolynomialSize)
+	spec := r.params.Rotation()
+	exps := make([]uint32, spec.Steps*spec.Exponents())
+	body := r.eval.ModSwitch(exps, small)
 	return float64(r.secret.Phase(in)) / float64(l.Modulus),
 		math.Ldexp(float64(r.secret.SmallPhase(small)), -32),
-		float64(r.secret.SmallPhase(exps)%twoN) / float64(twoN)
+		float64(r.secret.RotationPhase(exps, body)) / float64(2*l.PolynomialSize)
 }
 
 // bootstraps runs tables with the given number of outputs on fresh ciphertexts and

@@ -128,23 +128,62 @@ func KeySwitch(nIn int, g Gadget, variance, qIn, qOut float64) float64 {
 	return rows + mask + body
 }
 
-// BlindRotation is the variance of the output of a blind rotation of n steps on
-// a GLWE of rank k and size N, the key's errors having the given variance. It is
-// the variance of a PBS output, whatever went in.
-func BlindRotation(n, k, N int, g Gadget, variance, q float64) float64 {
-	key := float64(float64(g.Levels*(k+1)*N) * float64(variance*digitVariance(g.BaseLog)))
-	rounding := g.rounding() / 2
-	mask := float64(float64(k*N) / 2 * float64(rounding+float64(1/float64(48*float64(q*q)))))
-	return float64(float64(n) * float64(key+mask+rounding))
+// Rotation is how a blind rotation treats the key, as far as its noise depends on
+// it. Use Classic, Unrolled or BlockBinary.
+type Rotation struct {
+	steps    int     // external products
+	key      float64 // error of one GGSW ciphertext that a step adds, in variances
+	rounding float64 // rounding error of the accumulator that a step adds, in variances
+	mod      float64 // error of the centred modulus switch a step adds, in variances of one rounding
 }
 
-// ModSwitch is the variance of the centred switch of an LWE of dimension n to
-// the modulus w: half the sum of the rounding errors of the mask, which is
-// their mean over a binary key, is taken out of the body, and their variance
-// over the key, n/(4·12·w²), is left.
-func ModSwitch(n int, w float64) float64 {
-	ww := float64(w * w)
-	return float64(float64(n)/float64(48*ww)) + float64(1/float64(12*ww))
+// Classic is a rotation by one bit of a binary key of dimension n a step
+// (2018/421, section 4.2): acc += GGSW ⊡ (X^a·acc - acc). The rounding error of
+// the accumulator counts where the bit is set, half the time. The centred
+// modulus switch leaves e·(s - 1/2) of each rounding error e.
+func Classic(n int) Rotation { return Rotation{n, 1, 0.5, 0.25} }
+
+// Unrolled is a rotation by groups of g bits of a binary key: acc = (Σ_S X^a_S·
+// GGSW_S) ⊡ acc over all 2^g patterns S, of which one is the key's (2018/735).
+//
+// The modulus switch rounds Σ_{i∈S} a_i for every S on its own, with errors e_S,
+// e_∅ = 0, independent and of variance v. It is centred by their mean over S,
+// which is what a uniform key makes of them on average. For the key's pattern P
+// what is left is e_P - Σ_S e_S/2^g, of variance E_P[e_P²] - E_P[e_P]² =
+// v·(1-2^-g) - v·(2^g-1)/4^g = v·(1-2^-g)².
+func Unrolled(n, g int) Rotation {
+	patterns := float64(int(1) << g)
+	empty := 1 - 1/patterns
+	return Rotation{n / g, patterns, 1, float64(empty * empty)}
+}
+
+// BlockBinary is a rotation by blocks of l bits of a block-binary key, of which
+// at most one is set, all l+1 cases equally likely (2023/958): acc += (Σ_j
+// (X^a_j - 1)·GGSW_j) ⊡ acc. Every ciphertext is multiplied by a polynomial of
+// squared norm 2, and so is the rounding error where a bit is set. The modulus
+// switch is centred by the mean of the l+1 possible errors, e_j or 0, and leaves
+// v·l/(l+1) - v·l/(l+1)² = v·(l/(l+1))².
+func BlockBinary(n, l int) Rotation {
+	set := float64(l) / float64(l+1)
+	return Rotation{n / l, 2 * float64(l), 2 * set, float64(set * set)}
+}
+
+// BlindRotation is the variance of the output of a blind rotation on a GLWE of
+// rank k and size N, the key's errors having the given variance. It is the
+// variance of a PBS output, whatever went in.
+func BlindRotation(r Rotation, k, N int, g Gadget, variance, q float64) float64 {
+	key := float64(float64(g.Levels*(k+1)*N) * float64(variance*digitVariance(g.BaseLog)))
+	// The error of a rounded coefficient, in the body and through the key's ones
+	// in the mask.
+	mask := float64(float64(k*N) / 2 * float64(g.rounding()+float64(1/float64(24*float64(q*q)))))
+	rounding := mask + g.rounding()
+	return float64(float64(r.steps) * (float64(r.key*key) + float64(r.rounding*rounding)))
+}
+
+// ModSwitch is the variance of the centred modulus switch to w.
+func ModSwitch(r Rotation, w float64) float64 {
+	unit := float64(1 / float64(12*float64(w*w)))
+	return float64(float64(r.steps)*float64(r.mod*unit)) + unit
 }
 
 // Log2Failure is log2 of the probability that a centred Gaussian of the given
