@@ -290,7 +290,11 @@ func TestFailureProbability(t *testing.T) {
 // Operands that are too noisy for the packed forms take the others, or are
 // refreshed, and the results are the same.
 func TestNoisyOperands(t *testing.T) {
-	p := small(t)
+	t.Run("small", func(t *testing.T) { testNoisyOperands(t, small(t)) })
+	t.Run("tight", func(t *testing.T) { testNoisyOperands(t, tight(t)) })
+}
+
+func testNoisyOperands(t *testing.T, p *fhe.Parameters) {
 	limit := p.MaxVariance() / p.BootstrapVariance()
 	for _, times := range []float64{1, 2, 5.8, 12, 30, limit * 0.999} {
 		e, m := newMock(t, p)
@@ -321,6 +325,22 @@ func TestNoisyOperands(t *testing.T) {
 	}
 }
 
+// Where 7c + a - b has too large a norm, one more bootstrap scales the condition.
+func TestSelectWithLessRoom(t *testing.T) {
+	e, m := newMock(t, tight(t))
+	for _, typ := range []Type{Uint8, Uint64} {
+		for c := range uint64(2) {
+			for kinds := range 8 {
+				apply(t, e, m, OpSelect, []Type{Bool, typ, typ}, kinds, c, 0xa5, 0x3c)
+			}
+		}
+		cost, err := e.Cost(OpSelect, &Value{Type: Bool}, &Value{Type: typ}, &Value{Type: typ})
+		if want := (Cost{typ.Blocks() + 1, 2}); err != nil || cost != want {
+			t.Errorf("%v: %+v, %v, want %+v", typ, cost, err, want)
+		}
+	}
+}
+
 // What the forms for noisy operands cost.
 func TestNoisyCost(t *testing.T) {
 	e, m := newMock(t, small(t))
@@ -341,8 +361,10 @@ func TestNoisyCost(t *testing.T) {
 		{"refreshed", OpEq, []Operand{noisy(50), clean()}, Cost{32 + 18, 4}},
 		{"output of select", OpAnd, []Operand{noisy(2), noisy(2)}, Cost{32, 1}},
 		{"refreshed", OpXor, []Operand{noisy(4), clean()}, Cost{64, 2}},
-		{"two tables", OpSelect, []Operand{bit(), noisy(2), clean()}, Cost{64, 1}},
-		{"refreshed", OpSelect, []Operand{bit(), clean(), noisy(20)}, Cost{96, 2}},
+		{"condition scaled", OpSelect, []Operand{bit(), noisy(2), clean()}, Cost{33, 2}},
+		{"condition scaled", OpSelect, []Operand{bit(), clean(), noisy(20)}, Cost{33, 2}},
+		{"two tables", OpSelect, []Operand{bit(), noisy(13), noisy(13)}, Cost{64, 1}},
+		{"refreshed", OpSelect, []Operand{bit(), clean(), noisy(50)}, Cost{96, 2}},
 		{"condition refreshed", OpSelect, []Operand{m.noisy(Bool, 1, 4), clean(), Plain(Uint64, 0)}, Cost{33, 2}},
 		{"single bits", OpSelect, []Operand{bit(), m.noisy(Bool, 1, 6), bit()}, Cost{2, 1}},
 	} {

@@ -76,6 +76,7 @@ func (r *run) affine(x fhe.LWE, f func(int64) int64) (fhe.LWE, bool) {
 //	one plaintext     table(4c + x)
 //	single bits       table(4c + 2a + b)
 //	ciphertexts       b + table(7c + a - b)
+//	with less room    the same, after one bootstrap of c to 7c for all of them
 //	noisy ones        table(4c + a) + table(4c + b)
 func (r *run) choose(c fhe.LWE, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	if isConstant(c) {
@@ -93,7 +94,9 @@ func (r *run) choose(c fhe.LWE, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	}
 	fresh := fhe.LWE{Bound: noise.Bound{Variance: r.params.BootstrapVariance()}}
 	var todo batch
-	var known, apart []int
+	var known, scaled, apart []int
+	loud := r.scaledBound() // of 7c as a bootstrap would give it
+	outputFits := func(y fhe.LWE) bool { return r.fits(fhe.Term{Weight: 1, LWE: y}, fhe.Term{Weight: 1, LWE: fresh}) }
 	for i, x := range a {
 		y := b[i]
 		switch {
@@ -112,15 +115,31 @@ func (r *run) choose(c fhe.LWE, a, b []fhe.LWE) ([]fhe.LWE, error) {
 			}
 		default:
 			in := r.linear(0, fhe.Term{Weight: 7, LWE: c}, fhe.Term{Weight: 1, LWE: x}, fhe.Term{Weight: -1, LWE: y})
-			if r.quiet(in) && r.fits(fhe.Term{Weight: 1, LWE: y}, fhe.Term{Weight: 1, LWE: fresh}) {
+			if r.quiet(in) && outputFits(y) {
 				todo.add(in, r.tables.ifDiff, func(o []fhe.LWE) { within(i, r.sum(y, o[0])) })
+				continue
+			}
+			if r.fits(fhe.Term{Weight: 1, LWE: loud}, fhe.Term{Weight: 1, LWE: x}, fhe.Term{Weight: -1, LWE: y}) && outputFits(y) {
+				scaled = append(scaled, i)
 				continue
 			}
 		}
 		apart = append(apart, i)
 	}
 
+	if len(scaled) < 2 { // no cheaper than apart, and one bootstrap deeper
+		apart = append(apart, scaled...)
+		scaled = nil
+	}
 	var noisy batch
+	if len(scaled) > 0 {
+		noisy.add(c, r.tables.ifScale, func(seven []fhe.LWE) {
+			for _, i := range scaled {
+				in := r.linear(0, fhe.Term{Weight: 1, LWE: seven[0]}, fhe.Term{Weight: 1, LWE: a[i]}, fhe.Term{Weight: -1, LWE: b[i]})
+				todo.add(in, r.tables.ifDiff, func(o []fhe.LWE) { within(i, r.sum(b[i], o[0])) })
+			}
+		})
+	}
 	refreshed := false
 	for _, i := range apart {
 		for _, x := range []*fhe.LWE{&a[i], &b[i]} {
@@ -197,4 +216,9 @@ func sameBlock(x, y fhe.LWE) bool {
 		return x.Bound.Min == y.Bound.Min
 	}
 	return len(x.Value) > 0 && len(y.Value) > 0 && &x.Value[0] == &y.Value[0]
+}
+
+// scaledBound is a ciphertext that has the bound of 7c after a bootstrap.
+func (r *run) scaledBound() fhe.LWE {
+	return fhe.LWE{Bound: r.tables.ifScale.OutputBound(0, r.params.BootstrapVariance())}
 }

@@ -153,10 +153,17 @@ func preset(t testing.TB, name string) *fhe.Parameters {
 // small is a parameter set with the smallest polynomials there can be, for tests
 // that run many operations. It bootstraps so noisily that it refuses what real
 // parameters refuse.
-func small(t testing.TB) *fhe.Parameters {
+func small(t testing.TB) *fhe.Parameters { return limited(t, 51) }
+
+// tight is small with room for combinations of squared norm 34 only, as in the
+// unrolled preset.
+func tight(t testing.TB) *fhe.Parameters { return limited(t, 34) }
+
+func limited(t testing.TB, normSquared float64) *fhe.Parameters {
 	t.Helper()
 	l := preset(t, fhe.TestPreset).Literal()
 	l.Name, l.PolynomialSize, l.LWEDimension = "insecure-test-small", 256, 8
+	l.NormSquared = normSquared
 	largest := func(field *int) (p *fhe.Parameters) {
 		for ; ; *field++ {
 			next, err := fhe.NewParameters(l)
@@ -169,7 +176,7 @@ func small(t testing.TB) *fhe.Parameters {
 	}
 	largest(&l.GLWENoise)
 	p := largest(&l.LWEDimension)
-	if limit := p.MaxVariance() / p.BootstrapVariance(); limit < 51 || limit > 60 {
+	if limit := p.MaxVariance() / p.BootstrapVariance(); limit < normSquared || limit > normSquared+9 {
 		t.Fatalf("the noise limit is %v bootstrap outputs", limit)
 	}
 	return p

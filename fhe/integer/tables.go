@@ -29,6 +29,8 @@ type tables struct {
 	ifElse [4]*fhe.LUT // [0, 7]: 4c + a, a where c, else the plaintext
 	ifBit  *fhe.LUT    // [0, 7]: 4c + 2a + b of single bits
 	ifDiff *fhe.LUT    // [-3, 10]: 7c + a - b, a - b where c, else 0
+
+	ifScale *fhe.LUT // [0, 1]: 7c
 }
 
 type maskTable [4]*fhe.LUT
@@ -90,6 +92,7 @@ func newTables(p *fhe.Parameters) (*tables, error) {
 			}
 			return m % 2
 		}),
+		ifScale: lut(0, 1, func(c int64) int64 { return 7 * c }),
 		ifDiff: lut(-3, 10, func(m int64) int64 {
 			if m >= 4 {
 				return m - 7
