@@ -1,0 +1,184 @@
+// Package doctor checks that this machine computes right: the self-test of every
+// implementation that runs here, and one key generation and bootstrap, each
+// against known answers.
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/tacit-fhe/tacit/accel"
+	accelcpu "github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/fhe"
+)
+
+// Check is one finding.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+const (
+	// knownKey and knownBootstrap are the key id and the SHA-256 of the residues,
+	// as little-endian words, that knownAnswer computes everywhere.
+	knownKey       = "09bab1305ead6d1319a1a1bff3c907ab457b4be0c844e8df62c43d8c7c277b79"
+	knownBootstrap = "41466cef149108b9519aec6b2ecbb2937cdf3ae1a5843c18d98103bb2571aa78"
+
+	// needMemory is what a service with one key of the default parameters and a
+	// few jobs takes, in bytes.
+	needMemory = 512 << 20
+)
+
+// Run makes all checks.
+func Run(ctx context.Context) []Check {
+	checks := []Check{
+		{"processor", true, fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), orNone(Features()))},
+		memory(),
+	}
+	backend, err := accelcpu.New()
+	if err != nil {
+		return append(checks, failed("backend", err))
+	}
+	defer backend.Close()
+	available := accelcpu.Available()
+	checks = append(checks, Check{"backend", true, fmt.Sprintf("%s, of %s", backend.Info().Name, strings.Join(available, ", "))})
+	for _, name := range available {
+		checks = append(checks, result("self-test "+name, selfTest(name), "transform, blind rotation and key switch have the known digests"))
+	}
+	err = knownAnswer(ctx, backend)
+	return append(checks, result("known answer", err, "keys and a bootstrap have the known digests"))
+}
+
+// Healthy says that no check failed.
+func Healthy(checks []Check) bool {
+	for _, c := range checks {
+		if !c.OK {
+			return false
+		}
+	}
+	return true
+}
+
+func failed(name string, err error) Check { return Check{name, false, err.Error()} }
+
+func result(name string, err error, detail string) Check {
+	if err != nil {
+		return failed(name, err)
+	}
+	return Check{name, true, detail}
+}
+
+func orNone(features []string) string {
+	if len(features) == 0 {
+		return "no features known"
+	}
+	return strings.Join(features, " ")
+}
+
+// Features lists the processor's features that matter to the backends, in lower
+// case.
+func Features() (found []string) {
+	for _, f := range []struct {
+		name string
+		has  bool
+	}{
+		{"aes", cpu.X86.HasAES || cpu.ARM64.HasAES}, {"bmi2", cpu.X86.HasBMI2}, {"adx", cpu.X86.HasADX},
+		{"avx2", cpu.X86.HasAVX2}, {"avx512f", cpu.X86.HasAVX512F}, {"avx512dq", cpu.X86.HasAVX512DQ},
+		{"avx512vl", cpu.X86.HasAVX512VL}, {"avx512ifma", cpu.X86.HasAVX512IFMA},
+		{"asimd", cpu.ARM64.HasASIMD}, {"sha2", cpu.ARM64.HasSHA2}, {"sve", cpu.ARM64.HasSVE},
+	} {
+		if f.has {
+			found = append(found, f.name)
+		}
+	}
+	return found
+}
+
+func selfTest(name string) error {
+	b, err := accelcpu.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(accel.SelfTest(b), b.Close())
+}
+
+// knownAnswer makes keys of the test parameters from a fixed seed, encrypts 5,
+// bootstraps it with the table 15 - x, and compares the digests of key and
+// result, and what the result decrypts to.
+func knownAnswer(ctx context.Context, backend accel.Backend) error {
+	p, err := fhe.Preset(fhe.TestPreset)
+	if err != nil {
+		return err
+	}
+	keys, err := fhe.GenerateKeys(ctx, p, sha256.Sum256([]byte("tacit doctor keys")), backend, nil)
+	if err != nil {
+		return err
+	}
+	evaluator, err := bootstrap.NewEvaluator(keys.Evaluation, backend)
+	if err != nil {
+		return err
+	}
+	lut, err := p.NewLUT(0, 15, func(m int64) int64 { return 15 - m })
+	if err != nil {
+		return err
+	}
+	in := keys.Secret.Encrypt(sha256.Sum256([]byte("tacit doctor message")), []int64{5}).LWE(p, 0, 15)
+	tasks := []fhe.PBS{{In: in, LUT: lut, Out: make([]fhe.LWE, lut.Outputs())}}
+	if err := evaluator.Bootstrap(ctx, tasks); err != nil {
+		return err
+	}
+	out := tasks[0].Out[0]
+	var b bytes.Buffer
+	if err := binary.Write(&b, binary.LittleEndian, out.Value); err != nil {
+		return err
+	}
+	digest := sha256.Sum256(b.Bytes())
+	switch {
+	case keys.Secret.ID().String() != knownKey:
+		return fmt.Errorf("the keys have the id %s, want %s", keys.Secret.ID(), knownKey)
+	case keys.Secret.Decrypt(out) != 10:
+		return fmt.Errorf("a bootstrap gave %d, want 10", keys.Secret.Decrypt(out))
+	case hex.EncodeToString(digest[:]) != knownBootstrap:
+		return fmt.Errorf("a bootstrap has the digest %x, want %s", digest, knownBootstrap)
+	}
+	return nil
+}
+
+// memory compares what is free with what a service needs, where the system tells
+// it.
+func memory() Check {
+	available, ok := availableMemory("/proc/meminfo")
+	if !ok {
+		return Check{"memory", true, fmt.Sprintf("unknown; a service needs about %d MB", needMemory>>20)}
+	}
+	return Check{"memory", available >= needMemory, fmt.Sprintf("%d MB available; a service needs about %d MB", available>>20, needMemory>>20)}
+}
+
+// availableMemory reads MemAvailable of Linux, in bytes.
+func availableMemory(path string) (uint64, bool) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[0] == "MemAvailable:" && fields[2] == "kB" {
+			kb, err := strconv.ParseUint(fields[1], 10, 53)
+			return kb << 10, err == nil
+		}
+	}
+	return 0, false
+}

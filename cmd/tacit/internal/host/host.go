@@ -1,0 +1,95 @@
+// Package host runs a coprocessor on a network address: it listens, serves until
+// it is told to stop, and drains.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/coprocessor"
+)
+
+// callTimeout is how long calls in progress may go on after the jobs have ended.
+const callTimeout = 5 * time.Second
+
+// Config says what to run. All fields but InsecurePlaintext are required.
+type Config struct {
+	coprocessor.Options
+	// Listen is a host and a port; port 0 takes a free one.
+	Listen string
+	// InsecurePlaintext allows an address that other machines reach. The
+	// connection is not encrypted.
+	InsecurePlaintext bool
+}
+
+// InsecureError refuses to listen without TLS where other machines reach it.
+type InsecureError struct {
+	Address string
+}
+
+func (e *InsecureError) Error() string {
+	return fmt.Sprintf("%s is reached by other machines, and connections are not encrypted", e.Address)
+}
+
+// Run tests the backend, opens the data directory, listens and computes until ctx
+// ends. Then it takes no new jobs, lets running ones end within DrainTimeout,
+// gives calls in progress a few seconds, and closes. ready is called with the
+// address once calls are answered. The error is nil after an orderly end.
+func Run(ctx context.Context, c Config, ready func(address string)) (err error) {
+	address, err := net.ResolveTCPAddr("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if !c.InsecurePlaintext && !address.IP.IsLoopback() {
+		return &InsecureError{c.Listen}
+	}
+	if err := accel.SelfTest(c.Backend); err != nil {
+		return err
+	}
+	// An address in use is found before the data directory is opened.
+	listener, err := net.ListenTCP("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	server, err := coprocessor.Open(ctx, c.Options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, server.Close(closing))
+	}()
+	g := server.GRPC()
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(listener) }()
+
+	// Whatever ends first, the jobs or the calls, ends the other.
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- server.Run(work) }()
+	ready(listener.Addr().String())
+	select {
+	case err = <-ran:
+		stopCalls(g)
+		return errors.Join(err, <-served)
+	case err = <-served:
+		stop()
+		return errors.Join(err, <-ran)
+	}
+}
+
+// stopCalls lets calls in progress end and then cuts them off.
+func stopCalls(g *grpc.Server) {
+	timer := time.AfterFunc(callTimeout, g.Stop)
+	defer timer.Stop()
+	g.GracefulStop()
+}
