@@ -30,13 +30,22 @@ func Benchmark(b *testing.B, backend accel.Backend) {
 			ring.MulAcc(x, y, z)
 		}
 	})
-	b.Run("Rotate", func(b *testing.B) { benchmarkRotate(b, backend) })
+	// The shapes of plain binary keys, of groups of three of their bits, and of
+	// block-binary keys, for messages of two bits and two carry bits.
+	for _, c := range []struct {
+		name         string
+		mode         accel.RotatorMode
+		terms, steps int
+	}{{"CMux", accel.CMux, 0, 862}, {"Unrolled3", accel.Unrolled, 7, 288}, {"Block3", accel.Block, 3, 300}} {
+		spec := accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: c.steps, Mode: c.mode, Terms: c.terms}
+		b.Run("Rotate"+c.name, func(b *testing.B) { benchmarkRotate(b, backend, spec) })
+	}
 	b.Run("Switch", func(b *testing.B) { benchmarkSwitch(b, backend) })
 }
 
-func benchmarkRotate(b *testing.B, backend accel.Backend) {
-	spec := accel.RotatorSpec{N: 2048, Rank: 1, Q: Q, BaseLog: 22, Levels: 1, Steps: 862}
-	step := residues("GGSW", 4*spec.N, Q)
+func benchmarkRotate(b *testing.B, backend accel.Backend, spec accel.RotatorSpec) {
+	rows := (spec.Rank + 1) * spec.Levels
+	step := residues("GGSW", spec.GGSWs()*rows*(spec.Rank+1)*spec.N, Q)
 	r, err := backend.Rotator(spec, func(_ int, dst []uint64) { copy(dst, step) })
 	if err != nil {
 		b.Fatal(err)
@@ -45,8 +54,8 @@ func benchmarkRotate(b *testing.B, backend accel.Backend) {
 		acc, exps := make([][]uint64, batch), make([][]uint32, batch)
 		for t := range acc {
 			acc[t] = residues(fmt.Sprintf("accumulator %d", t), 2*spec.N, Q)
-			exps[t] = make([]uint32, spec.Steps)
-			for i, e := range residues(fmt.Sprintf("exponents %d", t), spec.Steps, uint64(2*spec.N)) {
+			exps[t] = make([]uint32, spec.Steps*spec.Exponents())
+			for i, e := range residues(fmt.Sprintf("exponents %d", t), len(exps[t]), uint64(2*spec.N)) {
 				exps[t][i] = uint32(e)
 			}
 		}

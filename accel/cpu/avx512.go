@@ -31,10 +31,10 @@ func (b avx512) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) 
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	if !ifmaModulus(spec.Q) || (spec.Rank+1)*spec.Levels > ifmaMaxRows || spec.Mode != accel.CMux {
-		return b.portable.Rotator(spec, ggsw)
+	if last := ifmaForwardLastFor(spec); last != nil && ifmaModulus(spec.Q) {
+		return newRotatorIFMA(spec, ggsw, last), nil
 	}
-	return newRotatorIFMA(spec, ggsw), nil
+	return b.portable.Rotator(spec, ggsw)
 }
 
 func (b avx512) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []uint32)) (accel.KeySwitcher, error) {
@@ -80,14 +80,7 @@ const (
 	ifmaConstants = ifmaRoots + 6
 )
 
-const (
-	ifmaMask52 = 1<<52 - 1
-	// ifmaMaxRows is the largest number of rows of a GGSW ciphertext that
-	// ifmaMultiplyInverseFirst takes, ifmaMaxLazyRows the largest one for which the
-	// digits need not be reduced.
-	ifmaMaxRows     = 47
-	ifmaMaxLazyRows = 3
-)
+const ifmaMask52 = 1<<52 - 1
 
 // ringIFMA is the accel.Ring for moduli just below 2^48.
 type ringIFMA struct {
@@ -235,9 +228,15 @@ func (r *ringIFMA) MulAcc(acc, a, b []uint64) {
 	ifmaMulAcc(&acc[0], &a[0], &b[0], r.n/8, &r.constants[0])
 }
 
+// ifmaForwardLastFunc is a kernel for the last layers of the forward transform.
+type ifmaForwardLastFunc func(a, tw *uint64, groups int, c, next *uint64, step int)
+
+// ifmaInverseLastFunc is a kernel for the last stages of the inverse transform.
+type ifmaInverseLastFunc func(dst, a, tw *uint64, stride int, c, next *uint64, step int)
+
 // forward transforms a, values below 2q, with one of the kernels for the last
 // layers.
-func (r *ringIFMA) forward(a []uint64, last func(a, tw *uint64, groups int, c, next *uint64, step int), p *prefetcher) {
+func (r *ringIFMA) forward(a []uint64, last ifmaForwardLastFunc, p *prefetcher) {
 	c := &r.constants[0]
 	for i, pass := range r.forwards {
 		kernel, step := ifmaForward4, 128
@@ -256,7 +255,7 @@ func (r *ringIFMA) forward(a []uint64, last func(a, tw *uint64, groups int, c, n
 
 // inverse finishes the inverse transform of a after its first three stages, and
 // writes or adds the result to dst with one of the kernels for the last stages.
-func (r *ringIFMA) inverse(dst, a []uint64, last func(dst, a, tw *uint64, stride int, c, next *uint64, step int), p *prefetcher) {
+func (r *ringIFMA) inverse(dst, a []uint64, last ifmaInverseLastFunc, p *prefetcher) {
 	c := &r.constants[0]
 	for _, pass := range r.inverses {
 		kernel, step := ifmaInverse4, 128

@@ -39,10 +39,20 @@ func ifmaForwardLastPublic(a *uint64, tw *uint64, groups int, c *uint64, next *u
 //go:noescape
 func ifmaInverseFirst(a *uint64, groups int, c *uint64)
 
-// ifmaMultiplyInverseFirst multiplies rows polynomials of digits with the key and runs the first three stages of the inverse transform on the outs sums. Digits and key are in internal order; the key holds, for each group of 64 words, each output and each row, 64 words times 2^52 mod q. Digits are below 13q + 2^24 and rows at most 3, or digits below q + 2^24 and rows at most 47. It leaves values below 16q.
+// ifmaMultiplyInverseFirst multiplies groups of 64 words of rows polynomials of digits with the key and runs the first three stages of the inverse transform on the outs sums; the polynomials lie n words apart. Digits and key are in internal order; the key holds, for each group of 64 words, each output and each row, 64 words times 2^52 mod q. The number of rows times the bounds of digits and key in units of q is at most 48. It leaves values below 16q.
 //
 //go:noescape
-func ifmaMultiplyInverseFirst(out *uint64, digits *uint64, key *uint64, n int, rows int, outs int, c *uint64)
+func ifmaMultiplyInverseFirst(out *uint64, digits *uint64, key *uint64, groups int, n int, rows int, outs int, c *uint64)
+
+// ifmaMonomials writes for each group of 64 words and each of the terms the values of X^e plus a constant, below 3q in internal order. The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.
+//
+//go:noescape
+func ifmaMonomials(w *uint64, factors *uint64, exps *uint64, odd *uint64, powers *uint64, terms int, groups int, add uint64, mask uint64, c *uint64)
+
+// ifmaCombine computes, for each of the groups of 64 words and each of polys polynomials, the sum of the products of the terms' monomials with the key, divided by 2^52. The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term.
+//
+//go:noescape
+func ifmaCombine(sums *uint64, key *uint64, w *uint64, polys int, terms int, groups int, plain int, c *uint64)
 
 // ifmaInverse8 runs three stages of the inverse transform over blocks of 8*stride words; it takes values below 16q and leaves values below 14q.
 //

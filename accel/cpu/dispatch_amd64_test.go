@@ -31,6 +31,8 @@ func TestDispatch(t *testing.T) {
 		{N: 2048, Rank: 1, Q: q, BaseLog: 22, Levels: 1, Steps: 1},
 		{N: 512, Rank: 4, Q: q, BaseLog: 22, Levels: 1, Steps: 1},
 		{N: 8192, Rank: 1, Q: q, BaseLog: 15, Levels: 2, Steps: 1},
+		{N: 2048, Rank: 1, Q: q, BaseLog: 22, Levels: 1, Steps: 1, Mode: accel.Unrolled, Terms: 7},
+		{N: 2048, Rank: 1, Q: q, BaseLog: 22, Levels: 1, Steps: 1, Mode: accel.Block, Terms: 3},
 	} {
 		rotator, err := b.Rotator(spec, func(int, []uint64) {})
 		if _, ok := rotator.(*rotatorIFMA); !ok {

@@ -68,6 +68,8 @@ func avx512() {
 	forwardLast("ifmaForwardLastPublic", public)
 	inverseFirst()
 	multiplyInverseFirst()
+	monomials()
+	combine()
 	inverse8()
 	inverse4()
 	inverseLast("ifmaInverseLast", false)
@@ -548,29 +550,36 @@ func inverseFirst() {
 	RET()
 }
 
-// multiplyInverseFirst sums the products of the digits with the key in 52-bit
-// halves and reduces them by Montgomery's method: with the sum s = hi*2^52 + lo and
-// m = lo/q mod 2^52, s/2^52 = hi + floor(lo/2^52) - floor(m*q/2^52) mod q, exactly
-// because the low halves of lo and m*q agree. With keys below q < 2^48, r rows
-// and digits below 13q + ε this lies in (-q, 0.8126r*q), with digits
-// in [0, 1+ε] in (-q, (r/16+ε)*q); q is added. So the results are below 4q, as
-// firstStages wants them, for r <= 3 and for r <= 47. The halves cannot overflow:
-// lo < r*2^52.
+// montgomery sets hi to s/2^52 mod q for the sum s = hi*2^52 + lo of products. With
+// m = lo/q mod 2^52 that is hi + floor(lo/2^52) - floor(m*q/2^52), exactly because
+// the low halves of lo and m*q agree; it exceeds -q and is at most s/2^52. The halves are
+// sums of fewer than 2^12 terms below 2^52 and do not overflow.
+func (c *constants) montgomery(lo, hi vec) {
+	m, t := zero(), zero()
+	VPMADD52LUQ(c.get(constQInv), lo, m)
+	VPSRLQ(Imm(52), lo, lo)
+	VPMADD52HUQ(c.get(constQ), m, t)
+	VPADDQ(lo, hi, hi)
+	VPSUBQ(t, hi, hi)
+}
+
+// multiplyInverseFirst sums the products of digits and key and reduces them by
+// Montgomery's method. For digits below d*q, keys below f*q and r rows the result lies in
+// (-q, r*d*f*q^2/2^52) and q^2/2^52 < q/16; q is added. So it is below 4q, as
+// firstStages wants it, while r*d*f <= 48.
 func multiplyInverseFirst() {
-	kernel("ifmaMultiplyInverseFirst", "func(out, digits, key *uint64, n, rows, outs int, c *uint64)")
-	Doc("ifmaMultiplyInverseFirst multiplies rows polynomials of digits with the key and runs the first three stages of the inverse transform on the outs sums. " +
+	kernel("ifmaMultiplyInverseFirst", "func(out, digits, key *uint64, groups, n, rows, outs int, c *uint64)")
+	Doc("ifmaMultiplyInverseFirst multiplies groups of 64 words of rows polynomials of digits with the key and runs the first three stages of the inverse transform on the outs sums; the polynomials lie n words apart. " +
 		"Digits and key are in internal order; the key holds, for each group of 64 words, each output and each row, 64 words times 2^52 mod q. " +
-		"Digits are below 13q + 2^24 and rows at most 3, or digits below q + 2^24 and rows at most 47. It leaves values below 16q.")
+		"The number of rows times the bounds of digits and key in units of q is at most 48. It leaves values below 16q.")
 	out := Load(Param("out"), GP64()).(gp)
 	digits := Load(Param("digits"), GP64()).(gp)
 	key := Load(Param("key"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
 	n := Load(Param("n"), GP64()).(gp)
 	c := loadConstants()
 	c.need(firstStagesNeeds...)
 	c.need(constQ, constQInv, const5Q, const7Q, const9Q)
-	groups := GP64()
-	MOVQ(n, groups)
-	SHRQ(Imm(6), groups)
 	SHLQ(Imm(3), n) // bytes of a polynomial
 	o, row, dst, src := GP64(), GP64(), GP64(), GP64()
 	Label("group")
@@ -601,12 +610,7 @@ func multiplyInverseFirst() {
 	DECQ(row)
 	JNZ(LabelRef("row"))
 	for k := range lo {
-		m, t := zero(), zero()
-		VPMADD52LUQ(c.get(constQInv), lo[k], m)
-		VPSRLQ(Imm(52), lo[k], lo[k])
-		VPMADD52HUQ(c.get(constQ), m, t)
-		VPADDQ(lo[k], hi[k], hi[k])
-		VPSUBQ(t, hi[k], hi[k])
+		c.montgomery(lo[k], hi[k])
 	}
 	c.firstStages(hi)
 	x := transpose(hi)
@@ -618,6 +622,116 @@ func multiplyInverseFirst() {
 	JNZ(LabelRef("output"))
 	ADDQ(U32(512), out)
 	ADDQ(U32(512), digits)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// monomials computes X^e at all points. Word 8k+i of group b, in internal order, is
+// the point ψ^(2*brv(64b+8i+k)+1), so X^e is there the product of three powers of
+// ψ: with exponent e*(2*brv(b)+1) for the group, looked up, and two that depend on the lane i
+// and on k, the factors. The products are below 2q, after the addition below 3q.
+func monomials() {
+	kernel("ifmaMonomials", "func(w, factors, exps, odd, powers *uint64, terms, groups int, add, mask uint64, c *uint64)")
+	Doc("ifmaMonomials writes for each group of 64 words and each of the terms the values of X^e plus a constant, below 3q in internal order. " +
+		"The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.")
+	w := Load(Param("w"), GP64()).(gp)
+	factors := Load(Param("factors"), GP64()).(gp)
+	exps := Load(Param("exps"), GP64()).(gp)
+	odd := Load(Param("odd"), GP64()).(gp)
+	powers := Load(Param("powers"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	mask := Load(Param("mask"), GP64()).(gp)
+	add := ZMM()
+	VPBROADCASTQ(NewParamAddr("add", 56), add)
+	c := loadConstants()
+	c.need(constNegQ)
+	term, e, f, at := GP64(), GP64(), GP64(), GP64()
+	Label("group")
+	Load(Param("terms"), term)
+	MOVQ(exps, e)
+	MOVQ(factors, f)
+	Label("term")
+	MOVQ(Mem{Base: e}, at)
+	IMULQ(Mem{Base: odd}, at)
+	ANDQ(mask, at)
+	SHLQ(Imm(4), at)
+	ADDQ(powers, at)
+	v := c.mul(load(Mem{Base: f}), bcast(at, 0), 0)
+	for k := range 8 {
+		x := v
+		if k > 0 {
+			x = c.mul(v, bcast(f, 64+16*k), 0)
+		}
+		sum := ZMM()
+		VPADDQ(add, x, sum)
+		store(sum, Mem{Base: w, Disp: 64 * k})
+	}
+	ADDQ(U32(512), w)
+	ADDQ(Imm(8), e)
+	ADDQ(U32(192), f)
+	DECQ(term)
+	JNZ(LabelRef("term"))
+	ADDQ(Imm(8), odd)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// combine sums the products of t monomials below 3q with ciphertexts below q by
+// Montgomery's method: the results are below (1 + 3t/16)*q, plus q for a ciphertext that is
+// added as it is.
+func combine() {
+	kernel("ifmaCombine", "func(sums, key, w *uint64, polys, terms, groups, plain int, c *uint64)")
+	Doc("ifmaCombine computes, for each of the groups of 64 words and each of polys polynomials, the sum of the products of the terms' monomials with the key, divided by 2^52. " +
+		"The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term.")
+	sums := Load(Param("sums"), GP64()).(gp)
+	key := Load(Param("key"), GP64()).(gp)
+	w := Load(Param("w"), GP64()).(gp)
+	terms := Load(Param("terms"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	plain := Load(Param("plain"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constQ, constQInv)
+	poly, term, mono := GP64(), GP64(), GP64()
+	Label("group")
+	Load(Param("polys"), poly)
+	Label("poly")
+	lo, hi := make([]vec, 8), make([]vec, 8)
+	for k := range lo {
+		lo[k] = zero()
+		hi[k] = copyOf(c.get(constQ))
+	}
+	TESTQ(plain, plain)
+	JZ(LabelRef("start"))
+	for k := range hi {
+		VPADDQ(Mem{Base: key, Disp: 64 * k}, hi[k], hi[k])
+	}
+	ADDQ(U32(512), key)
+	Label("start")
+	MOVQ(terms, term)
+	MOVQ(w, mono)
+	Label("term")
+	for k := range lo {
+		x := load(Mem{Base: mono, Disp: 64 * k})
+		factor := load(Mem{Base: key, Disp: 64 * k})
+		VPMADD52LUQ(factor, x, lo[k])
+		VPMADD52HUQ(factor, x, hi[k])
+	}
+	ADDQ(U32(512), key)
+	ADDQ(U32(512), mono)
+	DECQ(term)
+	JNZ(LabelRef("term"))
+	for k := range lo {
+		c.montgomery(lo[k], hi[k])
+		store(hi[k], Mem{Base: sums, Disp: 64 * k})
+	}
+	ADDQ(U32(512), sums)
+	DECQ(poly)
+	JNZ(LabelRef("poly"))
+	MOVQ(mono, w)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
 	VZEROUPPER()
