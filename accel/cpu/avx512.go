@@ -213,7 +213,8 @@ func (r *ringIFMA) Modulus() uint64 { return r.q }
 func (r *ringIFMA) NTT(dst, src []uint64) {
 	checkLen("NTT", r.n, len(dst), len(src))
 	copy(dst, src)
-	r.forward(dst, ifmaForwardLastPublic, &prefetcher{})
+	r.forward(dst, ifmaForwardLast, &prefetcher{})
+	ifmaPublish(&dst[0], r.n/64, &r.constants[0])
 }
 
 func (r *ringIFMA) INTT(dst, src []uint64) {

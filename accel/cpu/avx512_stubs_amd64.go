@@ -19,7 +19,7 @@ func ifmaForward8(a *uint64, tw *uint64, blocks int, stride int, c *uint64, next
 //go:noescape
 func ifmaForward4(a *uint64, tw *uint64, blocks int, stride int, c *uint64, next *uint64, step int)
 
-// ifmaForwardLast runs the last three layers of the forward transform over groups of 64 words; it takes values below 16q and leaves values below 14q in internal order.
+// ifmaForwardLast runs the last three layers of the forward transform over groups of 64 words; it takes values below 16q and leaves values below 13q + 2^24 in internal order.
 //
 //go:noescape
 func ifmaForwardLast(a *uint64, tw *uint64, groups int, c *uint64, next *uint64, step int)
@@ -29,10 +29,10 @@ func ifmaForwardLast(a *uint64, tw *uint64, groups int, c *uint64, next *uint64,
 //go:noescape
 func ifmaForwardLastReduced(a *uint64, tw *uint64, groups int, c *uint64, next *uint64, step int)
 
-// ifmaForwardLastPublic runs the last three layers of the forward transform over groups of 64 words; it takes values below 16q and leaves values below q in the order of accel.Ring.
+// ifmaPublish turns values below 16q in internal order into canonical residues in the order of accel.Ring.
 //
 //go:noescape
-func ifmaForwardLastPublic(a *uint64, tw *uint64, groups int, c *uint64, next *uint64, step int)
+func ifmaPublish(a *uint64, groups int, c *uint64)
 
 // ifmaInverseFirst runs the first three stages of the inverse transform over groups of 64 words; it takes values below q in the order of accel.Ring and leaves values below 16q.
 //

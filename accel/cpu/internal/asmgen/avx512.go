@@ -63,9 +63,9 @@ func avx512() {
 	forward8("ifmaForward8First", false)
 	forward8("ifmaForward8", true)
 	forward4()
-	forwardLast("ifmaForwardLast", lazy)
-	forwardLast("ifmaForwardLastReduced", reduced)
-	forwardLast("ifmaForwardLastPublic", public)
+	forwardLast("ifmaForwardLast", false)
+	forwardLast("ifmaForwardLastReduced", true)
+	publish()
 	inverseFirst()
 	multiplyInverseFirst()
 	monomials()
@@ -288,6 +288,22 @@ func loadGroup(s strided, radix int) []vec {
 	return x
 }
 
+// loadVectors loads the eight vectors at base.
+func loadVectors(base gp) []vec {
+	x := make([]vec, 8)
+	for k := range x {
+		x[k] = load(Mem{Base: base, Disp: 64 * k})
+	}
+	return x
+}
+
+// storeVectors stores eight vectors at base.
+func storeVectors(x []vec, base gp) {
+	for k := range x {
+		store(x[k], Mem{Base: base, Disp: 64 * k})
+	}
+}
+
 const passSignature = "func(a, tw *uint64, blocks, stride int, c, next *uint64, step int)"
 
 // passLoop runs the body for each group of a pass: blocks of radix*stride words,
@@ -420,60 +436,59 @@ func transpose(x []vec) []vec {
 	return o
 }
 
-// ending says how the last forward pass leaves its values.
-type ending int
-
-const (
-	lazy    ending = iota // below 14q, internal order
-	reduced               // in [0, 1], internal order
-	public                // canonical, order of accel.Ring
-)
-
 // forwardLast is the last three layers, inside blocks of eight words: a transposition
 // of eight blocks turns them into those of forward8. The internal order leaves
 // word k of block i at 8k+i within the 64 words.
-func forwardLast(name string, e ending) {
+func forwardLast(name string, reduced bool) {
 	kernel(name, "func(a, tw *uint64, groups int, c, next *uint64, step int)")
 	Doc(name + " runs the last three layers of the forward transform over groups of 64 words; it takes values below 16q and leaves values " +
-		[]string{"below 14q in internal order.", "below q + 2^24 in internal order.", "below q in the order of accel.Ring."}[e])
+		map[bool]string{false: "below 13q + 2^24", true: "below q + 2^24"}[reduced] + " in internal order.")
 	a := Load(Param("a"), GP64()).(gp)
 	tw := Load(Param("tw"), GP64()).(gp)
 	groups := Load(Param("groups"), GP64()).(gp)
 	c := loadConstants()
 	c.need(constNegQ, constSixteen, constMinus6, constMinus4, constMinus2)
-	if e == public {
-		c.need(constQ, constMask)
-	}
 	pf := loadPrefetch()
 	Label("group")
 	pf.lines(4)
-	x := make([]vec, 8)
-	for k := range x {
-		x[k] = load(Mem{Base: a, Disp: 64 * k})
-	}
-	x = transpose(x)
+	x := transpose(loadVectors(a))
 	c.reduce(x[0], constMinus6)
 	c.reduce(x[1], constMinus4)
 	c.reduce(x[2], constMinus2)
 	c.reduce(x[3], constMinus2)
 	c.decimate(x, func(i int) pair { return whole(tw, 128*i) })
-	if e != lazy {
+	if reduced {
 		for k := range x {
 			c.reduce(x[k], 0)
-			if e == public {
-				VPANDQ(c.get(constMask), x[k], x[k])
-				c.once(x[k], constQ)
-			}
 		}
 	}
-	if e == public {
-		x = transpose(x)
-	}
-	for k := range x {
-		store(x[k], Mem{Base: a, Disp: 64 * k})
-	}
+	storeVectors(x, a)
 	ADDQ(U32(512), a)
 	ADDQ(U32(7*128), tw)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// publish is a pass of its own because the last layers and this are one long chain of
+// dependent instructions, too long to overlap with the next group.
+func publish() {
+	kernel("ifmaPublish", "func(a *uint64, groups int, c *uint64)")
+	Doc("ifmaPublish turns values below 16q in internal order into canonical residues in the order of accel.Ring.")
+	a := Load(Param("a"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constNegQ, constSixteen, constMask, constQ)
+	Label("group")
+	x := transpose(loadVectors(a))
+	for k := range x {
+		c.reduce(x[k], 0)
+		VPANDQ(c.get(constMask), x[k], x[k])
+		c.once(x[k], constQ)
+	}
+	storeVectors(x, a)
+	ADDQ(U32(512), a)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
 	VZEROUPPER()
@@ -530,19 +545,12 @@ func inverseFirst() {
 	c.need(firstStagesNeeds...)
 	c.need(const4Q, const6Q, const8Q)
 	Label("group")
-	x := make([]vec, 8)
-	for k := range x {
-		x[k] = load(Mem{Base: a, Disp: 64 * k})
-	}
-	x = transpose(x)
+	x := transpose(loadVectors(a))
 	for i, bias := range firstBiases {
 		VPADDQ(c.get(bias), x[2*i], x[2*i])
 	}
 	c.firstStages(x)
-	x = transpose(x)
-	for k := range x {
-		store(x[k], Mem{Base: a, Disp: 64 * k})
-	}
+	storeVectors(transpose(x), a)
 	ADDQ(U32(512), a)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
@@ -613,10 +621,7 @@ func multiplyInverseFirst() {
 		c.montgomery(lo[k], hi[k])
 	}
 	c.firstStages(hi)
-	x := transpose(hi)
-	for k := range x {
-		store(x[k], Mem{Base: dst, Disp: 64 * k})
-	}
+	storeVectors(transpose(hi), dst)
 	ADDQ(n, dst)
 	DECQ(o)
 	JNZ(LabelRef("output"))
