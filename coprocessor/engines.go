@@ -62,7 +62,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 	e.mu.Lock()
 	s, ok := e.byID[id]
 	if !ok {
-		e.evict()
+		e.evict(e.limit - 1)
 		s = &slot{ready: make(chan struct{})}
 		e.byID[id] = s
 		go e.prepare(id, s)
@@ -73,6 +73,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 		e.mu.Lock()
 		s.users--
 		s.used = time.Now()
+		e.evict(e.limit) // more than that may have been in use
 		e.mu.Unlock()
 	}
 	select {
@@ -92,12 +93,12 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 // that a key is never read twice at a time.
 func (e *engines) prepare(id fhe.KeyID, s *slot) {
 	s.engine, s.err = e.load(id)
+	close(s.ready) // before the lock, which close holds while it waits for this
 	if s.err != nil {
 		e.mu.Lock()
 		delete(e.byID, id) // the next one tries again
 		e.mu.Unlock()
 	}
-	close(s.ready)
 }
 
 func (e *engines) load(id fhe.KeyID) (*engine, error) {
@@ -125,10 +126,10 @@ func (e *engines) load(id fhe.KeyID) (*engine, error) {
 	return &engine{batcher, integers}, nil
 }
 
-// evict makes room for one more key by dropping those that were not used for
-// longest; keys in use stay. e.mu is held.
-func (e *engines) evict() {
-	for len(e.byID) >= e.limit {
+// evict drops all keys but so many, first those that were not used for longest;
+// keys in use stay. e.mu is held.
+func (e *engines) evict(keep int) {
+	for len(e.byID) > keep {
 		var oldest fhe.KeyID
 		var found *slot
 		for id, s := range e.byID {

@@ -1,14 +1,15 @@
 package coprocessor
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -48,6 +49,13 @@ func refuse(code codes.Code, reason, place, format string, args ...any) *fault {
 	return &fault{code, reason, place, fmt.Sprintf(format, args...)}
 }
 
+// at is the fault at another place.
+func (f *fault) at(place string) *fault {
+	moved := *f
+	moved.place = place
+	return &moved
+}
+
 // retryable says that the same work may succeed later.
 func (f *fault) retryable() bool {
 	return f.code == codes.Unavailable || f.code == codes.ResourceExhausted
@@ -56,6 +64,17 @@ func (f *fault) retryable() bool {
 // jobError is the fault as it is stored with a job.
 func (f *fault) jobError() *tacitv1.JobError {
 	return &tacitv1.JobError{Code: int32(f.code), Reason: f.reason, Place: f.place, Message: f.message}
+}
+
+// note is the fault as the queue keeps it: at most jobs.MaxNote bytes.
+func (f *fault) note() []byte {
+	e := f.jobError()
+	e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), jobs.MaxNote/2)], "")
+	data, err := proto.Marshal(e)
+	if err != nil {
+		panic(err) // all strings are UTF-8
+	}
+	return data
 }
 
 // status is the fault as the status of a call, with its reason and place as
@@ -79,7 +98,8 @@ func (f *fault) status() *status.Status {
 func (f *fault) GRPCStatus() *status.Status { return f.status() }
 
 // faultOf classifies an error, in one place for calls and jobs alike. What it
-// does not know is transient: it comes from the store.
+// does not know is transient: it comes from the store. So does a deadline that
+// has passed: callers that have been told to stop do not ask.
 func faultOf(err error) *fault {
 	var (
 		f         *fault
@@ -107,10 +127,6 @@ func faultOf(err error) *fault {
 		return f
 	case errors.As(err, &spec):
 		return &fault{spec.Reason.Code(), string(spec.Reason), spec.Place, spec.Message}
-	case errors.Is(err, context.Canceled):
-		return refuse(codes.Canceled, "CANCELLED", "", "cancelled")
-	case errors.Is(err, context.DeadlineExceeded):
-		return refuse(codes.DeadlineExceeded, "DEADLINE_EXCEEDED", "", "the deadline has passed")
 	case errors.As(err, &missing):
 		return refuse(codes.NotFound, "UNKNOWN_HANDLE", "", "%v", missing)
 	case errors.As(err, &noKey):
@@ -145,21 +161,35 @@ func faultOf(err error) *fault {
 		return refuse(codes.InvalidArgument, "TYPE_MISMATCH", "", "%v", typeError)
 	case errors.As(err, &rangeErr):
 		return refuse(codes.InvalidArgument, "SCALAR_RANGE", "", "%v", rangeErr)
-	case malformed(err):
-		return refuse(codes.InvalidArgument, "MALFORMED", "", "%v", err)
+	}
+	if place, ok := malformed(err); ok {
+		return refuse(codes.InvalidArgument, "MALFORMED", place, "%v", err)
 	}
 	return refuse(codes.Unavailable, "UNAVAILABLE", "", "%v", err)
 }
 
-// malformed says that an object's bytes are at fault.
-func malformed(err error) bool {
+// malformed says whether an object's bytes are at fault, and where.
+func malformed(err error) (place string, ok bool) {
 	var (
 		truncated *codec.TruncatedError
 		residue   *codec.ResidueError
-		version   *codec.VersionError
-		form      *fhe.FormError
+		list      *integer.ListError
 	)
-	return errors.As(err, &truncated) || errors.As(err, &residue) || errors.As(err, &version) || errors.As(err, &form) ||
-		errors.Is(err, codec.ErrMagic) || errors.Is(err, codec.ErrDigest) || errors.Is(err, codec.ErrTrailing) ||
-		errors.Is(err, codec.ErrNotFinite)
+	switch {
+	case errors.As(err, &truncated):
+		return truncated.Place, true
+	case errors.As(err, &residue):
+		return fmt.Sprintf("%s[%d]", residue.Place, residue.Index), true
+	case errors.As(err, &list):
+		return list.Place, true
+	case errors.As(err, new(*codec.VersionError)):
+		return "version", true
+	case errors.As(err, new(*fhe.FormError)):
+		return "form", true
+	case errors.Is(err, codec.ErrMagic):
+		return "magic", true
+	case errors.Is(err, codec.ErrDigest):
+		return "digest", true
+	}
+	return "", errors.Is(err, codec.ErrTrailing) || errors.Is(err, codec.ErrNotFinite)
 }

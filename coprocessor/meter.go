@@ -15,23 +15,33 @@ type meter struct {
 
 	bootstraps int
 	depth      int     // calls, each of which waits for the one before
-	failure    float64 // sum of the failure probabilities of the bootstraps
+	failure    float64 // log2 of the sum of the failure probabilities of the bootstraps
 }
 
 func (m *meter) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 	if err := m.boot.Bootstrap(ctx, tasks); err != nil {
 		return err
 	}
-	m.bootstraps += len(tasks)
-	m.depth++
 	for _, t := range tasks {
-		m.failure += math.Exp2(m.params.FailureProbability(t.In.Bound.Variance))
+		p := m.params.FailureProbability(t.In.Bound.Variance)
+		if m.bootstraps > 0 {
+			p = addLog2(p, m.failure)
+		}
+		m.failure = p
+		m.bootstraps++
 	}
+	m.depth++
 	return nil
+}
+
+// addLog2 is log2(2^a + 2^b), also where the powers are too small for a float64.
+func addLog2(a, b float64) float64 {
+	a, b = max(a, b), min(a, b)
+	return a + math.Log2(1+math.Exp2(b-a))
 }
 
 // log2Failure bounds the probability that any of the bootstraps decoded wrongly
 // by the sum of theirs; ok is false when there were none.
 func (m *meter) log2Failure() (bound float64, ok bool) {
-	return math.Log2(m.failure), m.bootstraps > 0
+	return m.failure, m.bootstraps > 0
 }

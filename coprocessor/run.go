@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type run struct {
 	params *fhe.Parameters
 	engine *engine
 	store  *store.Ciphertexts
+	log    *slog.Logger
 
 	inputs map[graph.Handle]*integer.Value
 
@@ -36,9 +38,9 @@ type run struct {
 	changed chan struct{} // has a token when reports changed since it was last read
 }
 
-func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, s *store.Ciphertexts) *run {
+func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, s *store.Ciphertexts, log *slog.Logger) *run {
 	r := &run{
-		graph: g, params: p, engine: e, store: s,
+		graph: g, params: p, engine: e, store: s, log: log,
 		inputs:  make(map[graph.Handle]*integer.Value),
 		values:  make([]*integer.Value, g.Len()),
 		readers: make([]int, g.Len()),
@@ -199,9 +201,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		f := *faultOf(err)
-		f.place = fmt.Sprintf("nodes[%d]", i)
-		return &f
+		return faultOf(err).at(fmt.Sprintf("nodes[%d]", i))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -220,7 +220,8 @@ func (r *run) compute(ctx context.Context, i int) error {
 func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer.Value, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v\n%s", graph.OpName(n.Op), p, debug.Stack())
+			r.log.Error("an operation panicked", "op", graph.OpName(n.Op), "panic", p, "stack", string(debug.Stack()))
+			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v", graph.OpName(n.Op), p)
 		}
 	}()
 	operands := make([]integer.Operand, len(n.Operands))

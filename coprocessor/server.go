@@ -9,12 +9,12 @@ package coprocessor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -49,6 +49,9 @@ type Options struct {
 	MaxKeys int
 	// MaxQueued is how many jobs may wait; 0 means 10,000.
 	MaxQueued int
+	// MaxAttempts is how often a job is begun before it fails for good, where an
+	// attempt that ends with a crash of the process counts; 0 means 10.
+	MaxAttempts int
 	// DrainTimeout is how long running jobs may go on after Run is told to
 	// stop, before they are given back to the queue; 0 means 30 s.
 	DrainTimeout time.Duration
@@ -73,6 +76,10 @@ const (
 	messageSlack = 64 << 10
 
 	progressInterval = 100 * time.Millisecond
+	// settleTimeout bounds one try to tell the queue how an attempt ended.
+	settleTimeout = 10 * time.Second
+	// storePause is the pause before the store is asked again.
+	storePause = time.Second
 )
 
 func (o Options) withDefaults() Options {
@@ -87,6 +94,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxQueued == 0 {
 		o.MaxQueued = 10_000
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = 10
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 30 * time.Second
@@ -135,10 +145,14 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	// The directory is locked: a lease of an earlier process has no holder.
-	if s.queue, err = jobs.Open(ctx, js, jobs.Options{MaxQueued: s.opts.MaxQueued, Exclusive: true, Log: s.opts.Log}); err != nil {
+	s.queue, err = jobs.Open(ctx, js, jobs.Options{
+		MaxQueued: s.opts.MaxQueued, MaxAttempts: s.opts.MaxAttempts, Exclusive: true, Log: s.opts.Log,
+	})
+	if err != nil {
 		return nil, err
 	}
 	if s.integers, err = integer.New(s.opts.Params, nil); err != nil {
+		s.queue.Close()
 		return nil, err
 	}
 	s.engines = newEngines(s.opts.Params, s.opts.Backend, s.keys, s.opts.Workers, s.opts.MaxKeys)
@@ -165,7 +179,8 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 
 // Run computes jobs until ctx ends, then drains: no job is claimed any more,
 // running ones have DrainTimeout to end, and what is left goes back to the
-// queue.
+// queue. It returns early only with jobs.ErrClosed, when the store was closed
+// under it.
 func (s *Server) Run(ctx context.Context) error {
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	defer s.health.Shutdown()
@@ -179,32 +194,33 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	defer drained()
 
-	var wg sync.WaitGroup
-	failures := make(chan error, s.opts.ConcurrentJobs)
+	var workers errgroup.Group
 	for range s.opts.ConcurrentJobs {
-		wg.Go(func() {
-			for {
+		workers.Go(func() error {
+			for ctx.Err() == nil {
 				lease, err := s.queue.Claim(ctx)
-				if ctx.Err() != nil {
-					if lease != nil {
-						s.end(lease, lease.Release(work))
-					}
-					return
+				switch {
+				case err == nil:
+					s.work(work, lease)
+				case ctx.Err() != nil:
+				case errors.Is(err, jobs.ErrClosed):
+					return err
+				default:
+					s.opts.Log.Error("no job could be claimed", "error", err)
+					pause(ctx, storePause)
 				}
-				if err != nil {
-					failures <- fmt.Errorf("claim a job: %w", err)
-					return
-				}
-				s.work(work, lease)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	return workers.Wait()
+}
+
+// pause waits, at most until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case err := <-failures:
-		return err
-	default:
-		return nil
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -230,46 +246,40 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	leased, stop := context.WithCancelCause(lease.Context())
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
 	result, err := s.compute(leased, lease)
+	// Whatever error an attempt ends with once it is told to stop, it was told.
+	cause := context.Cause(leased)
 	stop(nil)
 
-	// What settles the job must not be cut short by the end of the work.
-	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
 	switch {
 	case err == nil:
-		log.Info("job succeeded", "duration", time.Since(start))
-		s.end(lease, lease.Done(settle, result))
-	case errors.Is(err, errDrained):
+		log.Info("job computed", "duration", time.Since(start))
+		s.settle(lease, func(ctx context.Context) error { return lease.Done(ctx, result) })
+	case cause == errDrained:
 		log.Info("job given back", "duration", time.Since(start))
-		s.end(lease, lease.Release(settle))
-	case lease.Context().Err() != nil:
+		s.settle(lease, lease.Release)
+	case cause != nil:
 		log.Info("job cancelled or lost", "duration", time.Since(start))
-		s.end(lease, lease.Release(settle))
 	default:
 		f := faultOf(err)
 		log.Warn("job failed", "reason", f.reason, "place", f.place, "error", f.message, "retry", f.retryable())
-		s.end(lease, s.fail(settle, lease, f))
+		note := f.note()
+		s.settle(lease, func(ctx context.Context) error { return lease.Fail(ctx, note, f.retryable()) })
 	}
 }
 
-// fail stores why an attempt failed.
-func (s *Server) fail(ctx context.Context, lease *jobs.Lease, f *fault) error {
-	e := f.jobError()
-	if len(e.Message) > jobs.MaxNote/2 {
-		e.Message = e.Message[:jobs.MaxNote/2]
-	}
-	data, err := proto.Marshal(e)
-	if err != nil {
-		return err
-	}
-	return lease.Fail(ctx, data, f.retryable())
-}
-
-// end logs when a job could not be settled; its lease then runs out and the job
-// is claimed again.
-func (s *Server) end(lease *jobs.Lease, err error) {
-	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
-		s.opts.Log.Error("job could not be settled", "job", lease.Job().ID, "error", err)
+// settle tells the queue how an attempt ended, again and again while the store
+// does not answer: a lease renews itself until the queue is told or it is lost.
+// The end of the work does not cut it short.
+func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
+	for lease.Context().Err() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+		err := tell(ctx)
+		cancel()
+		if err == nil || errors.Is(err, jobs.ErrLeaseLost) {
+			return
+		}
+		s.opts.Log.Error("job not settled", "job", lease.Job().ID, "error", err)
+		pause(lease.Context(), storePause)
 	}
 }
 
@@ -289,7 +299,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	defer release()
-	r := newRun(g, s.opts.Params, engine, s.ciphertexts)
+	r := newRun(g, s.opts.Params, engine, s.ciphertexts, s.opts.Log.With("job", lease.Job().ID))
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
@@ -297,6 +307,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	outputs, err := r.execute(ctx, 2*bootstrap.MaxBatch*s.opts.Workers)
 	stop()
 	if err != nil {
+		s.storeProgress(ctx, lease, r) // what became of each node goes with the failure
 		return nil, err
 	}
 	if err := s.ciphertexts.PutAll(ctx, outputs); err != nil {
@@ -306,7 +317,11 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	for _, o := range outputs {
 		result.Results = append(result.Results, info(o))
 	}
-	return proto.Marshal(result)
+	data, err := proto.Marshal(result)
+	if err == nil && len(data) > store.MaxRecord {
+		err = refuse(codes.FailedPrecondition, "TOO_LARGE", "", "the reports take %d bytes, at most %d can be stored", len(data), store.MaxRecord)
+	}
+	return data, err
 }
 
 // followProgress writes the reports of a run to the queue, a few times a second
@@ -321,21 +336,25 @@ func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) 
 			case <-ctx.Done():
 				return
 			}
-			if note := progressNote(r.snapshot()); note != nil {
-				if err := lease.Progress(ctx, note); err != nil && ctx.Err() == nil {
-					s.opts.Log.Warn("progress not stored", "job", lease.Job().ID, "error", err)
-				}
-			}
-			select {
-			case <-time.After(progressInterval):
-			case <-ctx.Done():
-				return
-			}
+			s.storeProgress(ctx, lease, r)
+			pause(ctx, progressInterval)
 		}
 	})
 	return func() {
 		cancel()
 		wg.Wait()
+	}
+}
+
+// storeProgress writes the reports of a run to the queue. That nobody sees them
+// is no reason to fail.
+func (s *Server) storeProgress(ctx context.Context, lease *jobs.Lease, r *run) {
+	note := progressNote(r.snapshot())
+	if note == nil || ctx.Err() != nil {
+		return
+	}
+	if err := lease.Progress(ctx, note); err != nil && ctx.Err() == nil {
+		s.opts.Log.Warn("progress not stored", "job", lease.Job().ID, "error", err)
 	}
 }
 

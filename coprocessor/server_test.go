@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +35,13 @@ func testSeed(label string) [fhe.SeedSize]byte {
 	return sha256.Sum256([]byte("coprocessor test " + label))
 }
 
-var testKeys = sync.OnceValue(func() *fhe.KeySet {
+// testKeys are the keys of most tests, otherKeys those of another client.
+var (
+	testKeys  = sync.OnceValue(func() *fhe.KeySet { return generate("keys") })
+	otherKeys = sync.OnceValue(func() *fhe.KeySet { return generate("other keys") })
+)
+
+func generate(label string) *fhe.KeySet {
 	p, err := fhe.Preset(fhe.TestPreset)
 	if err != nil {
 		panic(err)
@@ -42,12 +50,12 @@ var testKeys = sync.OnceValue(func() *fhe.KeySet {
 	if err != nil {
 		panic(err)
 	}
-	keys, err := fhe.GenerateKeys(context.Background(), p, testSeed("keys"), backend, nil)
+	keys, err := fhe.GenerateKeys(context.Background(), p, testSeed(label), backend, nil)
 	if err != nil {
 		panic(err)
 	}
 	return keys
-})
+}
 
 // service is a running server and a connection to it.
 type service struct {
@@ -141,18 +149,28 @@ func (s *service) uploadList(ctx context.Context, size uint64, data []byte) (*ta
 	return stream.CloseAndRecv()
 }
 
-func evaluationKey(t testing.TB) []byte {
+func evaluationKey(t testing.TB) []byte { return containerOf(t, testKeys()) }
+
+func otherKey(t testing.TB) []byte { return containerOf(t, otherKeys()) }
+
+// containerOf is the container of an evaluation key.
+func containerOf(t testing.TB, keys *fhe.KeySet) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	if _, err := testKeys().Evaluation.WriteTo(&b); err != nil {
+	if _, err := keys.Evaluation.WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
-// encrypted is the container of fresh ciphertexts.
+// encrypted is the container of fresh ciphertexts under testKeys.
 func encrypted(t testing.TB, label string, plaintexts ...integer.Scalar) []byte {
 	t.Helper()
-	sk := testKeys().Secret
+	return encryptedUnder(t, testKeys().Secret, label, plaintexts...)
+}
+
+func encryptedUnder(t testing.TB, sk *fhe.SecretKey, label string, plaintexts ...integer.Scalar) []byte {
+	t.Helper()
 	list, err := integer.Encrypt(sk.Parameters(), sk.ID(), sk, testSeed(label), plaintexts...)
 	if err != nil {
 		t.Fatal(err)
@@ -183,15 +201,37 @@ func (s *service) prepare(plaintexts ...integer.Scalar) []string {
 	return handles
 }
 
-// spec parses a job in text form under the test key.
+// spec parses a job in text form under testKeys.
 func spec(t testing.TB, text string) *tacitv1.JobSpec {
 	t.Helper()
-	s, err := graph.ParseText("key 0x"+testKeys().Secret.ID().String()+"\n"+text, nil)
+	return specUnder(t, testKeys().Secret.ID(), text)
+}
+
+func specUnder(t testing.TB, id fhe.KeyID, text string) *tacitv1.JobSpec {
+	t.Helper()
+	s, err := graph.ParseText("key 0x"+id.String()+"\n"+text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
+
+// sums is a spec of so many euint64 additions, each on the one before, that
+// stores the last; about 10 ms each.
+func (s *service) sums(n int) *tacitv1.JobSpec {
+	s.t.Helper()
+	h := s.prepare(integer.Plain(integer.Uint64, 1), integer.Plain(integer.Uint64, 2))
+	var text strings.Builder
+	fmt.Fprintf(&text, "input a = 0x%s\ninput x0 = 0x%s\n", h[0], h[1])
+	for i := range n {
+		fmt.Fprintf(&text, "x%d = add(x%d, a)\n", i+1, i)
+	}
+	fmt.Fprintf(&text, "output x%d", n)
+	return spec(s.t, text.String())
+}
+
+// long is a spec that takes longer than any test waits.
+func (s *service) long() *tacitv1.JobSpec { return s.sums(2000) }
 
 const transfer = `
 ok = ge(from, amount)
@@ -230,7 +270,7 @@ func (s *service) fetch(handle []byte) *integer.List {
 	if d := sha256.Sum256(data); !bytes.Equal(d[:], header.GetDigest()) || uint64(len(data)) != header.GetSize() {
 		s.t.Fatal("a fetched ciphertext is not what its header says")
 	}
-	list, err := integer.UnmarshalList(data, s.opts.Params)
+	list, err := integer.UnmarshalList(data, testKeys().Secret.Parameters())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -239,14 +279,64 @@ func (s *service) fetch(handle []byte) *integer.List {
 
 func (s *service) decrypt(handle []byte) string {
 	s.t.Helper()
-	return integer.Decrypt(testKeys().Secret, s.fetch(handle).Value(0)).String()
+	return s.decryptUnder(testKeys().Secret, handle)
 }
 
-func (s *service) run(id string, spec *tacitv1.JobSpec) *tacitv1.Job {
+func (s *service) decryptUnder(sk *fhe.SecretKey, handle []byte) string {
 	s.t.Helper()
-	if _, err := s.CoprocessorClient.SubmitJob(s.t.Context(), &tacitv1.SubmitJobRequest{Id: id, Spec: spec}); err != nil {
+	return integer.Decrypt(sk, s.fetch(handle).Value(0)).String()
+}
+
+func (s *service) submit(id string, spec *tacitv1.JobSpec) *tacitv1.Job {
+	s.t.Helper()
+	job, err := s.CoprocessorClient.SubmitJob(s.t.Context(), &tacitv1.SubmitJobRequest{Id: id, Spec: spec})
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	return job
+}
+
+func (s *service) get(id string) *tacitv1.Job {
+	s.t.Helper()
+	job, err := s.CoprocessorClient.GetJob(s.t.Context(), &tacitv1.GetJobRequest{Id: id})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return job
+}
+
+func (s *service) cancel(id string) *tacitv1.Job {
+	s.t.Helper()
+	job, err := s.CoprocessorClient.CancelJob(s.t.Context(), &tacitv1.CancelJobRequest{Id: id})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return job
+}
+
+// waitFor polls a job until it is as wanted.
+func (s *service) waitFor(id string, wanted func(*tacitv1.Job) bool) *tacitv1.Job {
+	s.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
+		job := s.get(id)
+		if wanted(job) {
+			return job
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("job %s is not as wanted: %v", id, job)
+		}
+	}
+}
+
+func (s *service) waitState(id string, state tacitv1.JobState) *tacitv1.Job {
+	s.t.Helper()
+	return s.waitFor(id, func(j *tacitv1.Job) bool { return j.State == state })
+}
+
+// run submits a job and waits for its end.
+func (s *service) run(id string, spec *tacitv1.JobSpec) *tacitv1.Job {
+	s.t.Helper()
+	s.submit(id, spec)
 	job, err := s.CoprocessorClient.WaitJob(s.t.Context(), &tacitv1.WaitJobRequest{Id: id, Timeout: durationpb.New(time.Minute)})
 	if err != nil {
 		s.t.Fatal(err)

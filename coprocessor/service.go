@@ -20,17 +20,17 @@ import (
 
 // unary turns errors into statuses and panics into INTERNAL.
 func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() { err = s.answer(call.FullMethod, err, recover()) }()
+	defer func() { err = s.answer(ctx, call.FullMethod, err, recover()) }()
 	return next(ctx, req)
 }
 
 // stream does for streams what unary does for calls.
 func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	defer func() { err = s.answer(call.FullMethod, err, recover()) }()
+	defer func() { err = s.answer(stream.Context(), call.FullMethod, err, recover()) }()
 	return next(srv, stream)
 }
 
-func (s *Server) answer(method string, err error, panicked any) error {
+func (s *Server) answer(ctx context.Context, method string, err error, panicked any) error {
 	if panicked != nil {
 		s.opts.Log.Error("a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
 		return refuse(codes.Internal, "PANIC", "", "internal error")
@@ -41,6 +41,9 @@ func (s *Server) answer(method string, err error, panicked any) error {
 	var own interface{ GRPCStatus() *status.Status }
 	if _, isFault := err.(*fault); !isFault && errors.As(err, &own) {
 		return err // a status of gRPC itself
+	}
+	if ended := ctx.Err(); ended != nil {
+		return status.FromContextError(ended).Err() // nobody hears it
 	}
 	f := faultOf(err)
 	s.opts.Log.Debug("call refused", "method", method, "code", f.code, "reason", f.reason, "error", f.message)
@@ -73,8 +76,8 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := s.hasKey(ctx, g.KeyID()); err != nil {
-		return nil, err
+	if _, err := s.keySize(ctx, g.KeyID()); err != nil {
+		return nil, faultOf(err).at("key_id")
 	}
 	spec, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.Spec)
 	if err != nil {
@@ -84,19 +87,21 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if created {
-		s.opts.Log.Info("job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
+	if !created {
+		return s.described(s.queue.Get(ctx, req.Id)) // it may have ended
 	}
+	s.opts.Log.Info("job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
 	return s.describe(job, true)
 }
 
-// hasKey says whether an evaluation key is stored.
-func (s *Server) hasKey(ctx context.Context, id [32]byte) error {
-	r, _, err := s.keys.Open(ctx, id)
+// keySize returns the size of a stored evaluation key in bytes, or a
+// *store.KeyNotFoundError.
+func (s *Server) keySize(ctx context.Context, id [32]byte) (int64, error) {
+	r, size, err := s.keys.Open(ctx, id)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return r.Close()
+	return size, r.Close()
 }
 
 // GetJob reads a job.
@@ -135,20 +140,24 @@ func (s *Server) WaitJob(ctx context.Context, req *tacitv1.WaitJobRequest) (*tac
 func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStreamingServer[tacitv1.JobEvent]) error {
 	ctx := stream.Context()
 	sent := make(map[uint32]*tacitv1.NodeReport)
-	var state jobs.State
+	var state tacitv1.JobState
 	for job, err := range s.queue.Watch(ctx, req.Id) {
 		if err != nil {
 			return err
 		}
-		if job.State != state {
-			state = job.State
-			full, err := s.described(s.queue.Get(ctx, req.Id))
+		if jobStates[job.State] != state {
+			job, err := s.queue.Get(ctx, req.Id) // which may have moved on
+			full, err := s.described(job, err)
 			if err != nil {
 				return err
 			}
 			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: full}}); err != nil {
 				return err
 			}
+			if job.State.Terminal() {
+				return nil
+			}
+			state = full.State
 			for _, n := range full.Nodes {
 				sent[n.Node] = n
 			}
@@ -206,11 +215,11 @@ var jobStates = map[jobs.State]tacitv1.JobState{
 	jobs.Cancelled: tacitv1.JobState_JOB_STATE_CANCELLED,
 }
 
-// describe is a job as clients see it, with the reports of its nodes if full is
-// set and the job has its spec.
+// describe is a job as clients see it, with its key, the digest of its spec and
+// the reports of its nodes if full is set and the job has its spec.
 func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
 	out := &tacitv1.Job{
-		Id: job.ID, State: jobStates[job.State], SpecDigest: job.SpecDigest[:], Attempts: uint32(job.Attempts),
+		Id: job.ID, State: jobStates[job.State], Attempts: uint32(job.Attempts),
 		CreateTime: timestamp(job.Created), StartTime: timestamp(job.Started), EndTime: timestamp(job.Finished),
 	}
 	switch {
@@ -244,6 +253,9 @@ func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
 		return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
 	}
 	for _, n := range known.Nodes {
+		if n.State == tacitv1.NodeState_NODE_STATE_RUNNING && job.State != jobs.Running {
+			n = &tacitv1.NodeReport{Node: n.Node, Label: n.Label, State: tacitv1.NodeState_NODE_STATE_PENDING}
+		}
 		if int(n.Node) < len(out.Nodes) {
 			out.Nodes[n.Node] = n
 		}

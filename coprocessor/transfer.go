@@ -87,8 +87,6 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 		return err
 	}
 	id := fhe.KeyID(header.KeyId)
-	answer := &tacitv1.EvaluationKeyInfo{KeyId: id[:], Size: header.Size, Parameters: s.parameters()}
-
 	in := &chunks{left: header.Size, next: func() ([]byte, error) {
 		m, err := stream.Recv()
 		if err != nil {
@@ -99,31 +97,34 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 		}
 		return m.GetChunk(), nil
 	}}
-	if err := s.putKey(stream.Context(), id, in); err != nil {
+	ctx := stream.Context()
+	size, err := s.keySize(ctx, id)
+	if errors.As(err, new(*store.KeyNotFoundError)) {
+		size, err = int64(header.Size), s.putKey(ctx, id, in)
+	}
+	if err != nil {
 		return err
 	}
-	s.opts.Log.Info("evaluation key stored", "key", id, "size", header.Size)
-	return stream.SendAndClose(answer)
+	s.opts.Log.Info("evaluation key stored", "key", id, "size", size)
+	return stream.SendAndClose(&tacitv1.EvaluationKeyInfo{KeyId: id[:], Size: uint64(size), Parameters: s.parameters()})
 }
 
 // putKey stores a key while it decodes it; what does not decode ends the stream
 // that is being stored with an error, and nothing is kept.
 func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
-	if err := s.hasKey(ctx, id); err == nil {
-		return nil
-	} else if !errors.As(err, new(*store.KeyNotFoundError)) {
-		return err
-	}
 	r, w := io.Pipe()
 	stored := make(chan error, 1)
 	go func() {
 		err := s.keys.Put(ctx, id, r, MaxEvaluationKey)
+		if err == nil {
+			io.Copy(io.Discard, r) // unread when another upload of the key was faster
+		}
 		r.CloseWithError(err)
 		stored <- err
 	}()
 	_, got, err := fhe.ReadEvaluationKey(io.TeeReader(in, w), s.opts.Params)
 	if err == nil && got != id {
-		err = &store.DigestError{Want: id, Got: got}
+		err = faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
 	}
 	w.CloseWithError(err)
 	if putErr := <-stored; err == nil {
@@ -204,8 +205,8 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	}
 	ctx := stream.Context()
 	id := list.KeyID()
-	if err := s.hasKey(ctx, id); err != nil {
-		return err
+	if _, err := s.keySize(ctx, id); err != nil {
+		return faultOf(err).at("key id")
 	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
 	container := sha256.Sum256(data)
