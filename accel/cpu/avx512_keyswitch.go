@@ -51,6 +51,7 @@ func newKeySwitcherPaired(spec accel.KeySwitchSpec, rows func(i int, dst []uint3
 		pairs: (spec.NIn*spec.Levels + 1) / 2,
 	}
 	k.key = make([]int16, chunks*k.pairs*4*pairedColumns)
+	hugePages(k.key)
 	k.scratch.New = func() any { return &pairedScratch{digits: make([]uint32, spec.Levels)} }
 	parallel(spec.NIn, func(next func() (int, bool)) {
 		in := make([]uint32, spec.Levels*width)

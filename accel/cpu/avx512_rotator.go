@@ -82,6 +82,7 @@ func newRotatorIFMA(spec accel.RotatorSpec, ggsw func(i int, dst []uint64), last
 		rows: rows,
 		key:  alignedWords(spec.Steps * ggsws * rows * k1 * n),
 	}
+	hugePages(r.key)
 	r.constants = r.ring.constants
 	if spec.Levels == 1 {
 		c := &r.constants
