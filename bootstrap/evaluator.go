@@ -224,8 +224,8 @@ func rotate(dst, src []uint64, e uint32, q uint64) {
 func (e *Evaluator) extract(acc []uint64, lut *fhe.LUT, i int) fhe.LWE {
 	size := e.params.BigDimension()
 	h := lut.Offset(i)
-	out := fhe.LWE{Value: make([]uint64, size+1), Bound: lut.OutputBound(i, e.params.BootstrapVariance())}
-	e.params.ExtractMask(out.Value, acc[:size], h)
-	out.Value[size] = acc[size+h]
-	return out
+	value := make([]uint64, size+1)
+	e.params.ExtractMask(value, acc[:size], h)
+	value[size] = acc[size+h]
+	return e.params.Output(lut, i, value)
 }

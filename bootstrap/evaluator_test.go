@@ -135,7 +135,7 @@ func reference(p *fhe.Parameters, lut *fhe.LUT, output int, m int64) int64 {
 	if at >= n && v != 0 {
 		v = p.Modulus() - v
 	}
-	bound := lut.OutputBound(output, 0)
+	bound := lut.OutputBound(output, 0, 0)
 	d := p.Decode(v)
 	for d < bound.Min {
 		d += int64(2 * p.Boxes())
@@ -292,20 +292,25 @@ func (refusing) Rotator(spec accel.RotatorSpec, _ func(int, []uint64)) (accel.Ro
 }
 
 func BenchmarkPBS(b *testing.B) {
-	for _, size := range []int{1, 2, 4, 8, 16} {
-		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			f := load(b, fhe.DefaultPreset)
-			lut := f.lut(b, 0, 15, func(m int64) int64 { return m })
-			tasks := make([]fhe.PBS, size)
-			for i := range tasks {
-				tasks[i] = fhe.PBS{In: f.encrypt("benchmark", 3, 1)[0], LUT: lut}
-			}
-			for b.Loop() {
-				if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
-					b.Fatal(err)
+	for _, preset := range fhe.PresetNames() {
+		f := load(b, preset)
+		if f.params.Literal().TestOnly {
+			continue
+		}
+		lut := f.lut(b, 0, int64(f.params.Boxes())-1, func(m int64) int64 { return m })
+		for _, size := range []int{1, 2, 4, 8, 16} {
+			b.Run(fmt.Sprintf("%s/batch=%d", preset, size), func(b *testing.B) {
+				tasks := make([]fhe.PBS, size)
+				for i := range tasks {
+					tasks[i] = fhe.PBS{In: f.encrypt(fmt.Sprint("benchmark", i), f.params.MessageMax(), 1)[0], LUT: lut}
 				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size)/1e6, "ms/PBS")
-		})
+				for b.Loop() {
+					if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size)/1e6, "ms/PBS")
+			})
+		}
 	}
 }

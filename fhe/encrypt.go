@@ -153,6 +153,7 @@ func (e *Encryption) LWE(p *Parameters, i int, max int64) LWE {
 		out.Bound.Variance = p.PublicVariance()
 	}
 	out.Value[p.BigDimension()] = e.bodies[i]
+	out.Bound.Source = source(out.Value)
 	return out
 }
 

@@ -103,9 +103,16 @@ func (l *LUT) Polynomial() []uint64 { return l.poly }
 // Offset is the coefficient at which output i is extracted.
 func (l *LUT) Offset(i int) int { return l.outputs[i].offset }
 
-// OutputBound is the bound of output i, whose error has the given variance.
-func (l *LUT) OutputBound(i int, variance float64) noise.Bound {
-	return noise.Bound{Variance: variance, Min: l.outputs[i].min, Max: l.outputs[i].max}
+// OutputBound is the bound of output i, whose error has the given variance and
+// source.
+func (l *LUT) OutputBound(i int, variance float64, source uint64) noise.Bound {
+	return noise.Bound{Variance: variance, Min: l.outputs[i].min, Max: l.outputs[i].max, Source: source}
+}
+
+// Output returns output i of a table as a ciphertext with the given residues: its
+// error is that of a bootstrap of its own.
+func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
+	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source(value))}
 }
 
 // PBS is one programmable bootstrap: the message of In goes through LUT. Out

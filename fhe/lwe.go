@@ -29,9 +29,8 @@ type Term struct {
 	LWE    LWE
 }
 
-// Combine returns Σ Weight·LWE + constant, with the bound of the result.
-// Ciphertexts that occur twice, or whose errors may be related, are added as
-// fully correlated. Weights lie in [-2^14, 2^14].
+// Combine returns Σ Weight·LWE + constant, with the bound of the result
+// (noise.Combine). Weights lie in [-2^14, 2^14].
 func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 	n, q := p.BigDimension()+1, p.lit.Modulus
 	out := LWE{Value: make([]uint64, n)}
@@ -41,23 +40,14 @@ func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 		addScaled(out.Value, t.LWE.Value[:n], t.Weight, q)
 	}
 	out.Value[n-1] = addMod(out.Value[n-1], p.Encode(constant), q)
-	out.Bound = noise.Combine(independent(terms), constant, bounds...)
+	out.Bound = noise.Combine(constant, bounds...)
 	return out
 }
 
-// independent says that no two terms are the same ciphertext. Masks are
-// uniform, so equal first residues mean the same mask but for one pair in 2^48,
-// which is then only bounded more cautiously.
-func independent(terms []Term) bool {
-	for i, a := range terms {
-		for _, b := range terms[:i] {
-			if a.LWE.Bound.Variance > 0 && b.LWE.Bound.Variance > 0 && a.LWE.Value[0] == b.LWE.Value[0] {
-				return false
-			}
-		}
-	}
-	return true
-}
+// source names a fresh error by the mask that came with it: masks are uniform, so
+// their first residues tell them apart but for one pair in 2^48, which is then
+// bounded more cautiously.
+func source(mask []uint64) uint64 { return mask[0] + 1 }
 
 // addScaled adds w·src to dst modulo q.
 func addScaled(dst, src []uint64, w int64, q uint64) {

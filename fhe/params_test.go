@@ -138,6 +138,7 @@ func TestCombineBounds(t *testing.T) {
 	a := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
 	b := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
 	a.Value[0], b.Value[0] = 7, 9
+	a.Bound.Source, b.Bound.Source = source(a.Value), source(b.Value)
 	sum := p.Combine(-2, Term{4, a}, Term{-1, b})
 	if v := sum.Bound.Variance; math.Abs(v-17e-6) > 1e-15 || sum.Bound.Min != -5 || sum.Bound.Max != 10 {
 		t.Errorf("independent: %+v", sum.Bound)
@@ -150,5 +151,12 @@ func TestCombineBounds(t *testing.T) {
 	}
 	if v := p.Combine(0, Term{1, sum}, Term{1, b}).Bound.Variance; v < 25e-6 {
 		t.Errorf("a shared error was taken as independent: %v", v)
+	}
+	not := p.Combine(3, Term{-1, a})
+	if v := p.Combine(0, Term{4, not}, Term{1, b}).Bound.Variance; math.Abs(v-17e-6) > 1e-15 {
+		t.Errorf("a negated ciphertext lost its source: variance %v, want 17e-6", v)
+	}
+	if v := p.Combine(0, Term{1, not}, Term{1, a}).Bound.Variance; math.Abs(v-4e-6) > 1e-15 {
+		t.Errorf("a ciphertext and its negation: variance %v, want at most 4e-6", v)
 	}
 }

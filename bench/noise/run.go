@@ -149,12 +149,12 @@ func newMeasurement(o Options, p *fhe.Parameters, backend accel.Backend) *measur
 	var terms []noise.Term
 	for _, w := range m.weights {
 		m.norm += float64(w * w)
-		terms = append(terms, noise.Term{Weight: w, Bound: noise.Bound{Variance: p.FreshVariance()}})
+		terms = append(terms, noise.Term{Weight: w, Bound: noise.Bound{Variance: p.FreshVariance(), Source: uint64(len(terms) + 1)}})
 	}
 	m.fresh = of("secret-key encryption", p.FreshVariance())
 	m.publicKey = newSeries("public-key encryption", p.PublicVariance(), 1, o.Keys*m.perKey)
 	combination := fmt.Sprintf("%dx + y - z", m.weights[0])
-	m.linear = of(combination+" of encryptions", noise.Combine(true, 0, terms...).Variance)
+	m.linear = of(combination+" of encryptions", noise.Combine(0, terms...).Variance)
 	m.keySwitch = of("key switch", ks)
 	m.modSwitch = of("centred modulus switch", ms)
 	m.decisions[0] = of("encryption, switched to 2N", p.FreshVariance()+ks+ms)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -169,10 +168,14 @@ func (e *Evaluator) Cost(op Op, operands ...Operand) (Cost, error) {
 		return Cost{}, err
 	}
 	in := make([][]fhe.LWE, len(operands))
+	var sources uint64
 	for i, o := range operands {
 		if v, ok := o.(*Value); ok {
-			clean := fhe.LWE{Bound: noise.Bound{Variance: e.params.BootstrapVariance(), Max: v.Type.blockMax()}}
-			in[i] = slices.Repeat([]fhe.LWE{clean}, v.Type.Blocks())
+			in[i] = make([]fhe.LWE, v.Type.Blocks())
+			for b := range in[i] {
+				sources++
+				in[i][b].Bound = noise.Bound{Variance: e.params.BootstrapVariance(), Max: v.Type.blockMax(), Source: sources}
+			}
 		} else {
 			in[i] = constants(o.(Scalar).digits())
 		}
@@ -185,7 +188,8 @@ func (e *Evaluator) Cost(op Op, operands ...Operand) (Cost, error) {
 			c.Depth++
 			for _, t := range tasks {
 				for i := range t.Out {
-					t.Out[i].Bound = t.LUT.OutputBound(i, e.params.BootstrapVariance())
+					sources++
+					t.Out[i].Bound = t.LUT.OutputBound(i, e.params.BootstrapVariance(), sources)
 				}
 			}
 			return nil

@@ -326,6 +326,22 @@ func testNoisyOperands(t *testing.T, p *fhe.Parameters) {
 	}
 }
 
+// Not is linear, and what it gives is as clean as what it was given.
+func TestNotKeepsPackedForms(t *testing.T) {
+	e, m := newMock(t, small(t))
+	x := m.encrypt(Uint64, 12345)
+	not, err := e.Not(ctx, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.spent = Cost{}
+	checkResult(t, e, m, OpLt, []Operand{not, m.encrypt(Uint64, 9)}, []Type{Uint64, Uint64}, []uint64{^uint64(12345), 9})
+	clean, err := e.Cost(OpLt, x, x)
+	if err != nil || m.spent != clean {
+		t.Errorf("spent %+v, want %+v, %v", m.spent, clean, err)
+	}
+}
+
 // Where 7c + a - b has too large a norm, one more bootstrap scales the condition.
 func TestSelectWithLessRoom(t *testing.T) {
 	e, m := newMock(t, tight(t))

@@ -31,8 +31,8 @@ const (
 //	 1 byte    type of each value
 //	           fresh: an fhe.Encryption of all blocks, whose first byte is its form
 //	           computed: the byte 3, then for each block the variance (8 bytes),
-//	           the least and the greatest message (8 bytes each), whether the
-//	           error is shared (1 byte), and the residues (6 bytes each)
+//	           the least and the greatest message and the source of the error
+//	           (8 bytes each), and the residues (6 bytes each)
 type List struct {
 	params *fhe.Parameters
 	id     fhe.KeyID
@@ -136,7 +136,7 @@ func (l *List) MarshalBinary() ([]byte, error) {
 				e.F64(b.Bound.Variance)
 				e.U64(uint64(b.Bound.Min))
 				e.U64(uint64(b.Bound.Max))
-				e.U8(flag(b.Bound.Shared))
+				e.U64(b.Bound.Source)
 				e.Residues(b.Value, l.params.Modulus())
 			}
 		}
@@ -231,8 +231,7 @@ func decodeList(body []byte, p *fhe.Parameters) (*List, error) {
 
 func decodeBlock(d *codec.Decoder, p *fhe.Parameters, t Type, out *fhe.LWE, place string) error {
 	out.Bound = noise.Bound{Variance: d.F64("variance"), Min: int64(d.U64("min")), Max: int64(d.U64("max"))}
-	shared := d.U8("shared")
-	out.Bound.Shared = shared != 0
+	out.Bound.Source = d.U64("source")
 	out.Value = d.Residues("residues", p.BigDimension()+1, p.Modulus())
 	if d.Err() != nil {
 		return d.Err()
@@ -242,8 +241,6 @@ func decodeBlock(d *codec.Decoder, p *fhe.Parameters, t Type, out *fhe.LWE, plac
 		return &ListError{place + ".variance", fmt.Sprintf("%g is outside [0, 1]", b.Variance)}
 	case b.Min < 0 || b.Min > b.Max || b.Max > t.blockMax():
 		return &ListError{place, fmt.Sprintf("messages in [%d, %d] are not those of %v", b.Min, b.Max, t)}
-	case shared > 1:
-		return &ListError{place + ".shared", fmt.Sprintf("%d is not a flag", shared)}
 	}
 	return nil
 }

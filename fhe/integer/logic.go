@@ -220,5 +220,5 @@ func sameBlock(x, y fhe.LWE) bool {
 
 // scaledBound is a ciphertext that has the bound of 7c after a bootstrap.
 func (r *run) scaledBound() fhe.LWE {
-	return fhe.LWE{Bound: r.tables.ifScale.OutputBound(0, r.params.BootstrapVariance())}
+	return fhe.LWE{Bound: r.tables.ifScale.OutputBound(0, r.params.BootstrapVariance(), 0)}
 }

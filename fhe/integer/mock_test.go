@@ -35,8 +35,9 @@ type mock struct {
 // fresh is a ciphertext with a mask like no other.
 func (m *mock) fresh(body uint64, b noise.Bound) fhe.LWE {
 	v := make([]uint64, m.params.BigDimension()+1)
-	// Odd multiples of a large constant: no small combination of them is zero.
+	// Multiples of a large constant: no small combination of them is zero.
 	m.next++
+	b.Source = m.next
 	v[0] = m.next * 0x5851f42d4c95 % m.params.Modulus()
 	v[len(v)-1] = body
 	return fhe.LWE{Value: v, Bound: b}
@@ -74,7 +75,7 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 			if at >= n && body != 0 {
 				body = m.params.Modulus() - body
 			}
-			t.Out[i] = m.fresh(body, t.LUT.OutputBound(i, m.params.BootstrapVariance()))
+			t.Out[i] = m.fresh(body, t.LUT.OutputBound(i, m.params.BootstrapVariance(), 0))
 		}
 	}
 	return nil
@@ -107,7 +108,7 @@ func (m *mock) encrypt(t Type, x uint64) *Value {
 func (m *mock) noisy(t Type, x uint64, times float64) *Value {
 	v := m.encrypt(t, x)
 	for i := range v.Blocks {
-		v.Blocks[i].Bound.Shared = true
+		v.Blocks[i].Bound.Source = 0
 		v.Blocks[i].Bound.Variance *= times
 	}
 	return v

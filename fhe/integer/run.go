@@ -82,7 +82,7 @@ func (r *run) linear(c int64, terms ...fhe.Term) fhe.LWE {
 		for i, t := range kept {
 			bounds[i] = noise.Term{Weight: t.Weight, Bound: t.LWE.Bound}
 		}
-		return fhe.LWE{Bound: noise.Combine(true, c, bounds...)}
+		return fhe.LWE{Bound: noise.Combine(c, bounds...)}
 	}
 	return r.params.Combine(c, kept...)
 }
@@ -97,7 +97,7 @@ func (r *run) fits(terms ...fhe.Term) bool {
 	for i, t := range terms {
 		bounds[i] = noise.Term{Weight: t.Weight, Bound: t.LWE.Bound}
 	}
-	return noise.Combine(false, 0, bounds...).Variance <= r.params.MaxVariance()
+	return noise.Correlated(bounds...) <= r.params.MaxVariance()
 }
 
 // batch collects bootstraps that do not depend on each other.

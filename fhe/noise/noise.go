@@ -27,10 +27,10 @@ type Bound struct {
 	Variance float64
 	// Min and Max bound the message, in units of the encoding step.
 	Min, Max int64
-	// Shared is set when the error is a linear combination that other
-	// ciphertexts may have in common, so that independence must not be
-	// assumed when it is combined with them.
-	Shared bool
+	// Source names the encryption or bootstrap output that the error comes
+	// from, alone and scaled at most: errors of different sources are
+	// independent. It is 0 for an error of several sources, or of none.
+	Source uint64
 }
 
 // NoiseError refuses work whose input is too noisy: the bootstrap that follows
@@ -61,34 +61,49 @@ type Term struct {
 	Bound  Bound
 }
 
-// Combine returns the bound of Σ Weight·x + constant. Errors of distinct
-// bootstraps and encryptions are independent, so their variances add up as
-// Σ w²V. When independent is false, or a term is Shared, nothing is assumed of
-// the correlation and the standard deviations are added: (Σ |w|·√V)².
-func Combine(independent bool, constant int64, terms ...Term) Bound {
+// Combine returns the bound of Σ Weight·x + constant. The variances of errors that
+// are independent by their sources add up as Σ w²V. Where two terms have the same
+// source, or one has several, nothing is assumed of the correlation: the bound
+// is that of Correlated.
+func Combine(constant int64, terms ...Term) Bound {
 	b := Bound{Min: constant, Max: constant}
-	sum, amplitude := 0.0, 0.0
-	noisy := 0
-	for _, t := range terms {
-		if t.Bound.Variance > 0 && t.Weight != 0 {
-			noisy++
-			w := math.Abs(float64(t.Weight))
-			sum += float64(w * w * t.Bound.Variance)
-			amplitude += float64(w * math.Sqrt(t.Bound.Variance))
-			b.Shared = true
-			if t.Bound.Shared {
-				independent = false
-			}
-		}
+	noisy, independent := 0, true
+	for i, t := range terms {
 		lo, hi := t.Weight*t.Bound.Min, t.Weight*t.Bound.Max
 		b.Min += min(lo, hi)
 		b.Max += max(lo, hi)
+		if !t.noisy() {
+			continue
+		}
+		noisy++
+		w := float64(t.Weight)
+		b.Variance += float64(float64(w*w) * t.Bound.Variance)
+		b.Source = t.Bound.Source
+		for _, u := range terms[:i] {
+			if u.noisy() && (u.Bound.Source == 0 || t.Bound.Source == 0 || u.Bound.Source == t.Bound.Source) {
+				independent = false
+			}
+		}
 	}
-	b.Variance = sum
-	if !independent && noisy > 1 {
-		b.Variance = float64(amplitude * amplitude)
+	if noisy > 1 {
+		b.Source = 0
+	}
+	if !independent {
+		b.Variance = Correlated(terms...)
 	}
 	return b
+}
+
+func (t Term) noisy() bool { return t.Weight != 0 && t.Bound.Variance > 0 }
+
+// Correlated is the variance of Σ Weight·x when all errors are as correlated as
+// can be: (Σ |w|·√V)².
+func Correlated(terms ...Term) float64 {
+	amplitude := 0.0
+	for _, t := range terms {
+		amplitude += float64(math.Abs(float64(t.Weight)) * math.Sqrt(t.Bound.Variance))
+	}
+	return float64(amplitude * amplitude)
 }
 
 // TUniform is the variance of the distribution TUniform(b): uniform
