@@ -173,87 +173,6 @@ func TestContainerPlaces(t *testing.T) {
 	}
 }
 
-// upload is what a client sends.
-type upload struct {
-	noHeader bool
-	header   []byte // the key id; of the content if nil
-	size     uint64 // in the header; that of the content if 0
-	content  []byte
-	chunk    int // bytes in each chunk; MaxChunk if 0
-	// secondHeader sends the header once more, after the first chunk.
-	secondHeader bool
-}
-
-func (u upload) chunks() (id []byte, size uint64, chunks [][]byte) {
-	id, size = u.header, u.size
-	if id == nil {
-		d := sha256.Sum256(u.content)
-		id = d[:]
-	}
-	if size == 0 {
-		size = uint64(len(u.content))
-	}
-	chunk := u.chunk
-	if chunk == 0 {
-		chunk = MaxChunk
-	}
-	return id, size, slices.Collect(slices.Chunk(u.content, chunk))
-}
-
-// sendAll sends messages until the server has ended the stream, whose CloseAndRecv
-// then has the reason.
-func sendAll[Req, Res any](stream grpc.ClientStreamingClient[Req, Res], messages ...*Req) error {
-	for _, m := range messages {
-		if err := stream.Send(m); err != nil {
-			break
-		}
-	}
-	_, err := stream.CloseAndRecv()
-	return err
-}
-
-func (s *service) sendKey(ctx context.Context, u upload) error {
-	stream, err := s.UploadEvaluationKey2(ctx)
-	if err != nil {
-		return err
-	}
-	id, size, chunks := u.chunks()
-	header := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{
-		Header: &tacitv1.EvaluationKeyHeader{KeyId: id, Size: size}}}
-	var messages []*tacitv1.UploadEvaluationKeyRequest
-	if !u.noHeader {
-		messages = append(messages, header)
-	}
-	for _, c := range chunks {
-		messages = append(messages, &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: c}})
-	}
-	if u.secondHeader {
-		messages = slices.Insert(messages, 2, header)
-	}
-	return sendAll(stream, messages...)
-}
-
-func (s *service) sendList(ctx context.Context, u upload) error {
-	stream, err := s.CoprocessorClient.UploadCiphertexts(ctx)
-	if err != nil {
-		return err
-	}
-	_, size, chunks := u.chunks()
-	header := &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{
-		Header: &tacitv1.CiphertextsHeader{Size: size}}}
-	var messages []*tacitv1.UploadCiphertextsRequest
-	if !u.noHeader {
-		messages = append(messages, header)
-	}
-	for _, c := range chunks {
-		messages = append(messages, &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: c}})
-	}
-	if u.secondHeader {
-		messages = slices.Insert(messages, 2, header)
-	}
-	return sendAll(stream, messages...)
-}
-
 func TestBadUploads(t *testing.T) {
 	s, good := small(t)
 	check := s.unharmed(good())
@@ -333,8 +252,8 @@ func TestBadUploads(t *testing.T) {
 	for _, test := range tests {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
 			for i, send := range []func() error{
-				func() error { return s.sendKey(t.Context(), test.keys) },
-				func() error { return s.sendList(t.Context(), test.list) },
+				func() error { _, err := s.sendKey(t.Context(), test.keys); return err },
+				func() error { _, err := s.sendList(t.Context(), test.list); return err },
 			} {
 				want := test.want
 				if i == 1 && test.listWant != (refusal{}) {
@@ -355,10 +274,10 @@ func TestBadUploads(t *testing.T) {
 	}
 
 	// What was refused can still be stored.
-	if err := s.sendKey(t.Context(), upload{content: key}); err != nil {
+	if _, err := s.sendKey(t.Context(), upload{content: key}); err != nil {
 		t.Error(err)
 	}
-	if err := s.sendList(t.Context(), upload{content: list, chunk: 7}); err != nil {
+	if _, err := s.sendList(t.Context(), upload{content: list, chunk: 7}); err != nil {
 		t.Error(err)
 	}
 }
@@ -386,7 +305,7 @@ func TestUploadAbandoned(t *testing.T) {
 	id := sha256.Sum256(key)
 	for _, cut := range []int{0, 1, codec.HeaderSize, len(key) / 2, len(key)} {
 		ctx, cancel := context.WithCancel(t.Context())
-		stream, err := s.UploadEvaluationKey2(ctx)
+		stream, err := s.CoprocessorClient.UploadEvaluationKey(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -405,7 +324,7 @@ func TestUploadAbandoned(t *testing.T) {
 		}
 		check()
 	}
-	if err := s.sendKey(t.Context(), upload{content: key}); err != nil {
+	if _, err := s.sendKey(t.Context(), upload{content: key}); err != nil {
 		t.Error(err)
 	}
 }
@@ -498,7 +417,7 @@ func TestBadSpecs(t *testing.T) {
 	limits := graph.Limits{MaxSpecSize: 2048, MaxNodes: 10, MaxInputs: 25, MaxOutputs: 3, MaxBootstraps: 30, MaxDepth: 20}
 	s, good := small(t, func(o *Options) { o.Limits = limits })
 	ctx := t.Context()
-	if err := s.sendKey(ctx, upload{content: otherKey(t)}); err != nil {
+	if _, err := s.sendKey(ctx, upload{content: otherKey(t)}); err != nil {
 		t.Fatal(err)
 	}
 	check := s.unharmed(good())

@@ -321,7 +321,7 @@ func TestKill(t *testing.T) {
 	p.start()
 	client := p.dial()
 	up := &service{t: t, CoprocessorClient: client}
-	if _, err := up.uploadKey(ctx, evaluationKey(t)); err != nil {
+	if _, err := up.sendKey(ctx, upload{content: evaluationKey(t)}); err != nil {
 		t.Fatal(err)
 	}
 	params := testKeys().Secret.Parameters()
@@ -330,7 +330,7 @@ func TestKill(t *testing.T) {
 		plain = append(plain, integer.Plain(integer.Uint8, x))
 	}
 	data := encrypted(t, "stream", plain...)
-	uploaded, err := up.uploadList(ctx, uint64(len(data)), data)
+	uploaded, err := up.sendList(ctx, upload{content: data})
 	if err != nil {
 		t.Fatal(err)
 	}

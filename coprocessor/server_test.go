@@ -112,41 +112,81 @@ func start(t testing.TB, change ...func(*Options)) (s *service, stop func()) {
 	return &service{server, tacitv1.NewCoprocessorClient(conn), t, conn}, stop
 }
 
-func (s *service) uploadKey(ctx context.Context, key []byte) (*tacitv1.EvaluationKeyInfo, error) {
-	stream, err := s.UploadEvaluationKey2(ctx)
-	if err != nil {
-		return nil, err
+// upload is what a client sends.
+type upload struct {
+	noHeader bool
+	header   []byte // the key id; of the content if nil
+	size     uint64 // in the header; that of the content if 0
+	content  []byte
+	chunk    int // bytes in each chunk; MaxChunk if 0
+	// secondHeader sends the header once more, after the first chunk.
+	secondHeader bool
+}
+
+func (u upload) id() []byte {
+	if u.header != nil {
+		return u.header
 	}
-	id := sha256.Sum256(key)
-	err = stream.Send(&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{
-		Header: &tacitv1.EvaluationKeyHeader{KeyId: id[:], Size: uint64(len(key))}}})
-	for chunk := range slices.Chunk(key, MaxChunk) {
-		if err != nil {
+	d := sha256.Sum256(u.content)
+	return d[:]
+}
+
+func (u upload) announced() uint64 {
+	if u.size != 0 {
+		return u.size
+	}
+	return uint64(len(u.content))
+}
+
+// sendAll sends an upload until the server has ended the stream, and returns the
+// answer.
+func sendAll[Req, Res any](u upload, stream grpc.ClientStreamingClient[Req, Res], header *Req, chunk func([]byte) *Req) (*Res, error) {
+	var messages []*Req
+	if !u.noHeader {
+		messages = append(messages, header)
+	}
+	size := u.chunk
+	if size == 0 {
+		size = MaxChunk
+	}
+	for c := range slices.Chunk(u.content, size) {
+		messages = append(messages, chunk(c))
+	}
+	if u.secondHeader {
+		messages = slices.Insert(messages, 2, header)
+	}
+	for _, m := range messages {
+		if err := stream.Send(m); err != nil {
 			break // CloseAndRecv has the reason
 		}
-		err = stream.Send(&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}})
 	}
 	return stream.CloseAndRecv()
 }
 
-// UploadEvaluationKey2 tells the client's method from the server's.
-func (s *service) UploadEvaluationKey2(ctx context.Context) (grpc.ClientStreamingClient[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo], error) {
-	return s.CoprocessorClient.UploadEvaluationKey(ctx)
+func (s *service) sendKey(ctx context.Context, u upload) (*tacitv1.EvaluationKeyInfo, error) {
+	stream, err := s.CoprocessorClient.UploadEvaluationKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	header := &tacitv1.EvaluationKeyHeader{KeyId: u.id(), Size: u.announced()}
+	return sendAll(u, stream,
+		&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}},
+		func(c []byte) *tacitv1.UploadEvaluationKeyRequest {
+			return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: c}}
+		})
 }
 
-func (s *service) uploadList(ctx context.Context, size uint64, data []byte) (*tacitv1.UploadCiphertextsResponse, error) {
+func (s *service) sendList(ctx context.Context, u upload) (*tacitv1.UploadCiphertextsResponse, error) {
 	stream, err := s.CoprocessorClient.UploadCiphertexts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = stream.Send(&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: &tacitv1.CiphertextsHeader{Size: size}}})
-	for chunk := range slices.Chunk(data, MaxChunk) {
-		if err != nil {
-			break
-		}
-		err = stream.Send(&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: chunk}})
-	}
-	return stream.CloseAndRecv()
+	header := &tacitv1.CiphertextsHeader{Size: u.announced()}
+	return sendAll(u, stream,
+		&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: header}},
+		func(c []byte) *tacitv1.UploadCiphertextsRequest {
+			return &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: c}}
+		})
 }
 
 func evaluationKey(t testing.TB) []byte { return containerOf(t, testKeys()) }
@@ -186,11 +226,11 @@ func encryptedUnder(t testing.TB, sk *fhe.SecretKey, label string, plaintexts ..
 func (s *service) prepare(plaintexts ...integer.Scalar) []string {
 	s.t.Helper()
 	ctx := s.t.Context()
-	if _, err := s.uploadKey(ctx, evaluationKey(s.t)); err != nil {
+	if _, err := s.sendKey(ctx, upload{content: evaluationKey(s.t)}); err != nil {
 		s.t.Fatal(err)
 	}
 	data := encrypted(s.t, "inputs", plaintexts...)
-	resp, err := s.uploadList(ctx, uint64(len(data)), data)
+	resp, err := s.sendList(ctx, upload{content: data})
 	if err != nil {
 		s.t.Fatal(err)
 	}
