@@ -665,13 +665,13 @@ func monomials() {
 	ADDQ(powers, at)
 	v := c.mul(load(Mem{Base: f}), bcast(at, 0), 0)
 	for k := range 8 {
-		x := v
-		if k > 0 {
-			x = c.mul(v, bcast(f, 64+16*k), 0)
+		x := copyOf(add)
+		if k == 0 {
+			VPADDQ(v, x, x)
+		} else {
+			c.mulInto(x, v, bcast(f, 64+16*k))
 		}
-		sum := ZMM()
-		VPADDQ(add, x, sum)
-		store(sum, Mem{Base: w, Disp: 64 * k})
+		store(x, Mem{Base: w, Disp: 64 * k})
 	}
 	ADDQ(U32(512), w)
 	ADDQ(Imm(8), e)
@@ -826,16 +826,25 @@ func inverseLast(name string, add bool) {
 	trivial(&x[0], &x[2])
 	c.butterfly(x[1], x[3], c.root(2))
 	c.reduce(x[0], 0)
+	if add {
+		VPADDQ(to.at(0), x[0], x[0])
+	}
 	for k := 1; k < 4; k++ {
-		x[k] = c.mul(x[k], c.root(k), 0)
+		y := x[k]
+		if add {
+			x[k] = load(to.at(k))
+		} else {
+			x[k] = zero()
+		}
+		c.mulInto(x[k], y, c.root(k))
 	}
 	for k := range x {
+		// Below 2q, and below q more with what was there.
 		VPANDQ(c.get(constMask), x[k], x[k])
-		c.once(x[k], constQ)
 		if add {
-			VPADDQ(to.at(k), x[k], x[k])
 			c.once(x[k], constQ)
 		}
+		c.once(x[k], constQ)
 		store(x[k], to.at(k))
 	}
 	ADDQ(Imm(64), a)
