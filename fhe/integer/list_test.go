@@ -1,0 +1,336 @@
+package integer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	flags "flag"
+	"math"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+)
+
+var update = flags.Bool("update", false, "rewrite the lists in testdata")
+
+func listSeed(label string) [fhe.SeedSize]byte { return sha256.Sum256([]byte("list test " + label)) }
+
+// listKeys are keys that are the same on every run.
+func listKeys(t testing.TB) (*fhe.SecretKey, *fhe.Encrypter) {
+	t.Helper()
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := fhe.GenerateKeys(context.Background(), preset(t, fhe.TestPreset), listSeed("keys"), backend, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc, err := keys.Public.Encrypter(backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys.Secret, enc
+}
+
+var listPlaintexts = []Scalar{
+	Plain(Bool, 1), Plain(Uint8, 0), Plain(Uint64, math.MaxUint64), Plain(Bool, 0), Plain(Uint16, 0x1234), Plain(Uint32, 1<<31), Plain(Uint8, 255),
+}
+
+func encryptList(t testing.TB, sk *fhe.SecretKey, enc Encrypter, label string, plaintexts ...Scalar) *List {
+	t.Helper()
+	l, err := Encrypt(sk.Parameters(), sk.ID(), enc, listSeed(label), plaintexts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// computedList is a list with the ciphertexts of another one, out of the form in
+// which they travelled.
+func computedList(l *List) *List {
+	var values []*Value
+	for i := range l.Len() {
+		values = append(values, l.Value(i))
+	}
+	return NewList(l.Parameters(), l.KeyID(), values...)
+}
+
+func marshalList(t testing.TB, l *List) []byte {
+	t.Helper()
+	data, err := l.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestListRoundTrip(t *testing.T) {
+	sk, pk := listKeys(t)
+	p := sk.Parameters()
+	many := make([]Scalar, 700) // more than one group of slots
+	for i := range many {
+		many[i] = Plain(Uint8, uint64(i%256))
+	}
+	bySecret := encryptList(t, sk, sk, "secret", listPlaintexts...)
+	byPublic := encryptList(t, sk, pk, "public", listPlaintexts...)
+	for name, test := range map[string]struct {
+		list  *List
+		form  string
+		plain []Scalar
+	}{
+		"secret":          {bySecret, "secret-key", listPlaintexts},
+		"public":          {byPublic, "public-key", listPlaintexts},
+		"computed":        {computedList(bySecret), "computed", listPlaintexts},
+		"public computed": {computedList(byPublic), "computed", listPlaintexts},
+		"many":            {encryptList(t, sk, pk, "many", many...), "public-key", many},
+		"secret none":     {encryptList(t, sk, sk, "none"), "secret-key", nil},
+		"public none":     {encryptList(t, sk, pk, "none"), "public-key", nil},
+		"computed none":   {NewList(p, sk.ID()), "computed", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := marshalList(t, test.list)
+			for _, with := range []*fhe.Parameters{p, nil} {
+				l, err := UnmarshalList(data, with)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Parameters().Fingerprint() != p.Fingerprint() || l.KeyID() != sk.ID() || l.Len() != len(test.plain) ||
+					l.Form() != test.form || l.Fresh() != (test.form != "computed") {
+					t.Errorf("%v of %v, %d values, %s", l.Parameters().Name(), l.KeyID(), l.Len(), l.Form())
+				}
+				for i, want := range test.plain {
+					v := l.Value(i)
+					if got := Decrypt(sk, v); got.String() != want.String() || l.Type(i) != want.Type() || got.Big().Cmp(want.Big()) != 0 {
+						t.Errorf("value %d is %v, want %v", i, got, want)
+					}
+				}
+				if !bytes.Equal(marshalList(t, computedList(l)), marshalList(t, computedList(test.list))) {
+					t.Error("the ciphertexts have changed on their way")
+				}
+				if !bytes.Equal(marshalList(t, l), data) {
+					t.Error("encoded again, the list is another one")
+				}
+			}
+		})
+	}
+	// Parameters of the receiver's own, which are no preset.
+	other := small(t)
+	var parametersError *codec.ParametersError
+	if _, err := UnmarshalList(marshalList(t, bySecret), other); !errors.As(err, &parametersError) {
+		t.Errorf("with other parameters: %v", err)
+	}
+	var unknown *fhe.ParametersError
+	if _, err := UnmarshalList(marshalList(t, NewList(other, sk.ID())), nil); !errors.As(err, &unknown) {
+		t.Errorf("of no preset: %v", err)
+	}
+}
+
+func TestEncryptRefuses(t *testing.T) {
+	sk, _ := listKeys(t)
+	for name, test := range map[string]struct {
+		plain []Scalar
+		want  error
+	}{
+		"too large":       {[]Scalar{Plain(Bool, 0), Plain(Uint8, 256)}, &RangeError{1, Uint8, big.NewInt(256)}},
+		"negative":        {[]Scalar{PlainBig(Uint8, big.NewInt(-1))}, &RangeError{0, Uint8, big.NewInt(-1)}},
+		"no type":         {[]Scalar{Plain(Type(1), 0)}, &RangeError{0, Type(1), big.NewInt(0)}},
+		"no value":        {[]Scalar{{}}, &RangeError{0, Bool, nil}},
+		"too many values": {slices.Repeat([]Scalar{Plain(Bool, 0)}, MaxListValues+1), &codec.LimitError{What: "values", Got: MaxListValues + 1, Max: MaxListValues}},
+		"too many blocks": {slices.Repeat([]Scalar{Plain(Uint64, 0)}, fhe.MaxSlots/32+1), &codec.LimitError{What: "blocks", Got: fhe.MaxSlots + 32, Max: fhe.MaxSlots}},
+	} {
+		_, err := Encrypt(sk.Parameters(), sk.ID(), sk, listSeed(name), test.plain...)
+		if !cmp.Equal(err, test.want, cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 })) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+	}
+}
+
+// Places in the body of a list of two values, a Bool and a Uint8.
+const (
+	countAt = 32
+	typesAt = 36
+	formAt  = 38
+	bodyAt  = 39 // of an fhe.Encryption, or of the first block of a computed list
+)
+
+// listCorpus is the table of the lists in testdata: how each differs from a
+// valid one, and why it is refused.
+var listCorpus = []struct {
+	name     string
+	computed bool
+	edit     func(body []byte) []byte
+	want     error // compared by value, or by errors.Is for the sentinels
+}{
+	{"valid-fresh", false, func(b []byte) []byte { return b }, nil},
+	{"valid-computed", true, func(b []byte) []byte { return b }, nil},
+	{"empty", false, func([]byte) []byte { return nil }, &codec.TruncatedError{Place: "key id", Need: 32}},
+	{"no-values", false, func(b []byte) []byte { return b[:countAt] }, &codec.TruncatedError{Place: "values", Need: 4}},
+	{"count-limit", false, count(MaxListValues + 1), &codec.LimitError{What: "values", Got: MaxListValues + 1, Max: MaxListValues}},
+	{"count-max", false, count(math.MaxUint32), &codec.LimitError{What: "values", Got: math.MaxUint32, Max: MaxListValues}},
+	{"count-over-body", false, count(4000), &codec.TruncatedError{Place: "values", Need: 4000, Have: 65}},
+	{"type-1", false, set(typesAt, 1), &ListError{"values[0].type", "there is no type 1"}},
+	{"type-6", false, set(typesAt+1, 6), &ListError{"values[1].type", "there is no type 6"}},
+	{"type-wider", false, set(typesAt+1, byte(Uint16)), &codec.TruncatedError{Place: "bodies", Need: 54, Have: 30}},
+	{"no-form", false, func(b []byte) []byte { return b[:formAt] }, &codec.TruncatedError{Place: "form", Need: 1}},
+	{"form-0", false, set(formAt, 0), &fhe.FormError{Got: 0}},
+	{"form-4", false, set(formAt, 4), &fhe.FormError{Got: 4}},
+	{"form-public", false, set(formAt, byte(fhe.PublicForm)), &codec.TruncatedError{Place: "mask[0].residues", Need: 3072, Have: 62}},
+	{"form-computed", false, set(formAt, computedForm), &codec.TruncatedError{Place: "values[0].blocks[0].residues", Need: 3078, Have: 30}},
+	{"fresh-residue", false, func(b []byte) []byte { return set(len(b)-6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)(b) },
+		&codec.ResidueError{Place: "bodies", Index: 4, Value: 1<<48 - 1, Modulus: fhe.DefaultModulus}},
+	{"fresh-trailing", false, func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
+	{"variance-nan", true, variance(math.NaN()), codec.ErrNotFinite},
+	{"variance-infinite", true, variance(math.Inf(1)), codec.ErrNotFinite},
+	{"variance-negative", true, variance(-1e-300), &ListError{"values[0].blocks[0].variance", "-1e-300 is outside [0, 1]"}},
+	{"variance-over-1", true, variance(1.5), &ListError{"values[0].blocks[0].variance", "1.5 is outside [0, 1]"}},
+	{"min-negative", true, set(bodyAt+8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), &ListError{"values[0].blocks[0]", "messages in [-1, 1] are not those of ebool"}},
+	{"min-over-max", true, set(bodyAt+8, 2), &ListError{"values[0].blocks[0]", "messages in [2, 1] are not those of ebool"}},
+	{"max-of-bool", true, set(bodyAt+16, 3), &ListError{"values[0].blocks[0]", "messages in [0, 3] are not those of ebool"}},
+	{"computed-residue", true, set(bodyAt+32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		&codec.ResidueError{Place: "values[0].blocks[0].residues", Index: 0, Value: 1<<48 - 1, Modulus: fhe.DefaultModulus}},
+	{"computed-truncated", true, func(b []byte) []byte { return b[:len(b)-6] },
+		&codec.TruncatedError{Place: "values[1].blocks[3].residues", Need: 3078, Have: 3072}},
+	{"computed-trailing", true, func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
+}
+
+func set(at int, values ...byte) func([]byte) []byte {
+	return func(b []byte) []byte {
+		copy(b[at:], values)
+		return b
+	}
+}
+
+func count(n uint32) func([]byte) []byte {
+	return set(countAt, binary.LittleEndian.AppendUint32(nil, n)...)
+}
+
+func variance(v float64) func([]byte) []byte {
+	return set(bodyAt, binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))...)
+}
+
+const listFiles = "testdata/lists"
+
+// TestListCorpus reads the lists in testdata, valid ones and damaged ones.
+func TestListCorpus(t *testing.T) {
+	sk, _ := listKeys(t)
+	p := sk.Parameters()
+	fresh := encryptList(t, sk, sk, "corpus", Plain(Bool, 1), Plain(Uint8, 0xe4))
+	if files, err := filepath.Glob(filepath.Join(listFiles, "*.tacit")); err != nil || len(files) != len(listCorpus) && !*update {
+		t.Errorf("%d files in %s, want %d (%v)", len(files), listFiles, len(listCorpus), err)
+	}
+	for _, c := range listCorpus {
+		t.Run(c.name, func(t *testing.T) {
+			valid := fresh
+			if c.computed {
+				valid = computedList(fresh)
+			}
+			data := marshalList(t, valid)
+			made := codec.Encode(codec.Ciphertexts, p.Fingerprint(), c.edit(data[codec.HeaderSize:len(data)-codec.DigestSize]))
+			file := filepath.Join(listFiles, c.name+".tacit")
+			if *update {
+				if err := os.WriteFile(file, made, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stored, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(made, stored) {
+				t.Error("the encoder no longer makes this file")
+			}
+			l, err := UnmarshalList(stored, p)
+			if !errors.Is(err, c.want) && !cmp.Equal(innermost(err), c.want) {
+				t.Errorf("got  %v\nwant %v", err, c.want)
+			}
+			if err == nil && (Decrypt(sk, l.Value(0)).String() != "ebool:true" || Decrypt(sk, l.Value(1)).String() != "euint8:228") {
+				t.Error("the stored list has other plaintexts")
+			}
+		})
+	}
+}
+
+// innermost is the error that err wraps, through all layers.
+func innermost(err error) error {
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return err
+}
+
+// A count that the body cannot hold costs no memory.
+func TestListAllocations(t *testing.T) {
+	p := preset(t, fhe.TestPreset)
+	for name, body := range map[string][]byte{
+		"computed": append(append(binary.LittleEndian.AppendUint32(make([]byte, 32), MaxListValues), bytes.Repeat([]byte{byte(Uint64)}, MaxListValues)...), computedForm),
+		"public":   append(append(binary.LittleEndian.AppendUint32(make([]byte, 32), 2048), bytes.Repeat([]byte{byte(Uint64)}, 2048)...), byte(fhe.PublicForm)),
+	} {
+		data := codec.Encode(codec.Ciphertexts, p.Fingerprint(), body)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := UnmarshalList(data, p)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: decoded", name)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+			t.Errorf("%s: %d bytes allocated", name, n)
+		}
+	}
+}
+
+// FuzzUnmarshalList decodes containers, and bodies in containers that are right.
+// What is accepted is canonical and within its bounds.
+func FuzzUnmarshalList(f *testing.F) {
+	files, err := filepath.Glob(filepath.Join(listFiles, "*.tacit"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no lists in %s: %v", listFiles, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, false)
+		f.Add(data[codec.HeaderSize:len(data)-codec.DigestSize], true)
+	}
+	p := preset(f, fhe.TestPreset)
+	f.Fuzz(func(t *testing.T, data []byte, wrap bool) {
+		if wrap {
+			data = codec.Encode(codec.Ciphertexts, p.Fingerprint(), data)
+		}
+		l, err := UnmarshalList(data, p)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(marshalList(t, l), data) {
+			t.Error("encoded again, the list is another one")
+		}
+		for i := range l.Len() {
+			v := l.Value(i)
+			if v.Type != l.Type(i) || len(v.Blocks) != v.Type.Blocks() {
+				t.Fatalf("value %d: %v with %d blocks", i, v.Type, len(v.Blocks))
+			}
+			for _, b := range v.Blocks {
+				if b.Bound.Min < 0 || b.Bound.Min > b.Bound.Max || b.Bound.Max > v.Type.blockMax() || !(b.Bound.Variance >= 0 && b.Bound.Variance <= 1) {
+					t.Fatalf("value %d: %+v", i, b.Bound)
+				}
+				if len(b.Value) != p.BigDimension()+1 || slices.Max(b.Value) >= p.Modulus() {
+					t.Fatalf("value %d: %d residues up to %d", i, len(b.Value), slices.Max(b.Value))
+				}
+			}
+		}
+	})
+}
