@@ -3,8 +3,6 @@
 package cpu
 
 import (
-	"unsafe"
-
 	"github.com/tacit-fhe/tacit/accel"
 )
 
@@ -93,24 +91,15 @@ type ringIFMA struct {
 	inverseLast []uint64
 }
 
-// ifmaPass is one pass over a polynomial: 3 or 2 layers in blocks of 8 or 4 times
-// stride words.
+// ifmaPass is a pass with its twiddles and their companions.
 type ifmaPass struct {
-	layers, blocks, stride int
-	twiddles               []uint64
+	transformPass
+	pairs []uint64
 }
 
 func newRingIFMA(n int, q uint64) *ringIFMA {
 	r := &ringIFMA{n: n, q: q}
-	psi := accel.RootOfUnity(n, q)
-	powers := make([]uint64, 2*n) // ψ^i
-	powers[0] = 1
-	for i := 1; i < 2*n; i++ {
-		powers[i] = mulMod(powers[i-1], psi, q)
-	}
-	inverse := func(e int) uint64 { return powers[-e&(2*n-1)] } // ψ^-e
-	reversed := powersReversed(psi, n, q)
-
+	plan := newTransformPlan(n, q, 8)
 	c := &r.constants
 	for i, k := range []int{ifmaQ: 1, ifma2Q: 2, ifma4Q: 4, ifma5Q: 5, ifma6Q: 6, ifma7Q: 7, ifma8Q: 8, ifma9Q: 9} {
 		c[i] = uint64(k) * q
@@ -120,92 +109,32 @@ func newRingIFMA(n int, q uint64) *ringIFMA {
 	c[ifmaSixteen], c[ifmaThirtyTwo], c[ifmaMask] = 16, 32, ifmaMask52
 	c[ifmaMu] = divide(1<<(99-64), 0, q)
 	c[ifmaQInv] = inverseMod2to64(q) & ifmaMask52
-	for i := range 3 {
-		w := inverse((i + 1) * n / 4)
+	for i, w := range plan.roots {
 		c[ifmaRoots+2*i], c[ifmaRoots+2*i+1] = w, shoup52(w, q)
 	}
-
-	layers := log2(n) - 3
-	blocks := 1
-	for _, l := range passLayers(layers) {
-		p := ifmaPass{layers: l, blocks: blocks, stride: n / blocks >> l}
-		p.twiddles = alignedWords(blocks * (1<<l - 1) * 2)
-		at := p.twiddles
-		for i := range blocks {
-			for k := 1; k < 1<<l; k++ {
-				// k runs through the nodes of the tree below block i.
-				depth := log2(k)
-				w := reversed[(blocks+i)<<depth+k-1<<depth]
-				at[0], at[1] = w, shoup52(w, q)
-				at = at[2:]
-			}
-		}
-		r.forwards = append(r.forwards, p)
-		blocks <<= l
+	for _, p := range plan.forwards {
+		r.forwards = append(r.forwards, ifmaPass{p, withCompanions(p.twiddles, 1, q)})
 	}
-	r.forwardLast = alignedWords(n / 64 * 7 * 16)
-	for i := range n / 8 {
-		for k := 1; k < 8; k++ {
-			depth := log2(k)
-			w := reversed[(n/8+i)<<depth+k-1<<depth]
-			putVector(r.forwardLast[(i/8*7+k-1)*16:], i%8, w, q)
-		}
+	r.forwardLast = withCompanions(plan.forwardLast, 8, q)
+	for _, p := range plan.inverses {
+		r.inverses = append(r.inverses, ifmaPass{p, withCompanions(p.twiddles, 8, q)})
 	}
-
-	stride := 8
-	for _, l := range passLayers(layers - 2) {
-		p := ifmaPass{layers: l, blocks: n / stride >> l, stride: stride}
-		p.twiddles = alignedWords(stride / 8 * (1<<l - 1) * 16)
-		for j := range stride {
-			for k := 1; k < 1<<l; k++ {
-				// Stage log2(k) has distance stride<<log2(k); k counts its columns.
-				stage := log2(k)
-				column := j + (k-1<<stage)*stride
-				w := inverse(column * (n / stride >> stage))
-				putVector(p.twiddles[(j/8*(1<<l-1)+k-1)*16:], j%8, w, q)
-			}
-		}
-		r.inverses = append(r.inverses, p)
-		stride <<= l
-	}
-	nInv := powMod(uint64(n), q-2, q)
-	r.inverseLast = alignedWords(stride / 8 * 4 * 16)
-	for j := range stride {
-		for k, factor := range []int{1, 5, 3, 7} {
-			w := mulMod(nInv, inverse(factor*j), q)
-			putVector(r.inverseLast[(j/8*4+k)*16:], j%8, w, q)
-		}
-	}
+	r.inverseLast = withCompanions(plan.inverseLast, 8, q)
 	return r
 }
 
-// passLayers splits layers >= 2 into passes of three and, at the end, two.
-func passLayers(layers int) []int {
-	var passes []int
-	for ; layers > 4 || layers == 3; layers -= 3 {
-		passes = append(passes, 3)
+// withCompanions puts behind each vector of twiddles w that of floor(w*2^52/q).
+func withCompanions(twiddles []uint64, lanes int, q uint64) []uint64 {
+	out := alignedWords(2 * len(twiddles))
+	for i, w := range twiddles {
+		at := i + i/lanes*lanes
+		out[at], out[at+lanes] = w, shoup52(w, q)
 	}
-	for ; layers > 0; layers -= 2 {
-		passes = append(passes, 2)
-	}
-	return passes
-}
-
-// putVector writes lane i of a vector of twiddles and of the vector of their companions
-// behind it.
-func putVector(dst []uint64, i int, w, q uint64) {
-	dst[i], dst[8+i] = w, shoup52(w, q)
+	return out
 }
 
 // shoup52 returns floor(w*2^52/q).
 func shoup52(w, q uint64) uint64 { return divide(w>>12, w<<52, q) }
-
-// alignedWords returns n words at an address that is a multiple of 64.
-func alignedWords(n int) []uint64 {
-	s := make([]uint64, n+7)
-	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(s))) % 64 / 8
-	return s[skip:][:n:n]
-}
 
 func (r *ringIFMA) N() int          { return r.n }
 func (r *ringIFMA) Modulus() uint64 { return r.q }
@@ -213,7 +142,7 @@ func (r *ringIFMA) Modulus() uint64 { return r.q }
 func (r *ringIFMA) NTT(dst, src []uint64) {
 	checkLen("NTT", r.n, len(dst), len(src))
 	copy(dst, src)
-	r.forward(dst, ifmaForwardLast, &prefetcher{})
+	r.forward(dst, ifmaForwardLast, &prefetcher[uint64]{})
 	ifmaPublish(&dst[0], r.n/64, &r.constants[0])
 }
 
@@ -221,7 +150,7 @@ func (r *ringIFMA) INTT(dst, src []uint64) {
 	checkLen("INTT", r.n, len(dst), len(src))
 	copy(dst, src)
 	ifmaInverseFirst(&dst[0], r.n/64, &r.constants[0])
-	r.inverse(dst, dst, ifmaInverseLast, &prefetcher{})
+	r.inverse(dst, dst, ifmaInverseLast, &prefetcher[uint64]{})
 }
 
 func (r *ringIFMA) MulAcc(acc, a, b []uint64) {
@@ -237,7 +166,7 @@ type ifmaInverseLastFunc func(dst, a, tw *uint64, stride int, c, next *uint64, s
 
 // forward transforms a, values below 2q, with one of the kernels for the last
 // layers.
-func (r *ringIFMA) forward(a []uint64, last ifmaForwardLastFunc, p *prefetcher) {
+func (r *ringIFMA) forward(a []uint64, last ifmaForwardLastFunc, p *prefetcher[uint64]) {
 	c := &r.constants[0]
 	for i, pass := range r.forwards {
 		kernel, step := ifmaForward4, 128
@@ -248,7 +177,7 @@ func (r *ringIFMA) forward(a []uint64, last ifmaForwardLastFunc, p *prefetcher) 
 			kernel, step = ifmaForward8, 256
 		}
 		next, step := p.take(a, step)
-		kernel(&a[0], &pass.twiddles[0], pass.blocks, pass.stride, c, next, step)
+		kernel(&a[0], &pass.pairs[0], pass.blocks, pass.stride, c, next, step)
 	}
 	next, step := p.take(a, 256)
 	last(&a[0], &r.forwardLast[0], r.n/64, c, next, step)
@@ -256,7 +185,7 @@ func (r *ringIFMA) forward(a []uint64, last ifmaForwardLastFunc, p *prefetcher) 
 
 // inverse finishes the inverse transform of a after its first three stages, and
 // writes or adds the result to dst with one of the kernels for the last stages.
-func (r *ringIFMA) inverse(dst, a []uint64, last ifmaInverseLastFunc, p *prefetcher) {
+func (r *ringIFMA) inverse(dst, a []uint64, last ifmaInverseLastFunc, p *prefetcher[uint64]) {
 	c := &r.constants[0]
 	for _, pass := range r.inverses {
 		kernel, step := ifmaInverse4, 128
@@ -264,24 +193,8 @@ func (r *ringIFMA) inverse(dst, a []uint64, last ifmaInverseLastFunc, p *prefetc
 			kernel, step = ifmaInverse8, 256
 		}
 		next, step := p.take(a, step)
-		kernel(&a[0], &pass.twiddles[0], pass.blocks, pass.stride, c, next, step)
+		kernel(&a[0], &pass.pairs[0], pass.blocks, pass.stride, c, next, step)
 	}
 	next, step := p.take(a, 128)
 	last(&dst[0], &a[0], &r.inverseLast[0], r.n/4, c, next, step)
-}
-
-// prefetcher hands out the part of a key that will be needed next to the passes, each of
-// which fetches half as many words as the polynomial it works on.
-type prefetcher struct{ key []uint64 }
-
-// take returns the address where a pass over a starts to fetch and how many bytes it moves on
-// with each group: nowhere when nothing is left.
-func (p *prefetcher) take(a []uint64, step int) (*uint64, int) {
-	words := len(a) / 2
-	if len(p.key) < words {
-		return &a[0], 0
-	}
-	next := &p.key[0]
-	p.key = p.key[words:]
-	return next, step
 }

@@ -114,7 +114,7 @@ func newRotatorIFMA(spec accel.RotatorSpec, ggsw func(i int, dst []uint64), last
 					form = twice
 				}
 				copy(poly, in[at*n:])
-				r.ring.forward(poly, ifmaForwardLastReduced, &prefetcher{})
+				r.ring.forward(poly, ifmaForwardLastReduced, &prefetcher[uint64]{})
 				for group := range n / 64 {
 					dst := r.key[((((i*n/64+group)*k1+o)*rows+row)*ggsws+g)*64:][:64]
 					for j, x := range poly[group*64:][:64] {
@@ -172,7 +172,7 @@ func (r *rotatorIFMA) Rotate(acc [][]uint64, exps [][]uint32) {
 	for i := range r.spec.Steps {
 		for t := 0; t < len(acc); t += len(s.digits) {
 			end := min(t+len(s.digits), len(acc))
-			var p prefetcher
+			var p prefetcher[uint64]
 			if end == len(acc) && i+1 < r.spec.Steps {
 				p.key = r.key[(i+1)*size:][:size]
 			}
@@ -188,7 +188,7 @@ func (r *rotatorIFMA) Rotate(acc [][]uint64, exps [][]uint32) {
 }
 
 // cmux does acc += GGSW ⊡ (X^e*acc - acc).
-func (r *rotatorIFMA) cmux(acc []uint64, e uint32, key []uint64, s *rotatorIFMAScratch, p *prefetcher) {
+func (r *rotatorIFMA) cmux(acc []uint64, e uint32, key []uint64, s *rotatorIFMAScratch, p *prefetcher[uint64]) {
 	n, k1, l := r.spec.N, r.spec.Rank+1, r.spec.Levels
 	digits, sums := s.digits[0], s.sums[0]
 	for c := range k1 {
@@ -208,7 +208,7 @@ func (r *rotatorIFMA) cmux(acc []uint64, e uint32, key []uint64, s *rotatorIFMAS
 }
 
 // forward transforms polynomials of digits that lie one after the other.
-func (r *rotatorIFMA) forward(digits []uint64, p *prefetcher) {
+func (r *rotatorIFMA) forward(digits []uint64, p *prefetcher[uint64]) {
 	for ; len(digits) > 0; digits = digits[r.spec.N:] {
 		r.ring.forward(digits[:r.spec.N], r.last, p)
 	}
@@ -216,7 +216,7 @@ func (r *rotatorIFMA) forward(digits []uint64, p *prefetcher) {
 
 // combined does a step of the modes with several ciphertexts, for up to ifmaBatch
 // accumulators; its exponents start at first.
-func (r *rotatorIFMA) combined(acc [][]uint64, exps [][]uint32, first int, key []uint64, s *rotatorIFMAScratch, p *prefetcher) {
+func (r *rotatorIFMA) combined(acc [][]uint64, exps [][]uint32, first int, key []uint64, s *rotatorIFMAScratch, p *prefetcher[uint64]) {
 	n, k1, l, terms := r.spec.N, r.spec.Rank+1, r.spec.Levels, r.spec.Terms
 	c := &r.constants[0]
 	for t := range acc {

@@ -81,12 +81,6 @@ func avx512() {
 	}
 }
 
-// Names for vectors and memory of the kernel at hand.
-type (
-	vec = VecVirtual
-	gp  = GPVirtual
-)
-
 // pair is a twiddle: w and floor(w*2^52/q), both memory operands, broadcast or
 // whole vectors.
 type pair struct {
@@ -106,6 +100,15 @@ func whole(base Register, disp int) pair {
 type constants struct {
 	base gp
 	have map[int]vec
+}
+
+// needing returns a function that loads the constants of a pass.
+func needing(indices ...int) func() *constants {
+	return func() *constants {
+		c := loadConstants()
+		c.need(indices...)
+		return c
+	}
 }
 
 func loadConstants() *constants {
@@ -131,12 +134,6 @@ func (c *constants) get(i int) vec {
 
 // root returns ψ^-(i*n/4), i = 1, 2, 3.
 func (c *constants) root(i int) pair { return bcast(c.base, 8*constRoots+16*(i-1)) }
-
-// kernel starts a function whose arguments do not escape.
-func kernel(name, signature string) {
-	TEXT(name, NOSPLIT, signature)
-	Pragma("noescape")
-}
 
 // zero returns a cleared vector. The library does not know that VPXORQ of a register
 // with itself reads nothing, and would keep the register alive in loops.
@@ -233,52 +230,6 @@ func (c *constants) once(x vec, constant int) {
 	VPMINUQ(d, x, x)
 }
 
-// strided addresses the 8 or 4 elements of a group that lie stride bytes apart.
-type strided struct{ base, base4, stride, stride3 gp }
-
-func newStrided(base, stride gp, radix int) strided {
-	s := strided{base: base, stride: stride, stride3: GP64()}
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, s.stride3)
-	if radix == 8 {
-		s.base4 = GP64()
-		s.upper()
-	}
-	return s
-}
-
-// upper sets the address of element 4 from that of element 0.
-func (s strided) upper() { LEAQ(Mem{Base: s.base, Index: s.stride, Scale: 4}, s.base4) }
-
-func (s strided) at(k int) Mem {
-	m := Mem{Base: s.base}
-	if k >= 4 {
-		m.Base = s.base4
-	}
-	switch k % 4 {
-	case 1:
-		m.Index, m.Scale = s.stride, 1
-	case 2:
-		m.Index, m.Scale = s.stride, 2
-	case 3:
-		m.Index, m.Scale = s.stride3, 1
-	}
-	return m
-}
-
-// prefetch asks for the next lines of the key, and moves on by step bytes.
-type prefetch struct{ at, step gp }
-
-func loadPrefetch() prefetch {
-	return prefetch{Load(Param("next"), GP64()).(gp), Load(Param("step"), GP64()).(gp)}
-}
-
-func (p prefetch) lines(n int) {
-	for i := range n {
-		PREFETCHT1(Mem{Base: p.at, Disp: 64 * i})
-	}
-	ADDQ(p.step, p.at)
-}
-
 // loadGroup loads the elements of a group.
 func loadGroup(s strided, radix int) []vec {
 	x := make([]vec, radix)
@@ -304,50 +255,6 @@ func storeVectors(x []vec, base gp) {
 	}
 }
 
-const passSignature = "func(a, tw *uint64, blocks, stride int, c, next *uint64, step int)"
-
-// passLoop runs the body for each group of a pass: blocks of radix*stride words,
-// groups of eight columns.
-func passLoop(radix int, perBlock, perColumn int, body func(c *constants, s strided, tw gp), needs ...int) {
-	a := Load(Param("a"), GP64()).(gp)
-	tw := Load(Param("tw"), GP64()).(gp)
-	blocks := Load(Param("blocks"), GP64()).(gp)
-	stride := Load(Param("stride"), GP64()).(gp)
-	c := loadConstants()
-	c.need(needs...)
-	pf := loadPrefetch()
-	SHLQ(Imm(3), stride)
-	s := newStrided(a, stride, radix)
-	column, table := GP64(), GP64()
-	Label("block")
-	MOVQ(stride, column)
-	MOVQ(tw, table)
-	Label("column")
-	pf.lines(radix / 2)
-	if radix == 8 {
-		s.upper()
-	}
-	body(c, s, table)
-	ADDQ(Imm(64), a)
-	if perColumn != 0 {
-		ADDQ(U32(uint32(perColumn)), table)
-	}
-	SUBQ(Imm(64), column)
-	JNZ(LabelRef("column"))
-	// The columns moved a on by one stride.
-	if radix == 8 {
-		LEAQ(Mem{Base: a, Index: stride, Scale: 4}, a)
-	}
-	ADDQ(s.stride3, a)
-	if perBlock != 0 {
-		ADDQ(U32(uint32(perBlock)), tw)
-	}
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
-}
-
 // forward8 is three layers of the forward transform. An output is
 // x0 ± r ± r' ± r” with products r < 2q, a factor of the third layer
 // x1 ± r ± r', one of the second x2 ± r or x3 ± r. So x0, x1, x2, x3 carry the
@@ -355,7 +262,7 @@ func passLoop(radix int, perBlock, perColumn int, body func(c *constants, s stri
 // reduce x0..x3 to [0, 1]: the factors are below 2+4+4 = 10q and the outputs below
 // 2+6+6 = 14q in both.
 func forward8(name string, reduceInputs bool) {
-	kernel(name, passSignature)
+	kernel(name, passSignature("uint64"))
 	comment := "takes values below 2q"
 	needs := []int{constNegQ, const6Q, const4Q, const2Q}
 	if reduceInputs {
@@ -363,7 +270,7 @@ func forward8(name string, reduceInputs bool) {
 		needs = []int{constNegQ, constSixteen, constMinus6, constMinus4, constMinus2}
 	}
 	Doc(fmt.Sprintf("%s runs three layers of the forward transform over blocks of 8*stride words; it %s and leaves values below 14q.", name, comment))
-	passLoop(8, 7*16, 0, func(c *constants, s strided, tw gp) {
+	passLoop(8, 64, 7*16, 0, needing(needs...), func(c *constants, s strided, tw gp) {
 		x := loadGroup(s, 8)
 		if reduceInputs {
 			c.reduce(x[0], constMinus6)
@@ -380,7 +287,7 @@ func forward8(name string, reduceInputs bool) {
 		for k := range x {
 			store(x[k], s.at(k))
 		}
-	}, needs...)
+	})
 }
 
 // decimate runs the layers of a forward group of 2^r elements: in layer l, 2^l
@@ -400,9 +307,9 @@ func (c *constants) decimate(x []vec, twiddle func(i int) pair) {
 // forward4 is two layers: biases 4q on x0 and 2q on x1, outputs below
 // 1+4+4 = 9q.
 func forward4() {
-	kernel("ifmaForward4", passSignature)
+	kernel("ifmaForward4", passSignature("uint64"))
 	Doc("ifmaForward4 runs two layers of the forward transform over blocks of 4*stride words; it takes values below 16q and leaves values below 10q.")
-	passLoop(4, 3*16, 0, func(c *constants, s strided, tw gp) {
+	passLoop(4, 64, 3*16, 0, needing(constNegQ, constSixteen, constMinus4, constMinus2), func(c *constants, s strided, tw gp) {
 		x := loadGroup(s, 4)
 		c.reduce(x[0], constMinus4)
 		c.reduce(x[1], constMinus2)
@@ -410,7 +317,7 @@ func forward4() {
 		for k := range x {
 			store(x[k], s.at(k))
 		}
-	}, constNegQ, constSixteen, constMinus4, constMinus2)
+	})
 }
 
 // transpose returns the transposed 8 by 8 matrix of words.
@@ -759,9 +666,9 @@ func (c *constants) recombine(x []vec, twiddle func(i int) pair) {
 // stage are x4 ± r ± r', of the second x2 ± r and x6 ± r. So x0, x2, x4, x6 are
 // reduced to [0, 1+ε] with the biases 6, 2, 4, 2.
 func inverse8() {
-	kernel("ifmaInverse8", passSignature)
+	kernel("ifmaInverse8", passSignature("uint64"))
 	Doc("ifmaInverse8 runs three stages of the inverse transform over blocks of 8*stride words; it takes values below 16q and leaves values below 14q.")
-	passLoop(8, 0, 7*128, func(c *constants, s strided, tw gp) {
+	passLoop(8, 64, 0, 7*128, needing(constNegQ, constSixteen, constMinus6, constMinus4, constMinus2), func(c *constants, s strided, tw gp) {
 		x := loadGroup(s, 8)
 		c.reduce(x[0], constMinus6)
 		c.reduce(x[2], constMinus2)
@@ -771,14 +678,14 @@ func inverse8() {
 		for k := range x {
 			store(x[k], s.at(k))
 		}
-	}, constNegQ, constSixteen, constMinus6, constMinus4, constMinus2)
+	})
 }
 
 // inverse4 is two stages, with the biases 4 on x0 and 2 on x2.
 func inverse4() {
-	kernel("ifmaInverse4", passSignature)
+	kernel("ifmaInverse4", passSignature("uint64"))
 	Doc("ifmaInverse4 runs two stages of the inverse transform over blocks of 4*stride words; it takes values below 16q and leaves values below 10q.")
-	passLoop(4, 0, 3*128, func(c *constants, s strided, tw gp) {
+	passLoop(4, 64, 0, 3*128, needing(constNegQ, constSixteen, constMinus4, constMinus2), func(c *constants, s strided, tw gp) {
 		x := loadGroup(s, 4)
 		c.reduce(x[0], constMinus4)
 		c.reduce(x[2], constMinus2)
@@ -786,7 +693,7 @@ func inverse4() {
 		for k := range x {
 			store(x[k], s.at(k))
 		}
-	}, constNegQ, constSixteen, constMinus4, constMinus2)
+	})
 }
 
 // inverseLast is the last two stages and the factors ψ^-i/n. With the stride

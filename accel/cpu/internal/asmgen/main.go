@@ -17,6 +17,8 @@ func main() {
 	flag.Parse()
 	build.ConstraintExpr("amd64,!purego")
 	switch *set {
+	case "avx2":
+		avx2()
 	case "avx512":
 		avx512()
 	default:
