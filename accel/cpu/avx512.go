@@ -42,7 +42,7 @@ func (b avx512) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []uin
 	if spec.BaseLog > maxPairedBaseLog {
 		return b.portable.KeySwitcher(spec, rows)
 	}
-	return newKeySwitcherPaired(spec, rows), nil
+	return newKeySwitcherPaired(spec, rows, avx512KeySwitchKernels), nil
 }
 
 // ifmaModulus reports whether the kernels compute modulo q: the bounds of the

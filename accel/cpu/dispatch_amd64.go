@@ -11,6 +11,7 @@ import (
 )
 
 //go:generate go -C internal/asmgen run . -set avx512 -out ../../avx512_amd64.s -stubs ../../avx512_stubs_amd64.go -pkg cpu
+//go:generate go -C internal/asmgen run . -set avx2 -out ../../avx2_amd64.s -stubs ../../avx2_stubs_amd64.go -pkg cpu
 
 var implementations = []implementation{
 	{
@@ -23,6 +24,13 @@ var implementations = []implementation{
 			})
 		},
 		open: func() accel.Backend { return avx512{} },
+	},
+	{
+		name: "avx2",
+		missing: func() []string {
+			return lacking(map[string]bool{"avx2": cpu.X86.HasAVX2, "fma": cpu.X86.HasFMA})
+		},
+		open: func() accel.Backend { return avx2{} },
 	},
 	portableImplementation,
 }
