@@ -40,6 +40,7 @@ type Options struct {
 
 // Client is a connection to a coprocessor, safe for concurrent use.
 type Client struct {
+	target   string
 	conn     *grpc.ClientConn
 	service  tacitv1.CoprocessorClient
 	attempts int
@@ -73,7 +74,7 @@ func Dial(target string, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	c := &Client{conn: conn, service: tacitv1.NewCoprocessorClient(conn), attempts: opts.Attempts}
+	c := &Client{target: target, conn: conn, service: tacitv1.NewCoprocessorClient(conn), attempts: opts.Attempts}
 	if c.attempts == 0 {
 		c.attempts = 5
 	}

@@ -305,7 +305,7 @@ func TestUnreachable(t *testing.T) {
 	defer c.Close()
 	_, err = c.Info(t.Context())
 	var e *Error
-	if !errors.As(err, &e) || !e.Unreachable() {
+	if !errors.As(err, &e) || !e.Unreachable() || !strings.Contains(err.Error(), "cannot reach "+l.Addr().String()) {
 		t.Errorf("got %#v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -52,7 +52,7 @@ func JobError(e *tacitv1.JobError) *Error {
 }
 
 // errorOf turns the error of a call into an *Error.
-func errorOf(err error) error {
+func (c *Client) errorOf(err error) error {
 	if err == nil || errors.As(err, new(*Error)) || errors.As(err, new(*MismatchError)) {
 		return err
 	}
@@ -68,6 +68,9 @@ func errorOf(err error) error {
 		case *errdetails.RetryInfo:
 			e.retryAfter = d.GetRetryDelay().AsDuration()
 		}
+	}
+	if e.Unreachable() {
+		e.Message = "cannot reach " + c.target + ": " + e.Message
 	}
 	return e
 }
@@ -98,7 +101,7 @@ func retry[T any](ctx context.Context, c *Client, call func() (T, error)) (T, er
 		if err == nil {
 			return out, nil
 		}
-		err = errorOf(err)
+		err = c.errorOf(err)
 		if n+1 >= c.attempts || !pause(ctx, err, n) {
 			var zero T
 			return zero, err

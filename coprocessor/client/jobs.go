@@ -108,7 +108,7 @@ func (c *Client) Watch(ctx context.Context, id string, changed func(job *tacitv1
 		if w.events > events {
 			n = 0 // what arrived in between is an attempt that worked
 		}
-		if err = errorOf(err); n+1 >= c.attempts || !pause(ctx, err, n) {
+		if err = c.errorOf(err); n+1 >= c.attempts || !pause(ctx, err, n) {
 			return nil, err
 		}
 	}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+)
+
+// valueView is one decrypted value.
+type valueView struct {
+	File  string `json:"file"`
+	Index int    `json:"index"`
+	Type  string `json:"type"`
+	Value string `json:"value"`
+}
+
+func decryptCommand(u *ui) *cobra.Command {
+	var key, passphraseFile string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "decrypt --key SECRET-KEY FILE...",
+		Short: "Decrypt files of ciphertexts",
+		Long: `Decrypts files of ciphertexts and prints one value a line, as encrypt takes it,
+in the order of the files.
+
+JSON: a list of file, index, type, value (a decimal number, or true and false).`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			sk, err := u.openSecretKey(key, passphraseFile)
+			if err != nil {
+				return err
+			}
+			views := []valueView{}
+			for _, path := range args {
+				list, err := readList(path, sk.Parameters())
+				if err == nil {
+					err = inspect.CheckKey(list, sk)
+				}
+				if err != nil {
+					return inFile(path, err)
+				}
+				for i := range list.Len() {
+					s := integer.Decrypt(sk, list.Value(i))
+					views = append(views, valueView{path, i, s.Type().String(), s.String()[len(s.Type().String())+1:]})
+				}
+			}
+			if asJSON {
+				return u.printJSON(views)
+			}
+			for _, v := range views {
+				u.printf("%s:%s\n", v.Type, v.Value)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&key, "key", "k", "", "secret key")
+	env(cmd, "key")
+	passphraseFlag(cmd, &passphraseFile)
+	jsonFlag(cmd, &asJSON)
+	required(cmd, "key")
+	return cmd
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/keyfile"
+)
+
+// encryptView is what encrypt prints.
+type encryptView struct {
+	File  string   `json:"file"`
+	Size  int      `json:"size"`
+	KeyID string   `json:"key_id"`
+	Form  string   `json:"form"`
+	Types []string `json:"types"`
+}
+
+func encryptCommand(u *ui) *cobra.Command {
+	var key, out, passphraseFile string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "encrypt --key KEY --out FILE TYPE:VALUE...",
+		Short: "Encrypt values into a file",
+		Long: `Encrypts values under a public or a secret key, whichever the file holds, into
+one file. A value is a type, a colon and a number, decimal or after 0x
+hexadecimal: ebool:true, euint8:7, euint16:0x1f, euint32:5, euint64:100.
+
+Values given as arguments can be seen by other users of the machine while the
+command runs, and stay in the history of the shell.
+
+JSON: file, size, key_id, form (public-key or secret-key), types.`,
+		Example: "  tacit encrypt --key public.key --out inputs.ct euint64:1000 euint64:250 euint64:300",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var values []integer.Scalar
+			for _, arg := range args {
+				v, err := integer.ParseScalar(arg)
+				if err != nil {
+					return wrongUsage(cmd, "%v", err)
+				}
+				values = append(values, v)
+			}
+			p, id, enc, err := u.openEncrypter(key, passphraseFile)
+			if err != nil {
+				return err
+			}
+			if _, err := integer.New(p, nil); err != nil {
+				return inFile(key, err)
+			}
+			list, err := integer.Encrypt(p, id, enc, fhe.NewSeed(), values...)
+			if err != nil {
+				return err
+			}
+			data, err := list.MarshalBinary()
+			if err != nil {
+				return err
+			}
+			if err := keyfile.WritePublic(out, data); err != nil {
+				return err
+			}
+			view := encryptView{File: out, Size: len(data), KeyID: id.String(), Form: list.Form()}
+			for i := range list.Len() {
+				view.Types = append(view.Types, list.Type(i).String())
+			}
+			if asJSON {
+				return u.printJSON(view)
+			}
+			u.printf("%s: %d values, %s, made with the %s\n", out, list.Len(), size(len(data)), keyOfForm[list.Form()])
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&key, "key", "k", "", "public or secret key")
+	flags.StringVarP(&out, "out", "o", "", "file to write")
+	env(cmd, "key")
+	passphraseFlag(cmd, &passphraseFile)
+	jsonFlag(cmd, &asJSON)
+	required(cmd, "key", "out")
+	return cmd
+}
+
+// keyOfForm is the key that makes a form of encryption.
+var keyOfForm = map[string]string{fhe.PublicForm.String(): "public key", fhe.SecretForm.String(): "secret key"}
+
+// openEncrypter reads a public or a secret key.
+func (u *ui) openEncrypter(path, passphraseFile string) (*fhe.Parameters, fhe.KeyID, integer.Encrypter, error) {
+	fail := func(err error) (*fhe.Parameters, fhe.KeyID, integer.Encrypter, error) {
+		return nil, fhe.KeyID{}, nil, inFile(path, err)
+	}
+	kind, err := inspect.DetectFile(path)
+	if err != nil {
+		return fail(err)
+	}
+	switch kind {
+	case inspect.SecretKey:
+		sk, err := u.openSecretKey(path, passphraseFile)
+		if err != nil {
+			return nil, fhe.KeyID{}, nil, err
+		}
+		return sk.Parameters(), sk.ID(), sk, nil
+	case inspect.PublicKey:
+		data, err := readFile(path)
+		if err != nil {
+			return fail(err)
+		}
+		pk, err := fhe.UnmarshalPublicKey(data)
+		if err != nil {
+			return fail(err)
+		}
+		backend, err := cpu.New()
+		if err != nil {
+			return nil, fhe.KeyID{}, nil, err
+		}
+		enc, err := pk.Encrypter(backend)
+		return pk.Parameters(), pk.ID(), enc, err
+	}
+	return fail(&kindError{kind, "public key or secret key"})
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/fhe"
+)
+
+// environment is the annotation of a flag that names its environment variable.
+const environment = "tacit_environment"
+
+// env lets flags of a command be set by the environment: --a-b by TACIT_A_B.
+func env(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		f := cmd.Flags().Lookup(name)
+		variable := "TACIT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		f.Usage += " [$" + variable + "]"
+		if err := cmd.Flags().SetAnnotation(name, environment, []string{variable}); err != nil {
+			panic(err) // no such flag: a mistake in the program
+		}
+	}
+}
+
+// fromEnvironment sets the flags that were not given.
+func fromEnvironment(cmd *cobra.Command) (err error) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		variable := f.Annotations[environment]
+		if err != nil || f.Changed || len(variable) == 0 {
+			return
+		}
+		if value := os.Getenv(variable[0]); value != "" {
+			if e := cmd.Flags().Set(f.Name, value); e != nil {
+				err = fmt.Errorf("%s: %w", variable[0], e)
+			}
+		}
+	})
+	return err
+}
+
+// required marks flags that have no default.
+func required(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // no such flag: a mistake in the program
+		}
+	}
+}
+
+// preset returns a parameter set, with a warning if it protects nothing.
+func (u *ui) preset(name string) (*fhe.Parameters, error) {
+	p, err := fhe.Preset(name)
+	if err != nil {
+		return nil, &hinted{err, "'tacit params' describes the parameter sets"}
+	}
+	if p.Literal().TestOnly {
+		u.warn("%s is for tests: its keys protect nothing", name)
+	}
+	return p, nil
+}
+
+// paramsFlag adds --params to a command.
+func paramsFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVar(name, "params", fhe.DefaultPreset, "parameter set, see 'tacit params'")
+	env(cmd, "params")
+	complete(cmd, "params", fhe.PresetNames()...)
+}
+
+// jsonFlag adds --json to a command.
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON")
+}
+
+// complete offers values for a flag in the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // no such flag: a mistake in the program
+	}
+}
+
+// connection is how commands reach a server.
+type connection struct {
+	server    string
+	plaintext bool
+}
+
+// connectionFlags adds --server and --insecure-plaintext to a command.
+func connectionFlags(cmd *cobra.Command, c *connection) {
+	cmd.Flags().StringVar(&c.server, "server", defaultAddress, "host and port of the server")
+	cmd.Flags().BoolVar(&c.plaintext, "insecure-plaintext", false, "talk to another machine without encryption")
+	env(cmd, "server", "insecure-plaintext")
+}
+
+func (c *connection) dial() (*client.Client, error) {
+	return client.Dial(c.server, client.Options{InsecurePlaintext: c.plaintext})
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+)
+
+func inspectCommand(u *ui) *cobra.Command {
+	var key, passphraseFile string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect FILE...",
+		Short: "Describe keys, ciphertexts and jobs",
+		Long: `Checks files and says what they hold: kind, parameters, key id, size and SHA-256,
+and of ciphertexts how they were made, their types, the bound on the variance of
+their error relative to the modulus, and how likely one bootstrap of a block is to
+decode wrongly. None of this needs a key.
+
+With the secret key it also measures the error of every block: in standard
+deviations of the bound, and in bits below the error that decodes wrongly.
+
+A protected secret key is opened only with --passphrase-file.
+
+JSON: a list of file, kind, size, sha256, parameters [name, fingerprint,
+test_only], key_id, and by kind secret_key [protected, opened, created, warning],
+ciphertexts [form, values [type, log2_variance, log2_failure_probability, blocks
+[max, measured [error, sigmas, margin_bits]]]] or job [json, spec_digest, unbound,
+nodes [label, op], outputs].`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var o inspect.Options
+			if passphraseFile != "" {
+				o.Passphrase = func() ([]byte, error) { return readPassphrase(passphraseFile) }
+			}
+			if key != "" {
+				sk, err := u.openSecretKey(key, passphraseFile)
+				if err != nil {
+					return err
+				}
+				o.SecretKey = sk
+			}
+			var reports []*inspect.Report
+			for _, path := range args {
+				r, err := inspect.File(path, o)
+				if err != nil {
+					return inFile(path, err)
+				}
+				reports = append(reports, r)
+			}
+			if asJSON {
+				return u.printJSON(reports)
+			}
+			for i, r := range reports {
+				if i > 0 {
+					u.printf("\n")
+				}
+				u.describe(r)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&key, "key", "k", "", "secret key, to measure noise")
+	env(cmd, "key")
+	passphraseFlag(cmd, &passphraseFile)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (u *ui) describe(r *inspect.Report) {
+	u.printf("%s: %s\n", r.File, r.Kind)
+	u.table(func(row func(...any)) {
+		if p := r.Parameters; p != nil {
+			row("  parameters", p.Name+map[bool]string{true: " (insecure, for tests)"}[p.TestOnly])
+		}
+		if r.KeyID != "" {
+			row("  key id", r.KeyID)
+		}
+		row("  size", size(r.Size))
+		row("  sha256", r.Digest)
+		if s := r.SecretKey; s != nil {
+			row("  protected", map[bool]string{true: "by a passphrase", false: "no"}[s.Protected])
+			if s.Created != "" {
+				row("  created", s.Created)
+			}
+			if s.Warning != "" {
+				row("  warning", s.Warning)
+			}
+		}
+		if v := r.Values; v != nil {
+			row("  form", v.Form)
+		}
+		if j := r.Job; j != nil {
+			if j.SpecDigest != "" {
+				row("  digest of the spec", j.SpecDigest)
+			}
+			if len(j.Unbound) > 0 {
+				row("  to be bound", strings.Join(j.Unbound, ", "))
+			}
+			row("  outputs", strings.Join(j.Outputs, ", "))
+		}
+	})
+	if r.Values != nil {
+		u.describeValues(r.Values)
+	}
+	if r.Job != nil {
+		u.table(func(row func(...any)) {
+			row("  node", "operation", "label")
+			for i, n := range r.Job.Nodes {
+				row(fmt.Sprintf("  %d", i), n.Op, n.Label)
+			}
+		})
+	}
+}
+
+func (u *ui) describeValues(v *inspect.ValuesReport) {
+	u.table(func(row func(...any)) {
+		row("  value", "type", "blocks", "variance", "wrong per bootstrap")
+		for i, value := range v.Values {
+			variance := "0 (a plaintext)"
+			if value.Log2Variance != nil {
+				variance = power(*value.Log2Variance)
+			}
+			row(fmt.Sprintf("  %d", i), value.Type, len(value.Blocks), variance, power(value.Log2Failure))
+		}
+	})
+	if len(v.Values) == 0 || v.Values[0].Blocks[0].Measured == nil {
+		return
+	}
+	u.table(func(row func(...any)) {
+		row("  value", "block", "measured error", "of the bound", "margin")
+		for i, value := range v.Values {
+			for j, b := range value.Blocks {
+				m := b.Measured
+				row(fmt.Sprintf("  %d", i), j, fmt.Sprintf("%+.3g", m.Error), fmt.Sprintf("%+.2f σ", m.Sigmas), fmt.Sprintf("%.1f bits", m.MarginBits))
+			}
+		}
+	})
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tacit": main})
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "waitserver": waitServer, "cut": cut, "flip": flip, "chain": chain,
+		},
+	})
+}
+
+// setup gives each script the insecure parameters and an address of its own.
+func setup(e *testscript.Env) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return err
+	}
+	e.Setenv("TACIT_SERVER", address)
+	e.Setenv("TACIT_LISTEN", address)
+	e.Setenv("TACIT_PARAMS", "insecure-test-2m2c-v1")
+	return nil
+}
+
+// exits CODE COMMAND... runs a command that must end with an exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// waitserver waits until the server takes connections.
+func waitServer(ts *testscript.TestScript, _ bool, _ []string) {
+	for range 200 {
+		if conn, err := net.Dial("tcp", ts.Getenv("TACIT_SERVER")); err == nil {
+			ts.Check(conn.Close())
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("no server at %s", ts.Getenv("TACIT_SERVER"))
+}
+
+// cut FILE SIZE NEW copies the beginning of a file.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	data, n := fileAndNumber(ts, args)
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), data[:n], 0o600))
+}
+
+// flip FILE OFFSET NEW copies a file with one bit changed.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	data, n := fileAndNumber(ts, args)
+	data[n] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
+}
+
+func fileAndNumber(ts *testscript.TestScript, args []string) ([]byte, int) {
+	if len(args) != 3 {
+		ts.Fatalf("want a file, a number and a new file")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	return []byte(ts.ReadFile(args[0])), n
+}
+
+// chain N FILE writes a job of N additions, one after the other.
+func chain(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var b strings.Builder
+	b.WriteString("a0 = add(x, x)\n")
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, "a%d = add(a%d, x)\n", i, i-1)
+	}
+	fmt.Fprintf(&b, "output a%d\n", n-1)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(b.String()), 0o600))
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
+	"github.com/tacit-fhe/tacit/coprocessor"
+)
+
+// defaultAddress is where a server listens and where clients look for it.
+const defaultAddress = "127.0.0.1:7400"
+
+func serveCommand(u *ui) *cobra.Command {
+	var data, listen, params, logFormat, logLevel string
+	var workers, jobs int
+	var drain time.Duration
+	var plaintext bool
+	cmd := &cobra.Command{
+		Use:   "serve --data DIR",
+		Short: "Run a coprocessor",
+		Long: `Runs a coprocessor over a data directory, after a self-test of the processor. The
+address is printed on standard output once calls are answered; the log goes to
+standard error. Whatever was acknowledged survives a crash: started again over
+the same directory, the server goes on.
+
+An interrupt (SIGINT) or SIGTERM ends it in order: no new jobs, running ones have
+the time of --drain to end and are otherwise taken up again at the next start. A
+second signal ends it at once, which loses nothing either.
+
+Connections are not encrypted yet, so that only loopback addresses are allowed
+unless --insecure-plaintext is given.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLog(u.err, logFormat, logLevel)
+			if err != nil {
+				return wrongUsage(cmd, "%v", err)
+			}
+			if workers < 0 || jobs < 0 || drain < 0 {
+				return wrongUsage(cmd, "--workers, --jobs and --drain are not negative")
+			}
+			p, err := u.preset(params)
+			if err != nil {
+				return err
+			}
+			backend, err := cpu.New()
+			if err != nil {
+				return err
+			}
+			defer backend.Close()
+			if plaintext {
+				u.warn("connections are not encrypted: whoever can reach %s can use this server and see what it computes", listen)
+			}
+			return host.Run(cmd.Context(), host.Config{
+				Options: coprocessor.Options{
+					Dir: data, Params: p, Backend: backend, Workers: workers, ConcurrentJobs: jobs,
+					DrainTimeout: drain, Version: version(), Log: log,
+				},
+				Listen: listen, InsecurePlaintext: plaintext,
+			}, func(address string) {
+				log.Info("ready", "address", address, "parameters", p.Name(), "backend", backend.Info().Name, "version", version())
+				context.AfterFunc(cmd.Context(), func() { log.Info("stopping", "drain", drain) })
+				u.printf("listening on %s\n", address)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys; made if it is absent")
+	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")
+	flags.BoolVar(&plaintext, "insecure-plaintext", false, "allow addresses that other machines reach")
+	paramsFlag(cmd, &params)
+	flags.IntVar(&workers, "workers", 0, "cores that bootstrap; 0 is all")
+	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
+	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
+	flags.StringVar(&logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	env(cmd, "data", "listen", "insecure-plaintext", "workers", "jobs", "drain", "log-format", "log-level")
+	complete(cmd, "log-format", "text", "json")
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	required(cmd, "data")
+	return cmd
+}
+
+// newLog makes the log of a server.
+func newLog(w *os.File, format, level string) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{}
+	l := new(slog.Level)
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, &choiceError{"--log-level", level, "debug, info, warn or error"}
+	}
+	o.Level = l
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, &choiceError{"--log-format", format, "text or json"}
+}
+
+// choiceError is a flag with a value that it cannot have.
+type choiceError struct{ flag, got, want string }
+
+func (e *choiceError) Error() string { return e.flag + " is " + e.got + ", want " + e.want }

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
+	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+func submitCommand(u *ui) *cobra.Command {
+	var conn connection
+	var id, key, out string
+	var binds []string
+	var wait, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "submit JOBFILE",
+		Short: "Have a server compute a job",
+		Long: `Submits a job, in the text form or as a JobSpec in protojson. In the text form,
+one operation stands on each line:
+
+  ok       = ge(from, amount)
+  sent     = select(ok, amount, 0)
+  new_from = sub(from, sent)
+  new_to   = add(to, sent)
+  output new_from, new_to
+
+Operations: add, sub, neg, eq, ne, lt, le, gt, ge, and, or, xor, not, select,
+trivial_encrypt. Names that the text does not define are bound with --bind to a
+handle or to a value in a file of ciphertexts, which is uploaded.
+
+A job that does not name its key is computed with the one of --evaluation-key, or
+with that of the ciphertexts it reads. A job without --id is named by the digest of its spec, so that the same job
+submitted again is the same job. With --wait the command ends when the job has;
+with --out it also fetches the results, into files named after the outputs.
+
+JSON: ` + jobFields + `.`,
+		Example: `  tacit submit transfer.job --evaluation-key evaluation.key --out results \
+    --bind from=inputs.ct#0 --bind to=inputs.ct#1 --bind amount=inputs.ct#2`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			data, err := readFile(args[0])
+			if err != nil {
+				return err
+			}
+			file, err := jobfile.Parse(data)
+			if err != nil {
+				return inFile(args[0], err)
+			}
+			bindings, err := parseBindings(cmd, file, binds)
+			if err != nil {
+				return err
+			}
+			c, err := conn.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			var keyID []byte
+			if key != "" {
+				info, err := u.uploadKey(ctx, c, key)
+				if err != nil {
+					return inFile(key, err)
+				}
+				keyID = info.KeyId
+			}
+			spec, err := u.bind(ctx, c, file, bindings)
+			if err != nil {
+				return err
+			}
+			if len(spec.KeyId) == 0 {
+				spec.KeyId = keyID
+			}
+			if len(spec.KeyId) == 0 {
+				if spec.KeyId, err = keyOf(ctx, c, spec); err != nil {
+					return err
+				}
+			}
+			if id == "" {
+				digest := graph.SpecDigest(spec)
+				id = hex.EncodeToString(digest[:])
+			}
+			var planned *destination
+			if out != "" {
+				wait = true
+				if planned, err = newDestination(out, outputs(spec)); err != nil {
+					return err
+				}
+			}
+			job, err := c.Submit(ctx, id, spec)
+			if err != nil {
+				return err
+			}
+			view := newJobView(job)
+			if wait {
+				job, err = u.follow(ctx, c, id)
+				if err != nil {
+					return err
+				}
+				view = newJobView(job)
+				if view.State == "succeeded" {
+					if err := collect(ctx, c, planned, job, spec, &view); err != nil {
+						return err
+					}
+				}
+			}
+			if asJSON {
+				err = u.printJSON(view)
+			} else {
+				u.printJob(view)
+			}
+			if wait && err == nil {
+				err = ended(view)
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	connectionFlags(cmd, &conn)
+	flags.StringVar(&id, "id", "", "name of the job: letters, digits, - and _")
+	flags.StringArrayVar(&binds, "bind", nil, "name=HANDLE or name=FILE#INDEX; may be repeated")
+	flags.StringVar(&key, "evaluation-key", "", "evaluation key to upload first")
+	flags.BoolVar(&wait, "wait", false, "wait for the job's end")
+	flags.StringVarP(&out, "out", "o", "", outHelp+"; implies --wait")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// parseBindings reads the values of --bind and checks their names.
+func parseBindings(cmd *cobra.Command, file *jobfile.File, texts []string) ([]jobfile.Binding, error) {
+	var bindings []jobfile.Binding
+	var names []string
+	seen := make(map[string]bool)
+	for _, text := range texts {
+		b, err := jobfile.ParseBinding(text)
+		if err != nil {
+			return nil, wrongUsage(cmd, "--bind: %v", err)
+		}
+		if seen[b.Name] {
+			return nil, wrongUsage(cmd, "--bind: %s is bound twice", b.Name)
+		}
+		seen[b.Name] = true
+		names = append(names, b.Name)
+		bindings = append(bindings, b)
+	}
+	return bindings, file.Check(names)
+}
+
+// bind uploads the files of bindings and returns the job with its names.
+func (u *ui) bind(ctx context.Context, c *client.Client, file *jobfile.File, bindings []jobfile.Binding) (*tacitv1.JobSpec, error) {
+	names := make(map[string]graph.Handle)
+	uploaded := make(map[string]*uploadView)
+	for _, b := range bindings {
+		names[b.Name] = b.Handle
+		if b.File == "" {
+			continue
+		}
+		v := uploaded[b.File]
+		if v == nil {
+			if _, err := readList(b.File, nil); err != nil {
+				return nil, err
+			}
+			var err error
+			if v, err = u.upload(ctx, c, b.File); err != nil {
+				return nil, inFile(b.File, err)
+			}
+			uploaded[b.File] = v
+		}
+		if b.Index >= len(v.Ciphertexts) {
+			return nil, inFile(b.File, fmt.Errorf("there is no value %d: the file has %d", b.Index, len(v.Ciphertexts)))
+		}
+		h, err := graph.ParseHandle(v.Ciphertexts[b.Index].Handle)
+		if err != nil {
+			return nil, err
+		}
+		names[b.Name] = h
+	}
+	return file.Spec(names)
+}
+
+// keyOf returns the key of the first stored ciphertext that a job reads, or
+// nothing.
+func keyOf(ctx context.Context, c *client.Client, spec *tacitv1.JobSpec) ([]byte, error) {
+	for _, n := range spec.Nodes {
+		for _, in := range n.GetInputs() {
+			h := in.GetHandle()
+			if len(h) != len(graph.Handle{}) {
+				continue
+			}
+			found, _, err := c.Stat(ctx, [32]byte(h))
+			if err != nil {
+				return nil, err
+			}
+			if len(found) == 1 {
+				return found[0].KeyId, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// outputs lists what a job will make, by name; the handles are not known yet.
+func outputs(spec *tacitv1.JobSpec) []result {
+	var results []result
+	for _, name := range jobfile.OutputNames(spec) {
+		results = append(results, result{name: name})
+	}
+	return results
+}
+
+// collect names the results of a job, and fetches them if there is a plan for
+// them.
+func collect(ctx context.Context, c *client.Client, planned *destination, job *tacitv1.Job, spec *tacitv1.JobSpec, view *jobView) error {
+	names := jobfile.OutputNames(spec)
+	if len(job.Results) != len(names) {
+		return &client.MismatchError{What: "job " + job.Id, Reason: fmt.Sprintf("%d results, the job has %d outputs", len(job.Results), len(names))}
+	}
+	for i, r := range job.Results {
+		view.Results[i].Name = names[i]
+		if planned == nil {
+			continue
+		}
+		if len(r.Handle) != len(graph.Handle{}) {
+			return &client.MismatchError{What: "job " + job.Id, Reason: fmt.Sprintf("a handle of %d bytes", len(r.Handle))}
+		}
+		planned.results[i].handle, planned.results[i].digest = graph.Handle(r.Handle), r.Digest
+	}
+	if planned == nil {
+		return nil
+	}
+	views, err := planned.fetch(ctx, c)
+	if err == nil {
+		view.Results = views
+	}
+	return err
+}
+
+// follow waits for the end of a job and shows its progress.
+func (u *ui) follow(ctx context.Context, c *client.Client, id string) (*tacitv1.Job, error) {
+	bar := u.progress("job")
+	defer bar.end()
+	return c.Watch(ctx, id, func(job *tacitv1.Job, _ *tacitv1.NodeReport) {
+		bar.status(func(elapsed time.Duration) string {
+			v := newJobView(job)
+			return v.status() + ", " + elapsed.Round(time.Second).String()
+		})
+	})
+}

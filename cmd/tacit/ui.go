@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
+	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/keyfile"
+)
+
+// The rules of all text:
+//
+//   - What a command is for goes to standard output, and nothing else does. With
+//     --json it is JSON; field names are stable and listed in the help.
+//   - Everything else goes to standard error: progress, "warning: …", and last
+//     "error: …" with, where something can be done about it, "hint: …". These
+//     begin with a small letter, have no full stop, and name the file or the place
+//     at fault.
+//   - Progress is shown only on a terminal and only when work takes over a
+//     second. Logs are for serve alone.
+//   - Digests, handles and key ids are 64 hexadecimal digits without 0x. Sizes
+//     are decimal, durations have a unit.
+//   - Secrets are never arguments and never printed, but for what decrypt is
+//     asked for. Files are never overwritten.
+type ui struct {
+	in, out, err *os.File
+	terminal     bool // err is one
+	now          func() time.Time
+}
+
+func newUI(in, out, err *os.File) *ui {
+	return &ui{in, out, err, term.IsTerminal(int(err.Fd())), time.Now}
+}
+
+// The exit codes, as the help of the root command lists them.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitFailed      = 3
+	exitCancelled   = 4
+	exitTimeout     = 5
+	exitInterrupted = 130
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	cmd *cobra.Command
+	err error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (e *usageError) Unwrap() error { return e.err }
+
+func (e *usageError) Hint() string { return "see '" + e.cmd.CommandPath() + " --help'" }
+
+// wrongUsage is a usageError of a command.
+func wrongUsage(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{cmd, fmt.Errorf(format, args...)}
+}
+
+// hinted is an error with advice.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
+func (e *hinted) Hint() string { return e.hint }
+
+// fileError is an error with the file it is about.
+type fileError struct {
+	path string
+	err  error
+}
+
+func (e *fileError) Error() string { return e.path + ": " + e.err.Error() }
+
+func (e *fileError) Unwrap() error { return e.err }
+
+// inFile adds the file to an error that names none.
+func inFile(path string, err error) error {
+	if err == nil || errors.As(err, new(*os.PathError)) || errors.As(err, new(*fileError)) {
+		return err
+	}
+	return &fileError{path, err}
+}
+
+// exit tells what went wrong and returns the exit code.
+func (u *ui) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		u.note("error: interrupted")
+		return exitInterrupted
+	}
+	u.note("error: %v", err)
+	if hint := hintFor(err); hint != "" {
+		u.note("hint: %s", hint)
+	}
+	var usage *usageError
+	var ended *jobEndError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &ended):
+		return ended.exitCode()
+	}
+	return exitFailure
+}
+
+// hintFor says how an error can be avoided, or nothing.
+func hintFor(err error) string {
+	var (
+		own       interface{ Hint() string }
+		call      *client.Error
+		plaintext *client.InsecureError
+		listen    *host.InsecureError
+		locked    *store.LockedError
+		key       *inspect.KeyError
+		truncated *codec.TruncatedError
+		params    *codec.ParametersError
+		bind      *jobfile.BindError
+		noCPU     *cpu.UnavailableError
+	)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return "files are never overwritten: choose another name, or move the old file away"
+	case errors.As(err, &own):
+		return own.Hint()
+	case errors.As(err, &call):
+		return callHint(call)
+	case errors.As(err, &plaintext), errors.As(err, &listen):
+		return "use a loopback address and a tunnel, or accept the risk with --insecure-plaintext"
+	case errors.As(err, &locked):
+		return "stop the other process, or choose another directory with --data"
+	case errors.As(err, &key):
+		return "use the key that the ciphertexts were made under; 'tacit inspect FILE' prints the id of both"
+	case errors.As(err, &truncated):
+		return "the file is incomplete: copy or make it again"
+	case errors.Is(err, codec.ErrDigest):
+		return "the file was changed after it was written: copy or make it again"
+	case errors.As(err, &params):
+		return "'tacit params' lists the parameter sets, 'tacit inspect FILE' says which one a file is for"
+	case errors.As(err, &bind) && len(bind.Missing) > 0:
+		return fmt.Sprintf("bind each to a handle or a file: --bind %s=inputs.ct#0", bind.Missing[0])
+	case errors.As(err, &noCPU):
+		return "unset " + cpu.EnvVar + ", or set it to one of those in this build"
+	case errors.Is(err, keyfile.ErrWrongPassphrase):
+		return "passphrases are compared byte by byte; one trailing newline of a passphrase file is ignored"
+	}
+	return ""
+}
+
+func callHint(e *client.Error) string {
+	if e.Unreachable() {
+		return "start a server with 'tacit serve', or name another one with --server"
+	}
+	switch e.Reason {
+	case "UNKNOWN_KEY":
+		return "upload the evaluation key first: tacit upload evaluation.key"
+	case "PARAMETERS_MISMATCH":
+		return "the server computes with another parameter set: make keys for it, or start a server with other --params"
+	case "NOT_FRESH":
+		return "results are on the server already: refer to them by their handles"
+	case "JOB_EXISTS":
+		return "choose another --id, or leave it out"
+	case "UNKNOWN_JOB":
+		return "'tacit job list' lists the jobs"
+	case "UNKNOWN_HANDLE":
+		return "upload the ciphertext first, or wait for the job that makes it"
+	}
+	return ""
+}
+
+// note writes a line to standard error.
+func (u *ui) note(format string, args ...any) { fmt.Fprintf(u.err, format+"\n", args...) }
+
+// warn writes a warning.
+func (u *ui) warn(format string, args ...any) { u.note("warning: "+format, args...) }
+
+// printf writes a result.
+func (u *ui) printf(format string, args ...any) { fmt.Fprintf(u.out, format, args...) }
+
+// printJSON writes a result as JSON.
+func (u *ui) printJSON(v any) error { return writeJSON(u.out, v) }
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printJSONLine writes a result as one line of JSON.
+func (u *ui) printJSONLine(v any) error {
+	e := json.NewEncoder(u.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// table writes rows of cells, which rows hands to row, in columns.
+func (u *ui) table(rows func(row func(cells ...any))) {
+	t := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	rows(func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				fmt.Fprint(t, "\t")
+			}
+			fmt.Fprint(t, c)
+		}
+		fmt.Fprintln(t)
+	})
+}
+
+// size is a number of bytes for people.
+func size[N int | int64 | uint64](n N) string {
+	switch f := float64(n); {
+	case f >= 1e6:
+		return fmt.Sprintf("%.1f MB", f/1e6)
+	case f >= 1e3:
+		return fmt.Sprintf("%.1f kB", f/1e3)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// duration is a duration for people, to three digits.
+func duration(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(10 * time.Microsecond).String()
+}
+
+// power is 2^log2 for people.
+func power(log2 float64) string { return fmt.Sprintf("2^%.1f", math.Round(log2*10)/10) }

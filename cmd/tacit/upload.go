@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/coprocessor/client"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// uploadView is one file that was uploaded.
+type uploadView struct {
+	File        string           `json:"file"`
+	KeyID       string           `json:"key_id"`
+	Size        uint64           `json:"size,omitempty"` // of an evaluation key
+	Ciphertexts []ciphertextView `json:"ciphertexts,omitempty"`
+}
+
+func uploadCommand(u *ui) *cobra.Command {
+	var conn connection
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "upload FILE...",
+		Short: "Send evaluation keys and ciphertexts to a server",
+		Long: `Sends evaluation keys and files of ciphertexts, whichever a file holds, and prints
+the key id or the handle of each ciphertext. What the server has already is not
+stored again, and keeps its handle. The evaluation key comes before ciphertexts.
+
+JSON: a list of file, key_id, size (of an evaluation key) and ciphertexts
+[handle, type, key_id, sha256, size].`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := conn.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			var views []uploadView
+			for _, path := range args {
+				v, err := u.upload(cmd.Context(), c, path)
+				if err != nil {
+					return inFile(path, err)
+				}
+				views = append(views, *v)
+			}
+			if asJSON {
+				return u.printJSON(views)
+			}
+			for _, v := range views {
+				if v.Ciphertexts == nil {
+					u.printf("%s  evaluation key  %s\n", v.KeyID, v.File)
+				}
+				u.printCiphertexts(v.Ciphertexts)
+			}
+			return nil
+		},
+	}
+	connectionFlags(cmd, &conn)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// upload sends a file of either kind.
+func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*uploadView, error) {
+	kind, err := inspect.DetectFile(path)
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case inspect.EvaluationKey:
+		info, err := u.uploadKey(ctx, c, path)
+		if err != nil {
+			return nil, err
+		}
+		return &uploadView{File: path, KeyID: hex.EncodeToString(info.KeyId), Size: info.Size}, nil
+	case inspect.Ciphertexts:
+		data, err := readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		infos, err := c.UploadList(ctx, data)
+		if err != nil {
+			return nil, err
+		}
+		v := &uploadView{File: path, Ciphertexts: []ciphertextView{}}
+		for i, info := range infos {
+			ct := newCiphertextView(info)
+			ct.File = fmt.Sprintf("%s#%d", path, i)
+			v.KeyID = ct.KeyID
+			v.Ciphertexts = append(v.Ciphertexts, ct)
+		}
+		return v, nil
+	}
+	return nil, &kindError{kind, "evaluation key or ciphertexts"}
+}
+
+// uploadKey sends an evaluation key.
+func (u *ui) uploadKey(ctx context.Context, c *client.Client, path string) (*tacitv1.EvaluationKeyInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	bar := u.progress("uploading " + path)
+	defer bar.end()
+	return c.UploadEvaluationKey(ctx, f, bar.share)
+}
