@@ -50,7 +50,7 @@ func (b avx2) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []uint3
 // Limits of the kernels.
 const (
 	fpMaxModulus = 1 << 48
-	fpMaxRows    = 16
+	fpMaxRows    = 14
 )
 
 // Constants of the kernels, in the order of the generator's avx2.go.
@@ -65,7 +65,7 @@ const (
 	fpBaseInv
 	fpSignMask
 	fpRoots
-	fpConstants = fpRoots + 3
+	fpConstants = fpRoots + 6
 )
 
 // ringFP is the accel.Ring for moduli below 2^48.
@@ -93,16 +93,17 @@ func newRingFP(n int, q uint64) *ringFP {
 	c[fpMagic], c[fpOffset], c[fpHalf] = 3<<51, 1<<52, 0.5
 	c[fpSignMask] = math.Copysign(0, -1)
 	for i, w := range plan.roots {
-		c[fpRoots+i] = centered(w, q)
+		c[fpRoots+2*i] = centered(w, q)
+		c[fpRoots+2*i+1] = centered(w, q) / float64(q)
 	}
 	for _, p := range plan.forwards {
-		r.forwards = append(r.forwards, fpPass{p, allCentered(p.twiddles, q)})
+		r.forwards = append(r.forwards, fpPass{p, withRatios(p.twiddles, 1, q)})
 	}
-	r.forwardLast = allCentered(plan.forwardLast, q)
+	r.forwardLast = withRatios(plan.forwardLast, 4, q)
 	for _, p := range plan.inverses {
-		r.inverses = append(r.inverses, fpPass{p, allCentered(p.twiddles, q)})
+		r.inverses = append(r.inverses, fpPass{p, withRatios(p.twiddles, 4, q)})
 	}
-	r.inverseLast = allCentered(plan.inverseLast, q)
+	r.inverseLast = withRatios(plan.inverseLast, 4, q)
 	return r
 }
 
@@ -114,10 +115,13 @@ func centered(x, q uint64) float64 {
 	return float64(x)
 }
 
-func allCentered(x []uint64, q uint64) []float64 {
-	out := asFloats(alignedWords(len(x)))
-	for i := range x {
-		out[i] = centered(x[i], q)
+// withRatios puts behind each vector of twiddles w that of the rounded w/q.
+func withRatios(twiddles []uint64, lanes int, q uint64) []float64 {
+	out := asFloats(alignedWords(2 * len(twiddles)))
+	for i, w := range twiddles {
+		at := i + i/lanes*lanes
+		out[at] = centered(w, q)
+		out[at+lanes] = out[at] / float64(q)
 	}
 	return out
 }

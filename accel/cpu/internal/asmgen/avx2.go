@@ -27,14 +27,17 @@ const (
 // Every vector holds four residues modulo a prime q < 2^48, as integers in double
 // precision: exact below 2^53, of either sign. Bounds count in units of q.
 //
-// mul(y, w) with |w| <= q/2 and |y| <= Y*q, Y < 16: h = y*w rounded, k = h/q rounded to an
-// integer, l = y*w - h exactly, and the result is (h - k*q) + l.
-//   - |h/q| < 16*q/2 < 2^51, which the rounding by fpMagic allows. The errors of h/q
-//     are below |h/q|*2^-53 <= Y*q*2^-54 < Y/64, so |h - k*q| <= (1/2 + Y/64)*q; it
-//     is a multiple of the last bit of k*q or of h, an integer below 2^53, and exact.
+// mul(y, w) with |w| <= q/2 and |y| <= Y*q, Y < 16: h = y*w rounded, k = y*w/q rounded to
+// an integer, l = y*w - h exactly, and the result is (h - k*q) + l. The quotient comes
+// from y and the rounded w/q for a twiddle, from h and the rounded 1/q for other factors.
+//   - |y*w/q| < 16*q/2 < 2^51, which the rounding by fpMagic allows. The error from the
+//     rounded factor, and from h, is at most |y*w/q|*2^-53 <= Y*q*2^-54 < Y/64 each, so
+//     |h - k*q| <= (1/2 + Y/64)*q and more by Y/64 for other factors; it is
+//     an integer below 2^53, and exact.
 //   - |l| <= |h|*2^-53 <= Y*q^2*2^-54 < (Y/64)*q.
 //
-// So the result is y*w mod q with magnitude at most 1/2 + Y/32, and exact. (The
+// So the result is y*w mod q, exact, with magnitude at most 1/2 + Y/32 for a twiddle and
+// 1/2 + 3Y/64 for other factors. (The
 // technique is in van der Hoeven and Lecerf, "Modular SIMD arithmetic in
 // Mathemagix", 2016.)
 //
@@ -69,13 +72,13 @@ func avx2() {
 
 // fp holds the broadcast constants of a kernel.
 type fp struct {
-	base           gp
-	q, qInv, magic vec
+	base     gp
+	q, magic vec
 }
 
 func loadFP() *fp {
 	c := &fp{base: Load(Param("c"), GP64()).(gp)}
-	c.q, c.qInv, c.magic = c.constant(fpQ), c.constant(fpQInv), c.constant(fpMagic)
+	c.q, c.magic = c.constant(fpQ), c.constant(fpMagic)
 	return c
 }
 
@@ -94,20 +97,46 @@ func fpLoad(m Mem) vec {
 	return v
 }
 
+// fpTwiddle loads vectors of twiddles and ratios, fpBroadcastTwiddle broadcasts one.
+func fpTwiddle(base gp, disp int) twiddle {
+	return twiddle{fpLoad(Mem{Base: base, Disp: disp}), fpLoad(Mem{Base: base, Disp: disp + 32})}
+}
+
+func fpBroadcastTwiddle(base gp, disp int) twiddle {
+	return twiddle{fpBroadcast(Mem{Base: base, Disp: disp}), fpBroadcast(Mem{Base: base, Disp: disp + 8})}
+}
+
 // quotient returns the integer next to x/q.
-func (c *fp) quotient(x vec) vec {
+func (c *fp) quotient(x vec) vec { return c.round(x, c.constant(fpQInv)) }
+
+// round returns the integer next to x*y.
+func (c *fp) round(x, y vec) vec {
 	k := YMM()
 	VMOVAPD(c.magic, k)
-	VFMADD231PD(c.qInv, x, k)
+	VFMADD231PD(y, x, k)
 	VSUBPD(c.magic, k, k)
 	return k
 }
 
+// twiddle is w and the rounded w/q.
+type twiddle struct{ w, ratio vec }
+
 // mul returns y*w mod q and destroys y.
-func (c *fp) mul(y, w vec) vec {
+func (c *fp) mul(y vec, t twiddle) vec {
+	k, h := c.round(y, t.ratio), YMM()
+	VMULPD(t.w, y, h)
+	return c.remainder(y, t.w, h, k)
+}
+
+// mulFactor is mul for a factor w without w/q.
+func (c *fp) mulFactor(y, w vec) vec {
 	h := YMM()
 	VMULPD(w, y, h)
-	k := c.quotient(h)
+	return c.remainder(y, w, h, c.quotient(h))
+}
+
+// remainder returns (h - k*q) + (y*w - h) and destroys y.
+func (c *fp) remainder(y, w, h, k vec) vec {
 	VFMSUB213PD(h, w, y)
 	VFNMADD231PD(c.q, k, h)
 	VADDPD(y, h, h)
@@ -118,8 +147,8 @@ func (c *fp) mul(y, w vec) vec {
 func (c *fp) reduce(x vec) { VFNMADD231PD(c.q, c.quotient(x), x) }
 
 // butterfly does (x, y) = (x + y*w, x - y*w).
-func (c *fp) butterfly(x, y, w vec) {
-	r := c.mul(y, w)
+func (c *fp) butterfly(x, y vec, t twiddle) {
+	r := c.mul(y, t)
 	VSUBPD(r, x, y)
 	VADDPD(r, x, x)
 }
@@ -146,9 +175,9 @@ func fpForward(radix int) {
 	name := fmt.Sprintf("fpForward%d", radix)
 	kernel(name, passSignature("float64"))
 	Doc(fmt.Sprintf("%s runs log2(%d) layers of the forward transform over blocks of %d*stride words.", name, radix, radix))
-	passLoop(radix, 32, (radix-1)*8, 0, loadFP, func(c *fp, s strided, tw gp) {
+	passLoop(radix, 32, (radix-1)*16, 0, loadFP, func(c *fp, s strided, tw gp) {
 		x := fpGroup(s, radix)
-		c.decimate(x, func(i int) vec { return fpBroadcast(Mem{Base: tw, Disp: 8 * i}) })
+		c.decimate(x, func(i int) twiddle { return fpBroadcastTwiddle(tw, 16*i) })
 		for k := range x {
 			VMOVUPD(x[k], s.at(k))
 		}
@@ -156,11 +185,11 @@ func fpForward(radix int) {
 }
 
 // decimate runs the layers of a forward group; see constants.decimate.
-func (c *fp) decimate(x []vec, twiddle func(i int) vec) {
+func (c *fp) decimate(x []vec, twiddleAt func(i int) twiddle) {
 	i := 0
 	for half := len(x) / 2; half >= 1; half /= 2 {
 		for start := 0; start < len(x); start += 2 * half {
-			w := twiddle(i)
+			w := twiddleAt(i)
 			for k := start; k < start+half; k++ {
 				c.butterfly(x[k], x[k+half], w)
 			}
@@ -174,11 +203,11 @@ func fpInverse(radix int) {
 	name := fmt.Sprintf("fpInverse%d", radix)
 	kernel(name, passSignature("float64"))
 	Doc(fmt.Sprintf("%s runs log2(%d) stages of the inverse transform over blocks of %d*stride words.", name, radix, radix))
-	passLoop(radix, 32, 0, (radix-1)*32, loadFP, func(c *fp, s strided, tw gp) {
+	passLoop(radix, 32, 0, (radix-1)*64, loadFP, func(c *fp, s strided, tw gp) {
 		x := fpGroup(s, radix)
 		for half := 1; half < radix; half *= 2 {
 			for k := range half {
-				w := fpLoad(Mem{Base: tw, Disp: 32 * (half - 1 + k)})
+				w := fpTwiddle(tw, 64*(half-1+k))
 				for start := 0; start < radix; start += 2 * half {
 					c.butterfly(x[start+k], x[start+k+half], w)
 				}
@@ -249,9 +278,9 @@ func fpForwardLast() {
 	fpGroups([]gp{a}, func() {
 		pf.lines(1)
 		x := fpTranspose(fpVectors(a))
-		c.decimate(x, func(i int) vec { return fpLoad(Mem{Base: tw, Disp: 32 * i}) })
+		c.decimate(x, func(i int) twiddle { return fpTwiddle(tw, 64*i) })
 		fpStore(x, a)
-		ADDQ(Imm(3*32), tw)
+		ADDQ(U32(3*64), tw)
 	})
 }
 
@@ -286,14 +315,14 @@ func fpPublish() {
 
 // firstStages runs the stages with distance 1 and 2 on transposed blocks; three of
 // their four butterflies have the twiddle 1.
-func (c *fp) firstStages(x []vec, root vec) {
+func (c *fp) firstStages(x []vec) {
 	fpTrivial(&x[0], &x[1])
 	fpTrivial(&x[2], &x[3])
 	fpTrivial(&x[0], &x[2])
-	c.butterfly(x[1], x[3], root)
+	c.butterfly(x[1], x[3], c.root(2))
 }
 
-func (c *fp) root(i int) vec { return c.constant(fpRoots + i - 1) }
+func (c *fp) root(i int) twiddle { return fpBroadcastTwiddle(c.base, 8*(fpRoots+2*(i-1))) }
 
 // fpInverseFirst starts a public inverse transform.
 func fpInverseFirst() {
@@ -301,19 +330,18 @@ func fpInverseFirst() {
 	Doc("fpInverseFirst runs the first two stages of the inverse transform over groups of 16 words, which are in the order of accel.Ring.")
 	a := Load(Param("a"), GP64()).(gp)
 	c := loadFP()
-	root := c.root(2)
 	fpGroups([]gp{a}, func() {
 		x := fpTranspose(fpVectors(a))
-		c.firstStages(x, root)
+		c.firstStages(x)
 		fpStore(fpTranspose(x), a)
 	})
 }
 
-// fpMultiplyInverseFirst adds products of at most 1/2 + 12/32 each, so up to 16 rows
-// stay below 16, and reduces the sums.
+// fpMultiplyInverseFirst adds products of at most 1/2 + 3*12/64 < 1.07 each, so up to 14
+// rows stay below 15, and reduces the sums.
 func fpMultiplyInverseFirst() {
 	kernel("fpMultiplyInverseFirst", "func(out, digits, key *float64, n, rows, outs int, c *float64)")
-	Doc("fpMultiplyInverseFirst multiplies rows polynomials of digits, at most 16, with the key and runs the first two stages of the inverse transform on the outs sums. " +
+	Doc("fpMultiplyInverseFirst multiplies rows polynomials of digits, at most 14, with the key and runs the first two stages of the inverse transform on the outs sums. " +
 		"Digits and key are in internal order; the key holds, for each group of 16 words, each output and each row, 16 words of magnitude at most q/2.")
 	out := Load(Param("out"), GP64()).(gp)
 	digits := Load(Param("digits"), GP64()).(gp)
@@ -338,7 +366,7 @@ func fpMultiplyInverseFirst() {
 	Load(Param("rows"), row)
 	Label("row")
 	for k := range sums {
-		r := c.mul(fpLoad(Mem{Base: src, Disp: 32 * k}), fpLoad(Mem{Base: key, Disp: 32 * k}))
+		r := c.mulFactor(fpLoad(Mem{Base: src, Disp: 32 * k}), fpLoad(Mem{Base: key, Disp: 32 * k}))
 		VADDPD(r, sums[k], sums[k])
 	}
 	ADDQ(U32(128), key)
@@ -348,7 +376,7 @@ func fpMultiplyInverseFirst() {
 	for k := range sums {
 		c.reduce(sums[k])
 	}
-	c.firstStages(sums, c.root(2))
+	c.firstStages(sums)
 	fpStore(fpTranspose(sums), dst)
 	ADDQ(n, dst)
 	DECQ(o)
@@ -382,9 +410,9 @@ func fpInverseLast(name string, add bool) {
 	pf.lines(1)
 	x := fpGroup(src, 4)
 	for k := range x {
-		x[k] = c.mul(x[k], fpLoad(Mem{Base: tw, Disp: 32 * k}))
+		x[k] = c.mul(x[k], fpTwiddle(tw, 64*k))
 	}
-	c.firstStages(x, c.root(2))
+	c.firstStages(x)
 	for k := range x {
 		if k > 0 {
 			x[k] = c.mul(x[k], c.root(k))
@@ -397,7 +425,7 @@ func fpInverseLast(name string, add bool) {
 	}
 	ADDQ(Imm(32), a)
 	ADDQ(Imm(32), dst)
-	ADDQ(U32(128), tw)
+	ADDQ(U32(256), tw)
 	SUBQ(Imm(32), column)
 	JNZ(LabelRef("column"))
 	VZEROUPPER()
@@ -506,7 +534,7 @@ func fpMulAcc() {
 	fpVectorLoop([]gp{acc, a, b}, func() {
 		x, y := fpConvert(Mem{Base: a}, offset), fpConvert(Mem{Base: b}, offset)
 		c.reduce(y)
-		r := c.mul(x, y)
+		r := c.mulFactor(x, y)
 		z := fpConvert(Mem{Base: acc}, offset)
 		VADDPD(z, r, r)
 		c.export(r, offset)
