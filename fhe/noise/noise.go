@@ -111,10 +111,6 @@ func Correlated(terms ...Term) float64 {
 // in units of one.
 func TUniform(b int) float64 { return float64((math.Ldexp(1, 2*b+1) + 1) / 6) }
 
-// digitVariance is E[d²] of a balanced digit in [-B/2, B/2] with half weight on
-// both ends, B = 2^baseLog.
-func digitVariance(baseLog int) float64 { return float64((math.Ldexp(1, 2*baseLog) + 2) / 12) }
-
 // PublicKeyEncryption is the variance of a ciphertext made with a GLWE public
 // key of dimension k·N whose errors have the given variance: E·r + e₂ - S·e₁
 // with binary r and S.
@@ -127,6 +123,25 @@ type Gadget struct {
 	BaseLog, Levels int
 }
 
+// Digits is Σ_j E[d_j²] over the digits of a uniform residue as package accel
+// defines them: l·(B²+2)/12 - (1 - B^(1-l))·B/(4(B-1)), for l digits in base
+// B = 2^BaseLog.
+//
+// A digit of the magnitude below the top one is uniform on (-B/2, B/2] whatever
+// carry comes in, of second moment (B²+2)/12. The carry out of it is 1 for a
+// remainder over B/2, not for B/2 itself, so that its probability goes from p to
+// (B/2 - 1)/B + p/B, and is p = (1 - B^(1-l))·(B/2 - 1)/(B - 1) at the top,
+// below ½. The top digit is t + carry with t uniform on [0, B/2), but for the
+// half of the weight of magnitude 0 that belongs to the magnitude B^l/2, whose
+// top digit is B/2: E[t²] + p·(2·E[t] + 1) + B^(2-l)/4 =
+// (B/2-1)(B-1)/6 + p·B/2 + B^(2-l)/4. For l = 1 that is (B²+2)/12, and
+// (1 - B^(1-l))·B/(4(B-1)) less for other l.
+func (g Gadget) Digits() float64 {
+	base := math.Ldexp(1, g.BaseLog)
+	all := float64(float64(g.Levels) * float64((math.Ldexp(1, 2*g.BaseLog)+2)/12))
+	return all - float64((1-math.Ldexp(1, g.BaseLog*(1-g.Levels)))*float64(base/float64(4*(base-1))))
+}
+
 // rounding is the variance of the uniform rounding error of the gadget,
 // (2^-BaseLog·Levels)²/12.
 func (g Gadget) rounding() float64 {
@@ -137,7 +152,7 @@ func (g Gadget) rounding() float64 {
 // qIn, rounded to the gadget, to an LWE over qOut whose rows have errors of the
 // given variance.
 func KeySwitch(nIn int, g Gadget, variance, qIn, qOut float64) float64 {
-	rows := float64(float64(g.Levels*nIn) * float64(variance*digitVariance(g.BaseLog)))
+	rows := float64(float64(nIn) * float64(variance*g.Digits()))
 	mask := float64(float64(nIn) * float64(g.rounding()/2+float64(1/float64(48*float64(qIn*qIn)))))
 	body := float64(1 / float64(12*float64(qOut*qOut)))
 	return rows + mask + body
@@ -187,7 +202,7 @@ func BlockBinary(n, l int) Rotation {
 // rank k and size N, the key's errors having the given variance. It is the
 // variance of a PBS output, whatever went in.
 func BlindRotation(r Rotation, k, N int, g Gadget, variance, q float64) float64 {
-	key := float64(float64(g.Levels*(k+1)*N) * float64(variance*digitVariance(g.BaseLog)))
+	key := float64(float64((k+1)*N) * float64(variance*g.Digits()))
 	// The error of a rounded coefficient, in the body and through the key's ones
 	// in the mask.
 	mask := float64(float64(k*N) / 2 * float64(g.rounding()+float64(1/float64(24*float64(q*q)))))

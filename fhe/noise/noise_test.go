@@ -42,7 +42,7 @@ func TestPublishedPoint(t *testing.T) {
 		{"PBS", math.Log2(pbs), -28.09},
 		{"key switch", math.Log2(ks), -22.78},
 		{"modulus switch", math.Log2(ms), -19.83},
-		{"failure", Log2Failure(1.0/64, 25*pbs+ks+ms), -139.4},
+		{"failure", Log2Failure(1.0/64, 25*pbs+ks+ms), -139.73},
 	} {
 		if math.Abs(c.got-c.want) > 0.05 {
 			t.Errorf("%s: 2^%.3f, want 2^%.2f", c.what, c.got, c.want)
