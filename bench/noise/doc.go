@@ -17,18 +17,22 @@
 //
 //   - Key switch: the rounding error of mask coefficient i counts where S_i = 1,
 //     so |S|·ρ takes the place of ½kN·ρ.
-//   - Blind rotation: step i adds s_i·(δ_0 - Σ_u δ_u·S_u), with the rounding
-//     errors δ of a decomposition, so |s|·(1 + |S|)·ρ takes the place of
-//     ½n·(1 + ½kN)·ρ.
+//   - Blind rotation: a step whose bit is set adds the rounding errors of a
+//     decomposition, δ_0 - Σ_u δ_u·S_u, so |s|·(1 + |S|)·ρ takes the place of
+//     ½n·(1 + ½kN)·ρ. With blocks of bits it is the blocks with a bit set that
+//     count, twice each. An unrolled step adds the errors whatever its bits are.
 //     The accumulator starts as a table without a mask, so that the first step
-//     has no mask digits to multiply the key's errors with and no rounding:
-//     l·kN·σ²·(B²+2)/12 and s_1·(1 + |S|)·ρ come off. The formula leaves this
-//     share of about 1/n in; it shows where n is small. Every sample has a
-//     table of its own, of random functions: the first step multiplies the
-//     errors of the key with the table itself, so that under one key one table
-//     gives its outputs a fixed offset, of √(¼/n) of a standard deviation or so.
-//   - Centred modulus switch: the rounding error of coefficient i counts
-//     s_i - ½, whose square is ¼ for every key, so there is nothing to move.
+//     has no mask digits to multiply the key's errors with, and no rounding: its
+//     share of these two comes off. The formula leaves it in, about 1/n of the
+//     whole; it shows where n is small. Every sample has a table of its own, of
+//     random functions: the first step multiplies the errors of the key with the
+//     table itself, so that under one key one table gives its outputs a fixed
+//     offset, of √(¼/n) of a standard deviation or so.
+//   - Centred modulus switch: of the c cases of a step (two for one bit, 2^g
+//     patterns of a group, l+1 of a block) c-1 have a rounding error, and 1/c of
+//     their sum is taken out. What is left has the variance (c²-c-1)/c² of one
+//     rounding error where a bit is set and (c-1)/c² elsewhere. For c = 2 both
+//     are ¼, and every key is alike.
 //   - Encryption under the secret key, and linear combinations of its
 //     ciphertexts: no key enters.
 //

@@ -58,7 +58,8 @@ type Key struct {
 	Seed        string `json:"seed"`
 	ID          string `json:"id"`
 	SmallWeight int    `json:"small_weight"` // ones among LWEDimension bits
-	SmallFirst  int    `json:"small_first"`  // the first of them
+	SetSteps    int    `json:"set_steps"`    // steps of the blind rotation with a one among their bits
+	FirstSet    bool   `json:"first_set"`    // the first step is one of them
 	BigWeight   int    `json:"big_weight"`   // ones among Rank·PolynomialSize bits
 }
 
@@ -276,9 +277,9 @@ func (r *Report) markdownKeys(b *strings.Builder) {
 	for k := range r.Keys {
 		fmt.Fprintf(b, " key %d |", k)
 	}
-	b.WriteString("\n|---" + strings.Repeat("|---", len(r.Keys)) + "|\n| ones in the small key (first bit), in the big key |")
+	b.WriteString("\n|---" + strings.Repeat("|---", len(r.Keys)) + "|\n| ones in the small key, in the big key |")
 	for _, k := range r.Keys {
-		fmt.Fprintf(b, " %d (%d), %d |", k.SmallWeight, k.SmallFirst, k.BigWeight)
+		fmt.Fprintf(b, " %d, %d |", k.SmallWeight, k.BigWeight)
 	}
 	b.WriteString("\n")
 	for _, s := range r.Steps {

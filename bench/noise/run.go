@@ -273,9 +273,10 @@ func (m *measurement) key(ctx context.Context, k int) error {
 	if err != nil {
 		return err
 	}
-	small, first, big := weigh(keys.Secret)
-	m.made = append(m.made, Key{hex.EncodeToString(seed[:]), keys.Secret.ID().String(), small, first, big})
-	m.predict(k, m.made[k])
+	made := weigh(keys.Secret)
+	made.Seed, made.ID = hex.EncodeToString(seed[:]), keys.Secret.ID().String()
+	m.made = append(m.made, made)
+	m.predict(k, made)
 	r := &keyed{m, k, keys.Secret, eval}
 	if err := m.chunks(ctx, m.perKey, costSwitch, r.switches); err != nil || m.SkipBootstraps {
 		return err
@@ -286,46 +287,71 @@ func (m *measurement) key(ctx context.Context, k int) error {
 	return r.bootstraps(ctx, 2, r.twoOutputs)
 }
 
-// weigh returns the number of ones and the first bit of the small key, and the
-// number of ones of the big key: the phase of a ciphertext with the body 0 and -1
-// in the mask where bits count is their sum.
-func weigh(sk *fhe.SecretKey) (small, first, big int) {
+// weigh counts what the noise depends on in a key. The phase of a ciphertext with
+// the body 0 and -1 in the mask where bits count is their sum.
+func weigh(sk *fhe.SecretKey) (key Key) {
 	p := sk.Parameters()
-	ones := make([]uint32, p.Literal().LWEDimension+1)
-	ones[0] = 1<<32 - 1
-	first = int(sk.SmallPhase(ones))
-	for i := range ones[:len(ones)-1] {
-		ones[i] = 1<<32 - 1
+	n, steps := p.Literal().LWEDimension, p.Rotation().Steps
+	for i := range steps {
+		ones := make([]uint32, n+1)
+		for j := i * n / steps; j < (i+1)*n/steps; j++ {
+			ones[j] = 1<<32 - 1
+		}
+		weight := int(sk.SmallPhase(ones))
+		key.SmallWeight += weight
+		if weight > 0 {
+			key.SetSteps++
+			key.FirstSet = key.FirstSet || i == 0
+		}
 	}
 	all := p.Trivial(0)
 	for i := range all.Value[:p.BigDimension()] {
 		all.Value[i] = p.Modulus() - 1
 	}
-	return int(sk.SmallPhase(ones)), first, int(sk.Phase(all))
+	key.BigWeight = int(sk.Phase(all))
+	return key
 }
 
 // predict moves the formulas to key k; see the package comment.
 func (m *measurement) predict(k int, key Key) {
 	l := m.params.Literal()
+	steps, dimension := float64(m.params.Rotation().Steps), float64(m.params.BigDimension())
+	cases, keys := 2.0, 1.0     // of a step, and the GGSW errors that it adds
+	always, whenSet := 0.0, 1.0 // rounding errors that a step adds
+	set := float64(key.SetSteps)
+	switch {
+	case l.Unroll > 0:
+		cases = math.Exp2(float64(l.Unroll))
+		keys, always, whenSet = cases, 1, 0
+	case l.BlockSize > 0:
+		cases = float64(l.BlockSize + 1)
+		keys, whenSet = float64(2*l.BlockSize), 2
+	}
+	first := always // that the first step does
+	if key.FirstSet {
+		first += whenSet
+	}
 	rounding := func(g noise.Gadget) float64 { return math.Ldexp(1, -2*g.BaseLog*g.Levels) / 12 }
-	small, first, big := float64(key.SmallWeight), float64(key.SmallFirst), float64(key.BigWeight)
-	n, dimension := float64(l.LWEDimension), float64(m.params.BigDimension())
+	surplus := set - steps*(cases-1)/cases // of steps with a bit set over their mean
 
-	ks := (big - dimension/2) * rounding(l.KeySwitchGadget)
+	ks := (float64(key.BigWeight) - dimension/2) * rounding(l.KeySwitchGadget)
+	w := float64(2 * l.PolynomialSize)
+	ms := surplus * (cases - 2) / cases / (12 * w * w)
 	m.keySwitch.perKey[k] += ks
-	m.decisions[0].perKey[k] += ks
+	m.modSwitch.perKey[k] += ms
+	m.decisions[0].perKey[k] += ks + ms
 	if m.SkipBootstraps {
 		return
 	}
-	pbs := (small*(1+big) - n/2*(1+dimension/2)) * rounding(l.BootstrapGadget)
-	// The first step, of an accumulator without a mask.
-	base := math.Exp2(float64(2 * l.BootstrapGadget.BaseLog))
-	digits := float64(l.BootstrapGadget.Levels) * dimension * (base + 2) / 12
-	pbs -= digits*m.params.FreshVariance() + first*(1+big)*rounding(l.BootstrapGadget)
+	average := steps * (always + whenSet*(cases-1)/cases)
+	actual := steps*always + set*whenSet - first
+	pbs := (actual*float64(1+key.BigWeight) - average*(1+dimension/2)) * rounding(l.BootstrapGadget)
+	// The mask digits of the first step; see the package comment.
+	pbs -= keys * l.BootstrapGadget.Digits() * dimension * m.params.FreshVariance()
 	m.one.perKey[k] += pbs
 	m.two[0].perKey[k] += pbs
 	m.two[1].perKey[k] += pbs
-	m.decisions[1].perKey[k] += ks + m.norm*pbs
+	m.decisions[1].perKey[k] += ks + ms + m.norm*pbs
 }
 
 // switches measures samples [lo, hi) of what needs no blind rotation.
@@ -408,12 +434,17 @@ func (r *keyed) bootstraps(ctx context.Context, outputs int, record func(lo int,
 	})
 }
 
-// function draws a function from [0, top] to [-Boxes, Boxes).
+// function draws a function from [0, top] to what lies in (-Boxes, Boxes) but
+// zero. With 0 or -Boxes a table may be constant on the whole torus; blind
+// rotation leaves such a table as it is, without any noise.
 func (m *measurement) function(top int64, indices ...int) func(int64) int64 {
 	seed := m.seed("function", indices...)
 	bytes := sha3.SumSHAKE256(seed[:], int(top)+1)
 	boxes := int64(m.params.Boxes())
-	return func(v int64) int64 { return int64(bytes[v])%(2*boxes) - boxes }
+	return func(v int64) int64 {
+		magnitude, sign := 1+int64(bytes[v]>>1)%(boxes-1), 1-2*int64(bytes[v]&1)
+		return sign * magnitude
+	}
 }
 
 // oneOutput records bootstraps, and decisions on combinations of their outputs.
