@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -106,7 +107,7 @@ func (d *demo) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
 		served <- host.Run(ctx, host.Config{
-			Options: coprocessor.Options{Dir: dir, Params: d.params, Backend: d.backend, Version: version()},
+			Options: coprocessor.Options{Dir: dir, Params: d.params, Backend: d.backend, Version: version(), DrainTimeout: 100 * time.Millisecond},
 			Listen:  "127.0.0.1:0",
 		}, func(address string) { ready <- address })
 	}()
