@@ -225,7 +225,6 @@ func TestBadUploads(t *testing.T) {
 		{name: "size one less, byte by byte", keys: upload{size: uint64(len(key)) - 1, content: key, chunk: len(key) - 1}, list: upload{size: uint64(len(list)) - 1, content: list, chunk: 1}, want: trailing},
 		{name: "a byte more", keys: upload{content: append(key[:len(key):len(key)], 0)}, list: upload{content: append(list[:len(list):len(list)], 0)}, want: malformed("")},
 		{name: "chunk over the limit", keys: upload{content: make([]byte, MaxChunk+1), chunk: MaxChunk + 1}, list: upload{content: make([]byte, MaxChunk+1), chunk: MaxChunk + 1}, want: tooLarge("chunk")},
-		{name: "chunk of 3 MiB", keys: upload{content: make([]byte, 3<<20), chunk: 3 << 20}, list: upload{content: make([]byte, 3<<20), chunk: 3 << 20}, want: tooLarge("chunk")},
 		{name: "zeros", keys: upload{content: make([]byte, 1000)}, list: upload{content: make([]byte, 1000)}, want: malformed("magic")},
 		{name: "wrong magic", keys: upload{content: reseal(flip(key, 0))}, list: upload{content: reseal(flip(list, 0))}, want: malformed("magic")},
 		{name: "other version", keys: upload{content: reseal(flip(key, versionAt))}, list: upload{content: reseal(flip(list, versionAt))}, want: malformed("version")},
@@ -248,6 +247,8 @@ func TestBadUploads(t *testing.T) {
 			want: malformed("header"), listWant: malformed("form")},
 		{name: "computed", keys: upload{content: key[:codec.HeaderSize]}, list: upload{content: computed(t)},
 			want: malformed("seed"), listWant: refusal{codes.InvalidArgument, "NOT_FRESH", "form"}},
+		{name: "more blocks than are stored", keys: upload{content: key[:codec.HeaderSize]}, list: upload{content: encrypted(t, "many", slices.Repeat([]integer.Scalar{integer.Plain(integer.Uint64, 1)}, MaxUploadBlocks/32+1)...)},
+			want: malformed("seed"), listWant: refusal{codes.InvalidArgument, "LIMIT", "values"}},
 	}
 	for _, test := range tests {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
@@ -689,4 +690,38 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := Open(t.Context(), opts); err == nil {
 		t.Error("parameters without carry bits")
 	}
+}
+
+// TestUploadsAreBounded takes all places for uploads.
+func TestUploadsAreBounded(t *testing.T) {
+	s, _ := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	taken := func(want int) {
+		t.Helper()
+		for range 1000 {
+			if len(s.uploads) == want {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Fatalf("%d uploads are under way, want %d", len(s.uploads), want)
+	}
+	for range maxUploads {
+		stream, err := s.CoprocessorClient.UploadCiphertexts(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The server waits for the rest of what the header promises.
+		if err := stream.Send(&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: &tacitv1.CiphertextsHeader{Size: 100}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken(maxUploads)
+	data := encrypted(t, "one too many", integer.Plain(integer.Uint8, 1))
+	if _, err := s.uploadList(t.Context(), uint64(len(data)), data); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one upload too many: %v", err)
+	}
+	cancel()
+	taken(0)
 }

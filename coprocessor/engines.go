@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -101,7 +103,12 @@ func (e *engines) prepare(id fhe.KeyID, s *slot) {
 	}
 }
 
-func (e *engines) load(id fhe.KeyID) (*engine, error) {
+func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = refuse(codes.Internal, "PANIC", "", "preparing the key %s panicked: %v", id, p)
+		}
+	}()
 	r, _, err := e.keys.Open(context.Background(), id)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,7 +68,12 @@ const (
 	// MaxEvaluationKey bounds the container of an evaluation key in bytes.
 	MaxEvaluationKey = 512 << 20
 	// MaxUpload bounds the container of one upload of ciphertexts in bytes.
-	MaxUpload = 64 << 20
+	MaxUpload = 4 << 20
+	// MaxUploadBlocks bounds the blocks of one upload: each is stored as an LWE
+	// ciphertext, a thousand times larger than what arrives.
+	MaxUploadBlocks = 4096
+	// maxUploads bounds the uploads under way.
+	maxUploads = 16
 	// MaxChunk bounds one chunk of a stream in bytes.
 	MaxChunk = 1 << 20
 	// maxHandles bounds the handles of one call.
@@ -122,12 +128,13 @@ type Server struct {
 	engines     *engines
 	integers    *integer.Evaluator // for costs alone
 	health      *health.Server
+	uploads     chan struct{} // has a token for each upload under way
 }
 
 // Open starts the embedded store of a data directory and continues where the
 // process before stopped. Jobs are computed while Run runs.
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
-	s := &Server{opts: opts.withDefaults(), health: health.NewServer()}
+	s := &Server{opts: opts.withDefaults(), health: health.NewServer(), uploads: make(chan struct{}, maxUploads)}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = store.Embedded(ctx, store.EmbeddedOptions{Dir: opts.Dir, Log: s.opts.Log}); err != nil {
 		return nil, err
@@ -245,7 +252,7 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	// the drain is over.
 	leased, stop := context.WithCancelCause(lease.Context())
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
-	result, err := s.compute(leased, lease)
+	result, err := s.guarded(leased, lease)
 	// Whatever error an attempt ends with once it is told to stop, it was told.
 	cause := context.Cause(leased)
 	stop(nil)
@@ -281,6 +288,17 @@ func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
 		s.opts.Log.Error("job not settled", "job", lease.Job().ID, "error", err)
 		pause(lease.Context(), storePause)
 	}
+}
+
+// guarded keeps a panic away from the worker: it ends this job alone.
+func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Log.Error("a job panicked", "job", lease.Job().ID, "panic", p, "stack", string(debug.Stack()))
+			err = refuse(codes.Internal, "PANIC", "", "internal error")
+		}
+	}()
+	return s.compute(ctx, lease)
 }
 
 // compute evaluates a job and stores its results. It returns the record that

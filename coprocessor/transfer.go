@@ -69,9 +69,25 @@ func checkSize(size, limit uint64) error {
 	return nil
 }
 
+// beginUpload takes one of the places for uploads, which bound the memory that
+// they take together. done gives it back.
+func (s *Server) beginUpload() (done func(), err error) {
+	select {
+	case s.uploads <- struct{}{}:
+		return func() { <-s.uploads }, nil
+	default:
+		return nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way", maxUploads)
+	}
+}
+
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
 // has the digest it is named by, this service's parameters, and decodes.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
+	done, err := s.beginUpload()
+	if err != nil {
+		return err
+	}
+	defer done()
 	first, err := stream.Recv()
 	if err != nil {
 		return noHeader(err)
@@ -171,6 +187,11 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
+	done, err := s.beginUpload()
+	if err != nil {
+		return err
+	}
+	defer done()
 	first, err := stream.Recv()
 	if err != nil {
 		return noHeader(err)
@@ -202,6 +223,9 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	}
 	if !list.Fresh() {
 		return refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
+	}
+	if n := list.Blocks(); n > MaxUploadBlocks {
+		return refuse(codes.InvalidArgument, "LIMIT", "values", "%d blocks, at most %d are allowed in one upload", n, MaxUploadBlocks)
 	}
 	ctx := stream.Context()
 	id := list.KeyID()

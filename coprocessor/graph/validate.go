@@ -27,7 +27,7 @@ type Limits struct {
 // DefaultLimits returns the limits of a service that is not told others.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxSpecSize:   4 << 20,
+		MaxSpecSize:   1 << 20,
 		MaxNodes:      10_000,
 		MaxInputs:     30_000,
 		MaxOutputs:    1_000,

@@ -87,6 +87,15 @@ func (l *List) KeyID() fhe.KeyID { return l.id }
 // Len is the number of values.
 func (l *List) Len() int { return len(l.types) }
 
+// Blocks is the number of ciphertexts of all values.
+func (l *List) Blocks() int {
+	n := 0
+	for _, t := range l.types {
+		n += t.Blocks()
+	}
+	return n
+}
+
 // Type returns the type of value i.
 func (l *List) Type(i int) Type { return l.types[i] }
 
