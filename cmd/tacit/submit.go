@@ -36,9 +36,10 @@ trivial_encrypt. Names that the text does not define are bound with --bind to a
 handle or to a value in a file of ciphertexts, which is uploaded.
 
 A job that does not name its key is computed with the one of --evaluation-key, or
-with that of the ciphertexts it reads. A job without --id is named by the digest of its spec, so that the same job
-submitted again is the same job. With --wait the command ends when the job has;
-with --out it also fetches the results, into files named after the outputs.
+with that of the ciphertexts it reads. A job without --id is named by the digest
+of its spec, so that the same job submitted again is the same job. With --wait the
+command ends when the job has; with --out it also fetches the results, into files
+named after the outputs.
 
 JSON: ` + jobFields + `.`,
 		Example: `  tacit submit transfer.job --evaluation-key evaluation.key --out results \
