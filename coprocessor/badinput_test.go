@@ -719,7 +719,7 @@ func TestUploadsAreBounded(t *testing.T) {
 	}
 	taken(maxUploads)
 	data := encrypted(t, "one too many", integer.Plain(integer.Uint8, 1))
-	if _, err := s.uploadList(t.Context(), uint64(len(data)), data); status.Code(err) != codes.ResourceExhausted {
+	if _, err := s.sendList(t.Context(), upload{content: data}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("one upload too many: %v", err)
 	}
 	cancel()
