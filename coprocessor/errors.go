@@ -135,7 +135,7 @@ func faultOf(err error) *fault {
 	case errors.As(err, &loss):
 		return refuse(codes.DataLoss, "DATA_LOSS", "", "%v", loss)
 	case errors.As(err, &size):
-		return refuse(codes.ResourceExhausted, "TOO_LARGE", "", "%v", size)
+		return refuse(codes.InvalidArgument, "TOO_LARGE", "", "%v", size)
 	case errors.As(err, &digest):
 		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "", "%v", digest)
 	case errors.As(err, &same):

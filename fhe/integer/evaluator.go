@@ -28,18 +28,25 @@ type Evaluator struct {
 // New returns an evaluator for a parameter set with 2 message and 2 carry bits.
 // For others the error is a *fhe.ParametersError.
 func New(params *fhe.Parameters, boot Bootstrapper) (*Evaluator, error) {
-	l := params.Literal()
-	if l.MessageBits != blockBits || l.CarryBits != 2 {
-		return nil, &fhe.ParametersError{
-			Name: l.Name, Field: "MessageBits",
-			Reason: fmt.Sprintf("integers need blocks of 2+2 bits, not %d+%d", l.MessageBits, l.CarryBits),
-		}
+	if err := checkParameters(params); err != nil {
+		return nil, err
 	}
 	t, err := newTables(params)
 	if err != nil {
 		return nil, err
 	}
 	return &Evaluator{params, boot, t}, nil
+}
+
+// checkParameters refuses parameters whose blocks integers are not made of.
+func checkParameters(p *fhe.Parameters) error {
+	if l := p.Literal(); l.MessageBits != blockBits || l.CarryBits != 2 {
+		return &fhe.ParametersError{
+			Name: l.Name, Field: "MessageBits",
+			Reason: fmt.Sprintf("integers need blocks of 2+2 bits, not %d+%d", l.MessageBits, l.CarryBits),
+		}
+	}
+	return nil
 }
 
 // Add returns a + b modulo 2^Bits.

@@ -48,8 +48,12 @@ type Encrypter interface {
 }
 
 // Encrypt makes a fresh list. A seed must never be used twice under one key;
-// take it from fhe.NewSeed. The error is a *RangeError or a *codec.LimitError.
+// take it from fhe.NewSeed. The error is a *RangeError, a *codec.LimitError, or a
+// *fhe.ParametersError for parameters without 2+2-bit blocks.
 func Encrypt(p *fhe.Parameters, id fhe.KeyID, enc Encrypter, seed [fhe.SeedSize]byte, plaintexts ...Scalar) (*List, error) {
+	if err := checkParameters(p); err != nil {
+		return nil, err
+	}
 	if len(plaintexts) > MaxListValues {
 		return nil, &codec.LimitError{What: "values", Got: uint64(len(plaintexts)), Max: MaxListValues}
 	}
@@ -195,6 +199,9 @@ type ListError struct {
 func (e *ListError) Error() string { return e.Place + ": " + e.Reason }
 
 func decodeList(body []byte, p *fhe.Parameters) (*List, error) {
+	if err := checkParameters(p); err != nil {
+		return nil, err
+	}
 	l := &List{params: p}
 	d := codec.NewBytesDecoder(body)
 	copy(l.id[:], d.Bytes("key id", len(l.id)))
