@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 		{jobs.ErrClosed, refusal{codes.Unavailable, "UNAVAILABLE", ""}, true},
 		{bootstrap.ErrClosed, refusal{codes.Unavailable, "UNAVAILABLE", ""}, true},
 		{&store.DataLossError{Bucket: "b", Key: "k"}, refusal{codes.DataLoss, "DATA_LOSS", ""}, false},
-		{&store.SizeError{What: "x", Limit: 1}, refusal{codes.ResourceExhausted, "TOO_LARGE", ""}, true},
+		{&store.SizeError{What: "x", Limit: 1}, refusal{codes.InvalidArgument, "TOO_LARGE", ""}, false},
 		{&bootstrap.TaskError{Err: &noise.NoiseError{Got: 2, Max: 1}}, refusal{codes.FailedPrecondition, "NOISE_BOUND", ""}, false},
 		{&integer.ValueError{Err: &noise.MessageError{}}, refusal{codes.FailedPrecondition, "MESSAGE_BOUND", ""}, false},
 		{&integer.TypeError{}, refusal{codes.InvalidArgument, "TYPE_MISMATCH", ""}, false},
