@@ -31,10 +31,10 @@ func (b avx2) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) (a
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	if (spec.Rank+1)*spec.Levels > fpMaxRows || spec.Mode != accel.CMux {
+	if (spec.Rank+1)*spec.Levels > fpMaxRows {
 		return b.portable.Rotator(spec, ggsw)
 	}
-	return newRotatorFP(spec, ggsw), nil
+	return newVectorRotator(spec, newFPEngine(spec), 4, ggsw), nil
 }
 
 func (b avx2) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []uint32)) (accel.KeySwitcher, error) {
@@ -117,7 +117,7 @@ func centered(x, q uint64) float64 {
 
 // withRatios puts behind each vector of twiddles w that of the rounded w/q.
 func withRatios(twiddles []uint64, lanes int, q uint64) []float64 {
-	out := asFloats(alignedWords(2 * len(twiddles)))
+	out := alignedWords[float64](2 * len(twiddles))
 	for i, w := range twiddles {
 		at := i + i/lanes*lanes
 		out[at] = centered(w, q)

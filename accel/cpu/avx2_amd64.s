@@ -474,23 +474,22 @@ group:
 	VZEROUPPER
 	RET
 
-// func fpMultiplyInverseFirst(out *float64, digits *float64, key *float64, n int, rows int, outs int, c *float64)
+// func fpMultiplyInverseFirst(out *float64, digits *float64, key *float64, groups int, n int, rows int, outs int, c *float64)
 // Requires: AVX, FMA3
-TEXT ·fpMultiplyInverseFirst(SB), NOSPLIT, $0-56
+TEXT ·fpMultiplyInverseFirst(SB), NOSPLIT, $0-64
 	MOVQ         out+0(FP), AX
 	MOVQ         digits+8(FP), CX
 	MOVQ         key+16(FP), DX
-	MOVQ         n+24(FP), BX
-	MOVQ         c+48(FP), SI
-	VBROADCASTSD (SI), Y0
-	VBROADCASTSD 16(SI), Y1
-	MOVQ         BX, DI
-	SHRQ         $0x04, DI
-	SHLQ         $0x03, BX
+	MOVQ         groups+24(FP), BX
+	MOVQ         n+32(FP), SI
+	MOVQ         c+56(FP), DI
+	VBROADCASTSD (DI), Y0
+	VBROADCASTSD 16(DI), Y1
+	SHLQ         $0x03, SI
 
 group:
 	MOVQ AX, R10
-	MOVQ outs+40(FP), R8
+	MOVQ outs+48(FP), R8
 
 output:
 	VXORPD Y2, Y2, Y2
@@ -498,13 +497,13 @@ output:
 	VXORPD Y4, Y4, Y4
 	VXORPD Y5, Y5, Y5
 	MOVQ   CX, R11
-	MOVQ   rows+32(FP), R9
+	MOVQ   rows+40(FP), R9
 
 row:
 	VMOVUPD      (R11), Y6
 	VMOVUPD      (DX), Y7
 	VMULPD       Y7, Y6, Y8
-	VBROADCASTSD 8(SI), Y9
+	VBROADCASTSD 8(DI), Y9
 	VMOVAPD      Y1, Y10
 	VFMADD231PD  Y9, Y8, Y10
 	VSUBPD       Y1, Y10, Y10
@@ -515,7 +514,7 @@ row:
 	VMOVUPD      32(R11), Y6
 	VMOVUPD      32(DX), Y7
 	VMULPD       Y7, Y6, Y8
-	VBROADCASTSD 8(SI), Y9
+	VBROADCASTSD 8(DI), Y9
 	VMOVAPD      Y1, Y10
 	VFMADD231PD  Y9, Y8, Y10
 	VSUBPD       Y1, Y10, Y10
@@ -526,7 +525,7 @@ row:
 	VMOVUPD      64(R11), Y6
 	VMOVUPD      64(DX), Y7
 	VMULPD       Y7, Y6, Y8
-	VBROADCASTSD 8(SI), Y9
+	VBROADCASTSD 8(DI), Y9
 	VMOVAPD      Y1, Y10
 	VFMADD231PD  Y9, Y8, Y10
 	VSUBPD       Y1, Y10, Y10
@@ -537,7 +536,7 @@ row:
 	VMOVUPD      96(R11), Y6
 	VMOVUPD      96(DX), Y7
 	VMULPD       Y7, Y6, Y8
-	VBROADCASTSD 8(SI), Y9
+	VBROADCASTSD 8(DI), Y9
 	VMOVAPD      Y1, Y10
 	VFMADD231PD  Y9, Y8, Y10
 	VSUBPD       Y1, Y10, Y10
@@ -546,25 +545,25 @@ row:
 	VADDPD       Y6, Y8, Y8
 	VADDPD       Y8, Y5, Y5
 	ADDQ         $0x00000080, DX
-	ADDQ         BX, R11
+	ADDQ         SI, R11
 	DECQ         R9
 	JNZ          row
-	VBROADCASTSD 8(SI), Y6
+	VBROADCASTSD 8(DI), Y6
 	VMOVAPD      Y1, Y7
 	VFMADD231PD  Y6, Y2, Y7
 	VSUBPD       Y1, Y7, Y7
 	VFNMADD231PD Y0, Y7, Y2
-	VBROADCASTSD 8(SI), Y6
+	VBROADCASTSD 8(DI), Y6
 	VMOVAPD      Y1, Y7
 	VFMADD231PD  Y6, Y3, Y7
 	VSUBPD       Y1, Y7, Y7
 	VFNMADD231PD Y0, Y7, Y3
-	VBROADCASTSD 8(SI), Y6
+	VBROADCASTSD 8(DI), Y6
 	VMOVAPD      Y1, Y7
 	VFMADD231PD  Y6, Y4, Y7
 	VSUBPD       Y1, Y7, Y7
 	VFNMADD231PD Y0, Y7, Y4
-	VBROADCASTSD 8(SI), Y6
+	VBROADCASTSD 8(DI), Y6
 	VMOVAPD      Y1, Y7
 	VFMADD231PD  Y6, Y5, Y7
 	VSUBPD       Y1, Y7, Y7
@@ -575,8 +574,8 @@ row:
 	VADDPD       Y5, Y4, Y4
 	VSUBPD       Y4, Y2, Y5
 	VADDPD       Y4, Y2, Y2
-	VBROADCASTSD 88(SI), Y4
-	VBROADCASTSD 96(SI), Y7
+	VBROADCASTSD 88(DI), Y4
+	VBROADCASTSD 96(DI), Y7
 	VMOVAPD      Y1, Y8
 	VFMADD231PD  Y7, Y3, Y8
 	VSUBPD       Y1, Y8, Y8
@@ -598,12 +597,213 @@ row:
 	VMOVUPD      Y7, 32(R10)
 	VMOVUPD      Y4, 64(R10)
 	VMOVUPD      Y2, 96(R10)
-	ADDQ         BX, R10
+	ADDQ         SI, R10
 	DECQ         R8
 	JNZ          output
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
+	DECQ         BX
+	JNZ          group
+	VZEROUPPER
+	RET
+
+// func fpMonomials(w *float64, factors *float64, exps *uint64, odd *uint64, powers *float64, terms int, groups int, add float64, mask uint64, c *float64)
+// Requires: AVX, FMA3
+TEXT ·fpMonomials(SB), NOSPLIT, $0-80
+	MOVQ         w+0(FP), AX
+	MOVQ         factors+8(FP), CX
+	MOVQ         exps+16(FP), DX
+	MOVQ         odd+24(FP), BX
+	MOVQ         powers+32(FP), SI
+	MOVQ         groups+48(FP), DI
+	MOVQ         mask+64(FP), R8
+	VBROADCASTSD add+56(FP), Y0
+	MOVQ         c+72(FP), R9
+	VBROADCASTSD (R9), Y1
+	VBROADCASTSD 16(R9), Y2
+
+group:
+	MOVQ terms+40(FP), R9
+	MOVQ DX, R10
+	MOVQ CX, R11
+
+term:
+	MOVQ         (R10), R12
+	IMULQ        (BX), R12
+	ANDQ         R8, R12
+	SHLQ         $0x04, R12
+	ADDQ         SI, R12
+	VMOVUPD      (R11), Y3
+	VBROADCASTSD (R12), Y4
+	VBROADCASTSD 8(R12), Y5
+	VMOVAPD      Y2, Y6
+	VFMADD231PD  Y5, Y3, Y6
+	VSUBPD       Y2, Y6, Y6
+	VMULPD       Y4, Y3, Y5
+	VFMSUB213PD  Y5, Y4, Y3
+	VFNMADD231PD Y1, Y6, Y5
+	VADDPD       Y3, Y5, Y5
+	VMOVAPD      Y5, Y3
+	VADDPD       Y0, Y3, Y3
+	VMOVUPD      Y3, (AX)
+	VMOVAPD      Y5, Y3
+	VBROADCASTSD 48(R11), Y4
+	VBROADCASTSD 56(R11), Y6
+	VMOVAPD      Y2, Y7
+	VFMADD231PD  Y6, Y3, Y7
+	VSUBPD       Y2, Y7, Y7
+	VMULPD       Y4, Y3, Y6
+	VFMSUB213PD  Y6, Y4, Y3
+	VFNMADD231PD Y1, Y7, Y6
+	VADDPD       Y3, Y6, Y6
+	VADDPD       Y0, Y6, Y6
+	VMOVUPD      Y6, 32(AX)
+	VMOVAPD      Y5, Y3
+	VBROADCASTSD 64(R11), Y4
+	VBROADCASTSD 72(R11), Y6
+	VMOVAPD      Y2, Y7
+	VFMADD231PD  Y6, Y3, Y7
+	VSUBPD       Y2, Y7, Y7
+	VMULPD       Y4, Y3, Y6
+	VFMSUB213PD  Y6, Y4, Y3
+	VFNMADD231PD Y1, Y7, Y6
+	VADDPD       Y3, Y6, Y6
+	VADDPD       Y0, Y6, Y6
+	VMOVUPD      Y6, 64(AX)
+	VMOVAPD      Y5, Y3
+	VBROADCASTSD 80(R11), Y4
+	VBROADCASTSD 88(R11), Y5
+	VMOVAPD      Y2, Y6
+	VFMADD231PD  Y5, Y3, Y6
+	VSUBPD       Y2, Y6, Y6
+	VMULPD       Y4, Y3, Y5
+	VFMSUB213PD  Y5, Y4, Y3
+	VFNMADD231PD Y1, Y6, Y5
+	VADDPD       Y3, Y5, Y5
+	VADDPD       Y0, Y5, Y5
+	VMOVUPD      Y5, 96(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x08, R10
+	ADDQ         $0x60, R11
+	DECQ         R9
+	JNZ          term
+	ADDQ         $0x08, BX
 	DECQ         DI
+	JNZ          group
+	VZEROUPPER
+	RET
+
+// func fpCombine(sums *float64, key *float64, w *float64, polys int, terms int, groups int, plain int, c *float64)
+// Requires: AVX, FMA3
+TEXT ·fpCombine(SB), NOSPLIT, $0-64
+	MOVQ         sums+0(FP), AX
+	MOVQ         key+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         terms+32(FP), BX
+	MOVQ         groups+40(FP), SI
+	MOVQ         plain+48(FP), DI
+	MOVQ         c+56(FP), R8
+	VBROADCASTSD (R8), Y0
+	VBROADCASTSD 16(R8), Y1
+
+group:
+	MOVQ polys+24(FP), R9
+
+poly:
+	VXORPD  Y2, Y2, Y2
+	VXORPD  Y3, Y3, Y3
+	VXORPD  Y4, Y4, Y4
+	VXORPD  Y5, Y5, Y5
+	TESTQ   DI, DI
+	JZ      start
+	VMOVUPD (CX), Y2
+	VMOVUPD 32(CX), Y3
+	VMOVUPD 64(CX), Y4
+	VMOVUPD 96(CX), Y5
+	ADDQ    $0x00000080, CX
+
+start:
+	MOVQ BX, R10
+	MOVQ DX, R11
+
+term:
+	VMOVUPD      (R11), Y6
+	VMOVUPD      (CX), Y7
+	VMULPD       Y7, Y6, Y8
+	VBROADCASTSD 8(R8), Y9
+	VMOVAPD      Y1, Y10
+	VFMADD231PD  Y9, Y8, Y10
+	VSUBPD       Y1, Y10, Y10
+	VFMSUB213PD  Y8, Y7, Y6
+	VFNMADD231PD Y0, Y10, Y8
+	VADDPD       Y6, Y8, Y8
+	VADDPD       Y8, Y2, Y2
+	VMOVUPD      32(R11), Y6
+	VMOVUPD      32(CX), Y7
+	VMULPD       Y7, Y6, Y8
+	VBROADCASTSD 8(R8), Y9
+	VMOVAPD      Y1, Y10
+	VFMADD231PD  Y9, Y8, Y10
+	VSUBPD       Y1, Y10, Y10
+	VFMSUB213PD  Y8, Y7, Y6
+	VFNMADD231PD Y0, Y10, Y8
+	VADDPD       Y6, Y8, Y8
+	VADDPD       Y8, Y3, Y3
+	VMOVUPD      64(R11), Y6
+	VMOVUPD      64(CX), Y7
+	VMULPD       Y7, Y6, Y8
+	VBROADCASTSD 8(R8), Y9
+	VMOVAPD      Y1, Y10
+	VFMADD231PD  Y9, Y8, Y10
+	VSUBPD       Y1, Y10, Y10
+	VFMSUB213PD  Y8, Y7, Y6
+	VFNMADD231PD Y0, Y10, Y8
+	VADDPD       Y6, Y8, Y8
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      96(R11), Y6
+	VMOVUPD      96(CX), Y7
+	VMULPD       Y7, Y6, Y8
+	VBROADCASTSD 8(R8), Y9
+	VMOVAPD      Y1, Y10
+	VFMADD231PD  Y9, Y8, Y10
+	VSUBPD       Y1, Y10, Y10
+	VFMSUB213PD  Y8, Y7, Y6
+	VFNMADD231PD Y0, Y10, Y8
+	VADDPD       Y6, Y8, Y8
+	VADDPD       Y8, Y5, Y5
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, R11
+	DECQ         R10
+	JNZ          term
+	VBROADCASTSD 8(R8), Y6
+	VMOVAPD      Y1, Y7
+	VFMADD231PD  Y6, Y2, Y7
+	VSUBPD       Y1, Y7, Y7
+	VFNMADD231PD Y0, Y7, Y2
+	VMOVUPD      Y2, (AX)
+	VBROADCASTSD 8(R8), Y2
+	VMOVAPD      Y1, Y6
+	VFMADD231PD  Y2, Y3, Y6
+	VSUBPD       Y1, Y6, Y6
+	VFNMADD231PD Y0, Y6, Y3
+	VMOVUPD      Y3, 32(AX)
+	VBROADCASTSD 8(R8), Y2
+	VMOVAPD      Y1, Y3
+	VFMADD231PD  Y2, Y4, Y3
+	VSUBPD       Y1, Y3, Y3
+	VFNMADD231PD Y0, Y3, Y4
+	VMOVUPD      Y4, 64(AX)
+	VBROADCASTSD 8(R8), Y2
+	VMOVAPD      Y1, Y3
+	VFMADD231PD  Y2, Y5, Y3
+	VSUBPD       Y1, Y3, Y3
+	VFNMADD231PD Y0, Y3, Y5
+	VMOVUPD      Y5, 96(AX)
+	ADDQ         $0x00000080, AX
+	DECQ         R9
+	JNZ          poly
+	MOVQ         R11, DX
+	DECQ         SI
 	JNZ          group
 	VZEROUPPER
 	RET

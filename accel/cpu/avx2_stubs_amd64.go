@@ -29,10 +29,20 @@ func fpPublish(a *float64, groups int, c *float64)
 //go:noescape
 func fpInverseFirst(a *float64, groups int, c *float64)
 
-// fpMultiplyInverseFirst multiplies rows polynomials of digits, at most 16, with the key and runs the first two stages of the inverse transform on the outs sums. Digits and key are in internal order; the key holds, for each group of 16 words, each output and each row, 16 words of magnitude at most q/2.
+// fpMultiplyInverseFirst multiplies groups of 16 words of rows polynomials of digits, at most 14, with the key and runs the first two stages of the inverse transform on the outs sums; the polynomials lie n words apart. Digits and key are in internal order; the key holds, for each group of 16 words, each output and each row, 16 words of magnitude at most q/2.
 //
 //go:noescape
-func fpMultiplyInverseFirst(out *float64, digits *float64, key *float64, n int, rows int, outs int, c *float64)
+func fpMultiplyInverseFirst(out *float64, digits *float64, key *float64, groups int, n int, rows int, outs int, c *float64)
+
+// fpMonomials writes for each group of 16 words and each of the terms the values of X^e plus a constant in internal order. The factors of a term are 4 words for the lanes and 4 pairs for the vectors of a group, the first of which is not used, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.
+//
+//go:noescape
+func fpMonomials(w *float64, factors *float64, exps *uint64, odd *uint64, powers *float64, terms int, groups int, add float64, mask uint64, c *float64)
+
+// fpCombine computes, for each of the groups of 16 words and each of polys polynomials, the sum of the products of the terms' monomials, at most 15, with the key. The key has for each group and polynomial 16 words that are added as they are, if plain is not 0, and then 16 words for each term.
+//
+//go:noescape
+func fpCombine(sums *float64, key *float64, w *float64, polys int, terms int, groups int, plain int, c *float64)
 
 // fpInverse8 runs log2(8) stages of the inverse transform over blocks of 8*stride words.
 //

@@ -30,7 +30,7 @@ func (b avx512) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) 
 		return nil, err
 	}
 	if last := ifmaForwardLastFor(spec); last != nil && ifmaModulus(spec.Q) {
-		return newRotatorIFMA(spec, ggsw, last), nil
+		return newVectorRotator(spec, newIFMAEngine(spec, last), 8, ggsw), nil
 	}
 	return b.portable.Rotator(spec, ggsw)
 }
@@ -125,7 +125,7 @@ func newRingIFMA(n int, q uint64) *ringIFMA {
 
 // withCompanions puts behind each vector of twiddles w that of floor(w*2^52/q).
 func withCompanions(twiddles []uint64, lanes int, q uint64) []uint64 {
-	out := alignedWords(2 * len(twiddles))
+	out := alignedWords[uint64](2 * len(twiddles))
 	for i, w := range twiddles {
 		at := i + i/lanes*lanes
 		out[at], out[at+lanes] = w, shoup52(w, q)

@@ -44,7 +44,7 @@ func ifmaInverseFirst(a *uint64, groups int, c *uint64)
 //go:noescape
 func ifmaMultiplyInverseFirst(out *uint64, digits *uint64, key *uint64, groups int, n int, rows int, outs int, c *uint64)
 
-// ifmaMonomials writes for each group of 64 words and each of the terms the values of X^e plus a constant, below 3q in internal order. The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.
+// ifmaMonomials writes for each group of 64 words and each of the terms the values of X^e plus a constant, below 3q in internal order. The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, the first of which is not used, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.
 //
 //go:noescape
 func ifmaMonomials(w *uint64, factors *uint64, exps *uint64, odd *uint64, powers *uint64, terms int, groups int, add uint64, mask uint64, c *uint64)

@@ -113,8 +113,8 @@ func passLayers(layers int) []int {
 }
 
 // alignedWords returns n words at an address that is a multiple of 64.
-func alignedWords(n int) []uint64 {
-	s := make([]uint64, n+7)
+func alignedWords[W uint64 | float64](n int) []W {
+	s := make([]W, n+7)
 	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(s))) % 64 / 8
 	return s[skip:][:n:n]
 }

@@ -58,6 +58,8 @@ func avx2() {
 	fpPublish()
 	fpInverseFirst()
 	fpMultiplyInverseFirst()
+	fpMonomials()
+	fpCombine()
 	fpInverse(8)
 	fpInverse(4)
 	fpInverseLast("fpInverseLast", false)
@@ -340,17 +342,15 @@ func fpInverseFirst() {
 // fpMultiplyInverseFirst adds products of at most 1/2 + 3*12/64 < 1.07 each, so up to 14
 // rows stay below 15, and reduces the sums.
 func fpMultiplyInverseFirst() {
-	kernel("fpMultiplyInverseFirst", "func(out, digits, key *float64, n, rows, outs int, c *float64)")
-	Doc("fpMultiplyInverseFirst multiplies rows polynomials of digits, at most 14, with the key and runs the first two stages of the inverse transform on the outs sums. " +
+	kernel("fpMultiplyInverseFirst", "func(out, digits, key *float64, groups, n, rows, outs int, c *float64)")
+	Doc("fpMultiplyInverseFirst multiplies groups of 16 words of rows polynomials of digits, at most 14, with the key and runs the first two stages of the inverse transform on the outs sums; the polynomials lie n words apart. " +
 		"Digits and key are in internal order; the key holds, for each group of 16 words, each output and each row, 16 words of magnitude at most q/2.")
 	out := Load(Param("out"), GP64()).(gp)
 	digits := Load(Param("digits"), GP64()).(gp)
 	key := Load(Param("key"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
 	n := Load(Param("n"), GP64()).(gp)
 	c := loadFP()
-	groups := GP64()
-	MOVQ(n, groups)
-	SHRQ(Imm(4), groups)
 	SHLQ(Imm(3), n) // bytes of a polynomial
 	o, row, dst, src := GP64(), GP64(), GP64(), GP64()
 	Label("group")
@@ -383,6 +383,108 @@ func fpMultiplyInverseFirst() {
 	JNZ(LabelRef("output"))
 	ADDQ(U32(128), out)
 	ADDQ(U32(128), digits)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// fpMonomials is monomials with groups of 16 words: word 4k+i of group b is the point
+// ψ^(2*brv(16b+4i+k)+1). The products of powers are below 0.54q.
+func fpMonomials() {
+	kernel("fpMonomials", "func(w, factors *float64, exps, odd *uint64, powers *float64, terms, groups int, add float64, mask uint64, c *float64)")
+	Doc("fpMonomials writes for each group of 16 words and each of the terms the values of X^e plus a constant in internal order. " +
+		"The factors of a term are 4 words for the lanes and 4 pairs for the vectors of a group, the first of which is not used, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.")
+	w := Load(Param("w"), GP64()).(gp)
+	factors := Load(Param("factors"), GP64()).(gp)
+	exps := Load(Param("exps"), GP64()).(gp)
+	odd := Load(Param("odd"), GP64()).(gp)
+	powers := Load(Param("powers"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	mask := Load(Param("mask"), GP64()).(gp)
+	add := fpBroadcast(NewParamAddr("add", 56))
+	c := loadFP()
+	term, e, f, at := GP64(), GP64(), GP64(), GP64()
+	Label("group")
+	Load(Param("terms"), term)
+	MOVQ(exps, e)
+	MOVQ(factors, f)
+	Label("term")
+	MOVQ(Mem{Base: e}, at)
+	IMULQ(Mem{Base: odd}, at)
+	ANDQ(mask, at)
+	SHLQ(Imm(4), at)
+	ADDQ(powers, at)
+	v := c.mul(fpLoad(Mem{Base: f}), fpBroadcastTwiddle(at, 0))
+	for k := range 4 {
+		x := YMM()
+		VMOVAPD(v, x)
+		if k > 0 {
+			x = c.mul(x, fpBroadcastTwiddle(f, 32+16*k))
+		}
+		VADDPD(add, x, x)
+		VMOVUPD(x, Mem{Base: w, Disp: 32 * k})
+	}
+	ADDQ(U32(128), w)
+	ADDQ(Imm(8), e)
+	ADDQ(Imm(96), f)
+	DECQ(term)
+	JNZ(LabelRef("term"))
+	ADDQ(Imm(8), odd)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// fpCombine adds at most 15 products below 0.54q and a ciphertext below q/2, and reduces
+// the sums to q/2, because they are factors next.
+func fpCombine() {
+	kernel("fpCombine", "func(sums, key, w *float64, polys, terms, groups, plain int, c *float64)")
+	Doc("fpCombine computes, for each of the groups of 16 words and each of polys polynomials, the sum of the products of the terms' monomials, at most 15, with the key. " +
+		"The key has for each group and polynomial 16 words that are added as they are, if plain is not 0, and then 16 words for each term.")
+	sums := Load(Param("sums"), GP64()).(gp)
+	key := Load(Param("key"), GP64()).(gp)
+	w := Load(Param("w"), GP64()).(gp)
+	terms := Load(Param("terms"), GP64()).(gp)
+	groups := Load(Param("groups"), GP64()).(gp)
+	plain := Load(Param("plain"), GP64()).(gp)
+	c := loadFP()
+	poly, term, mono := GP64(), GP64(), GP64()
+	Label("group")
+	Load(Param("polys"), poly)
+	Label("poly")
+	x := make([]vec, 4)
+	for k := range x {
+		x[k] = YMM()
+		VXORPD(x[k], x[k], x[k])
+	}
+	TESTQ(plain, plain)
+	JZ(LabelRef("start"))
+	for k := range x {
+		VMOVUPD(Mem{Base: key, Disp: 32 * k}, x[k])
+	}
+	ADDQ(U32(128), key)
+	Label("start")
+	MOVQ(terms, term)
+	MOVQ(w, mono)
+	Label("term")
+	for k := range x {
+		r := c.mulFactor(fpLoad(Mem{Base: mono, Disp: 32 * k}), fpLoad(Mem{Base: key, Disp: 32 * k}))
+		VADDPD(r, x[k], x[k])
+	}
+	ADDQ(U32(128), key)
+	ADDQ(U32(128), mono)
+	DECQ(term)
+	JNZ(LabelRef("term"))
+	for k := range x {
+		c.reduce(x[k])
+		VMOVUPD(x[k], Mem{Base: sums, Disp: 32 * k})
+	}
+	ADDQ(U32(128), sums)
+	DECQ(poly)
+	JNZ(LabelRef("poly"))
+	MOVQ(mono, w)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
 	VZEROUPPER()

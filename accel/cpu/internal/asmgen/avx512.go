@@ -547,7 +547,7 @@ func multiplyInverseFirst() {
 func monomials() {
 	kernel("ifmaMonomials", "func(w, factors, exps, odd, powers *uint64, terms, groups int, add, mask uint64, c *uint64)")
 	Doc("ifmaMonomials writes for each group of 64 words and each of the terms the values of X^e plus a constant, below 3q in internal order. " +
-		"The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.")
+		"The factors of a term are 8 words for the lanes and 8 pairs for the vectors of a group, the first of which is not used, odd has a word 2*brv(b)+1 for each group, powers the pairs of ψ^i for i up to the mask 2n-1.")
 	w := Load(Param("w"), GP64()).(gp)
 	factors := Load(Param("factors"), GP64()).(gp)
 	exps := Load(Param("exps"), GP64()).(gp)
