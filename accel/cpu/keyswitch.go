@@ -24,6 +24,7 @@ func newKeySwitcherGeneric(spec accel.KeySwitchSpec, rows func(i int, dst []uint
 		body: newModulusSwitch(spec.Q, 32),
 		key:  make([]uint32, spec.NIn*size),
 	}
+	hugePages(k.key)
 	k.scratch.New = func() any {
 		digits := make([]uint32, spec.Levels)
 		return &digits

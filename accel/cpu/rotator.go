@@ -40,6 +40,7 @@ func newRotatorGeneric(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) *
 		key:  make([]uint64, spec.Steps*spec.GGSWs()*k1*rows*n),
 		qInv: inverseMod2to64(spec.Q),
 	}
+	hugePages(r.key)
 	r.scratch.New = func() any {
 		s := &rotatorScratch{digits: make([]uint64, rows*n), poly: make([]uint64, n)}
 		if spec.Mode != accel.CMux {
