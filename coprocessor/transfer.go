@@ -138,7 +138,7 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
 		r.CloseWithError(err)
 		stored <- err
 	}()
-	_, got, err := fhe.ReadEvaluationKey(io.TeeReader(in, w), s.opts.Params)
+	got, err := fhe.CheckEvaluationKey(io.TeeReader(in, w), s.opts.Params)
 	if err == nil && got != id {
 		err = faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
 	}

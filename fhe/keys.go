@@ -434,39 +434,77 @@ func (k *EvaluationKey) ID() (id KeyID) {
 }
 
 // ReadEvaluationKey reads the container of an evaluation key with the given
-// parameters, or of any preset if p is nil, and returns it with its id. Lengths
-// are checked before memory is taken.
+// parameters, or of any preset if p is nil, and returns it with its id. The length
+// is compared with that of the parameters before memory is taken.
 func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, KeyID, error) {
+	var k *EvaluationKey
+	id, err := readEvaluationKey(r, p, func(p *Parameters) *EvaluationKey {
+		k = newEvaluationKey(p)
+		return k
+	})
+	if err != nil {
+		return nil, KeyID{}, err
+	}
+	return k, id, nil
+}
+
+// CheckEvaluationKey reads what ReadEvaluationKey reads, with the same errors, and
+// keeps none of it.
+func CheckEvaluationKey(r io.Reader, p *Parameters) (KeyID, error) {
+	return readEvaluationKey(r, p, func(p *Parameters) *EvaluationKey {
+		return &EvaluationKey{params: p, ggsw: make([]uint64, p.lit.PolynomialSize), rows: make([]uint32, p.lit.KeySwitchGadget.Levels)}
+	})
+}
+
+// readEvaluationKey reads into the key that alloc makes, whose polynomials and
+// rows are overwritten from the beginning where it has fewer than it should.
+func readEvaluationKey(r io.Reader, p *Parameters, alloc func(*Parameters) *EvaluationKey) (id KeyID, err error) {
 	h := sha256.New()
-	tee := &hashReader{r, h}
 	want := codec.Want{Kind: codec.EvaluationKey, Limit: 1 << 30}
 	if p != nil {
 		want.Fingerprint = &p.fingerprint
 	}
-	c, err := codec.NewReader(tee, want)
+	c, err := codec.NewReader(&hashReader{r, h}, want)
 	if err != nil {
-		return nil, KeyID{}, err
+		return id, err
 	}
 	if p == nil {
 		if p, err = PresetByFingerprint(c.Header().Fingerprint); err != nil {
-			return nil, KeyID{}, err
+			return id, err
 		}
 	}
-	k := &EvaluationKey{params: p}
-	gadgets, rows := p.evaluationKeyLen()
+	length, need := c.Header().Length, uint64(p.EvaluationKeySize()-codec.Overhead)
+	switch {
+	case length < need:
+		return id, &codec.TruncatedError{Place: "evaluation key", Need: need, Have: length}
+	case length > need:
+		return id, &codec.LimitError{What: "evaluation key", Got: length, Max: need}
+	}
+	k := alloc(p)
+	n, levels := p.lit.PolynomialSize, p.lit.KeySwitchGadget.Levels
+	residues, words := p.evaluationKeyLen()
 	d := c.Decoder()
 	copy(k.seed[:], d.Bytes("seed", SeedSize))
-	k.ggsw = d.Residues("bootstrapping key", gadgets, p.lit.Modulus)
-	k.rows = d.U32s("key-switching key", rows)
+	for i := 0; i < residues/n && d.Err() == nil; i++ {
+		d.Enter("bootstrapping key", i)
+		at := i * n % len(k.ggsw)
+		d.ResiduesTo("body", k.ggsw[at:at+n], p.lit.Modulus)
+		d.Leave()
+	}
+	for i := 0; i < words/levels && d.Err() == nil; i++ {
+		d.Enter("key-switching key", i)
+		at := i * levels % len(k.rows)
+		d.U32sTo("bodies", k.rows[at:at+levels])
+		d.Leave()
+	}
 	if err := d.Finish(); err != nil {
-		return nil, KeyID{}, fmt.Errorf("evaluation key: %w", err)
+		return id, fmt.Errorf("evaluation key: %w", err)
 	}
 	if _, err := c.Verify(); err != nil {
-		return nil, KeyID{}, fmt.Errorf("evaluation key: %w", err)
+		return id, fmt.Errorf("evaluation key: %w", err)
 	}
-	var id KeyID
 	h.Sum(id[:0])
-	return k, id, nil
+	return id, nil
 }
 
 type hashReader struct {

@@ -129,6 +129,14 @@ func TestKeysRoundTrip(t *testing.T) {
 			fmt.Sprint(evk.rows) != fmt.Sprint(ks.Evaluation.rows) || len(evk.ggsw) != len(ks.Evaluation.ggsw) || evk.ID() != id {
 			t.Errorf("%s: evaluation key does not come back: %v", name, err)
 		}
+		if got, err := CheckEvaluationKey(bytes.NewReader(evaluation.Bytes()), ks.Public.Parameters()); err != nil || got != id {
+			t.Errorf("%s: CheckEvaluationKey: %v, %v", name, got, err)
+		}
+		damaged := bytes.Clone(evaluation.Bytes())
+		damaged[len(damaged)/2] ^= 1
+		if _, err := CheckEvaluationKey(bytes.NewReader(damaged), nil); err == nil {
+			t.Errorf("%s: CheckEvaluationKey accepted a damaged key", name)
+		}
 		t.Logf("%s: secret %d, public %d, evaluation %d bytes", name, len(secret), len(public), evaluation.Len())
 	}
 }
