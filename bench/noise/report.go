@@ -256,7 +256,7 @@ func (r *Report) Markdown(w io.Writer) error {
 
 	r.markdownKeys(&b)
 
-	b.WriteString("| decisions at reduced precision | samples | half box (of) | predicted | wrong, expected | wrong | 99 % interval | verdict | log2 p_fail at full precision: formula, rounded, measured |\n")
+	b.WriteString("| decisions at reduced precision | samples | half box (of) | predicted | wrong, expected | wrong | 99 % interval | verdict | log2 p_fail at full precision: formula, with rounding, at the upper end of the measured variance |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, d := range r.Decisions {
 		fmt.Fprintf(&b, "| %s | %d | %d (%d) | %.4f | %.1f | %d | %.4f to %.4f | %s | %.1f, %.1f, %.1f |\n",

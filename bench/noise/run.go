@@ -169,10 +169,12 @@ func newMeasurement(o Options, p *fhe.Parameters, backend accel.Backend) *measur
 	return m
 }
 
-// seed derives the seed of one purpose.
+// seed derives the seed of one purpose, another one for each parameter set.
 func (m *measurement) seed(label string, indices ...int) (out [fhe.SeedSize]byte) {
 	h := sha3.NewSHAKE256()
 	h.Write(m.Seed[:])
+	fingerprint := m.params.Fingerprint()
+	h.Write(fingerprint[:])
 	h.Write([]byte(label))
 	for _, i := range indices {
 		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(i)))
