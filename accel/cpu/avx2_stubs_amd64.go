@@ -79,7 +79,7 @@ func fpSplit(rest *float64, digit *float64, vectors int, c *float64)
 //go:noescape
 func fpImport(dst *float64, src *uint64, vectors int, c *float64)
 
-// fpExport converts values of magnitude at most 4q to canonical residues; dst may be src.
+// fpExport converts values of magnitude at most 16q to canonical residues; dst may be src.
 //
 //go:noescape
 func fpExport(dst *uint64, src *float64, vectors int, c *float64)

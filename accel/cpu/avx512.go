@@ -74,6 +74,8 @@ const (
 	ifmaDigitHigh
 	ifmaDigitShift
 	ifmaDigitBase
+	ifmaSplitAdd
+	ifmaSplitShift
 	ifmaRoots
 	ifmaConstants = ifmaRoots + 6
 )

@@ -58,15 +58,13 @@ func newIFMAEngine(spec accel.RotatorSpec, last ifmaForwardLastFunc) *ifmaEngine
 		e.plain = 1
 	}
 	e.constants = e.ringIFMA.constants
-	if spec.Levels == 1 {
-		c, b := &e.constants, spec.BaseLog
-		round := uint64(1) << (48 - b) >> 1
-		add := uint64(1)<<47 + round
-		c[ifmaDigitAdd], c[ifmaDigitSub] = add, add+q
-		c[ifmaDigitLow], c[ifmaDigitHigh] = add-q/2, add+q/2
-		c[ifmaDigitShift] = uint64(48 - b)
-		c[ifmaDigitBase] = q - 1<<(b-1)
-	}
+	c, bl := &e.constants, spec.BaseLog*spec.Levels
+	round := uint64(1) << (48 - bl) >> 1
+	add := uint64(1)<<47 + round
+	c[ifmaDigitAdd], c[ifmaDigitSub] = add, add+q
+	c[ifmaDigitLow], c[ifmaDigitHigh] = add-q/2, add+q/2
+	c[ifmaDigitShift], c[ifmaDigitBase] = uint64(48-bl), q-1<<(bl-1)
+	c[ifmaSplitAdd], c[ifmaSplitShift] = 1<<(spec.BaseLog-1)-1, uint64(spec.BaseLog)
 	return e
 }
 
@@ -74,12 +72,6 @@ func (e *ifmaEngine) enter(acc []uint64) []uint64 { return acc }
 func (e *ifmaEngine) leave([]uint64)              {}
 
 func (e *ifmaEngine) rotatedDigits(digits, a []uint64, exp uint32) {
-	if e.spec.Levels > 1 {
-		// The difference passes through the place of level 1, which is written last.
-		rotateSub(digits[:e.n], a, exp, e.q)
-		decomposeGeneric(digits, digits[:e.n], e.q, e.spec.BaseLog, e.spec.Levels)
-		return
-	}
 	var mixed [8]uint64
 	negate := func(x uint64) uint64 { return e.q - x }
 	rotation(a, exp, mixed[:], negate, func(at int, rotated *uint64, vectors int, negated bool) {
@@ -89,14 +81,19 @@ func (e *ifmaEngine) rotatedDigits(digits, a []uint64, exp uint32) {
 		}
 		ifmaDigits(&digits[at], rotated, &a[at], vectors, sign, &e.constants[0])
 	})
+	e.split(digits)
 }
 
 func (e *ifmaEngine) plainDigits(digits, a []uint64) {
-	if e.spec.Levels > 1 {
-		decomposeGeneric(digits, a, e.q, e.spec.BaseLog, e.spec.Levels)
-		return
-	}
 	ifmaDigits(&digits[0], &a[0], &e.zero[0], e.n/8, 0, &e.constants[0])
+	e.split(digits)
+}
+
+// split distributes the rounded values of the first polynomial over the levels.
+func (e *ifmaEngine) split(digits []uint64) {
+	for level := e.spec.Levels - 1; level > 0; level-- {
+		ifmaSplit(&digits[0], &digits[level*e.n], e.n/8, &e.constants[0])
+	}
 }
 
 func (e *ifmaEngine) forward(a []uint64, p *prefetcher[uint64]) { e.ringIFMA.forward(a, e.last, p) }

@@ -74,10 +74,15 @@ func ifmaInverseLast(dst *uint64, a *uint64, tw *uint64, stride int, c *uint64, 
 //go:noescape
 func ifmaInverseLastAdd(dst *uint64, a *uint64, tw *uint64, stride int, c *uint64, next *uint64, step int)
 
-// ifmaDigits writes the digits of rot - acc, or of -rot - acc if negate is not 0, plus q and so in (0, 2q), for decompositions with one level.
+// ifmaDigits rounds rot - acc, or -rot - acc if negate is not 0, to the top b*l bits, as accel.Rotator defines it, and adds q; the results are in (0, 2q).
 //
 //go:noescape
 func ifmaDigits(dst *uint64, rot *uint64, acc *uint64, vectors int, negate int, c *uint64)
+
+// ifmaSplit moves the digit of the lowest b bits of each value, as accel.Rotator defines it, from rest to digit; all have q added.
+//
+//go:noescape
+func ifmaSplit(rest *uint64, digit *uint64, vectors int, c *uint64)
 
 // ifmaMulAcc sets acc = acc + a*b mod q, all canonical.
 //

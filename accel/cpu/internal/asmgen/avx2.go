@@ -612,7 +612,7 @@ func fpConvert(m Mem, offset vec) vec {
 
 func fpExport() {
 	kernel("fpExport", "func(dst *uint64, src *float64, vectors int, c *float64)")
-	Doc("fpExport converts values of magnitude at most 4q to canonical residues; dst may be src.")
+	Doc("fpExport converts values of magnitude at most 16q to canonical residues; dst may be src.")
 	dst := Load(Param("dst"), GP64()).(gp)
 	src := Load(Param("src"), GP64()).(gp)
 	c := loadFP()

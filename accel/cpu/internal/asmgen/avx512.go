@@ -35,7 +35,9 @@ const (
 	constDigitHigh
 	constDigitShift
 	constDigitBase
-	constRoots // pairs of ψ^-(n/4), ψ^-(n/2), ψ^-(3n/4)
+	constSplitAdd   // 2^(b-1) - 1
+	constSplitShift // b
+	constRoots      // pairs of ψ^-(n/4), ψ^-(n/2), ψ^-(3n/4)
 )
 
 // avx512 writes the kernels for AVX-512 with IFMA.
@@ -75,6 +77,7 @@ func avx512() {
 	inverseLast("ifmaInverseLast", false)
 	inverseLast("ifmaInverseLastAdd", true)
 	digits()
+	split()
 	mulAcc()
 	for _, batch := range []int{1, 2, 4} {
 		keySwitch(batch)
@@ -763,14 +766,14 @@ func inverseLast(name string, add bool) {
 	RET()
 }
 
-// digits is the decomposition with one level of b bits. For residues x and y the
-// difference d = x - y lies in (-q, q), the one for a negated x, d = q - x - y, in
-// (-q, q]. It becomes t = d + 2^47 + 2^(47-b), or that ± q if d is not in
-// (-q/2, q/2); then floor(t / 2^(48-b)) = v + 2^(b-1) for the rounded v of
-// accel.Rotator, and q - 2^(b-1) is added.
+// digits rounds to the top bl bits. For residues x and y the difference d = x - y lies in
+// (-q, q), the one for a negated x, d = q - x - y, in (-q, q]. It becomes
+// t = d + 2^47 + 2^(47-bl), or that ± q if d is not in (-q/2, q/2); then
+// floor(t / 2^(48-bl)) = v + 2^(bl-1) for the rounded v of accel.Rotator, and
+// q - 2^(bl-1) is added.
 func digits() {
 	kernel("ifmaDigits", "func(dst, rot, acc *uint64, vectors, negate int, c *uint64)")
-	Doc("ifmaDigits writes the digits of rot - acc, or of -rot - acc if negate is not 0, plus q and so in (0, 2q), for decompositions with one level.")
+	Doc("ifmaDigits rounds rot - acc, or -rot - acc if negate is not 0, to the top b*l bits, as accel.Rotator defines it, and adds q; the results are in (0, 2q).")
 	dst := Load(Param("dst"), GP64()).(gp)
 	rot := Load(Param("rot"), GP64()).(gp)
 	acc := Load(Param("acc"), GP64()).(gp)
@@ -804,6 +807,42 @@ func digits() {
 		VZEROUPPER()
 		RET()
 	}
+}
+
+// split takes off the lowest digit of a rounded value v. With
+// m = floor((|v| + B/2 - 1) / B), |v| - m*B is in (-B/2, B/2], which is the digit of the
+// magnitude; m and the digit take the sign of v.
+func split() {
+	kernel("ifmaSplit", "func(rest, digit *uint64, vectors int, c *uint64)")
+	Doc("ifmaSplit moves the digit of the lowest b bits of each value, as accel.Rotator defines it, from rest to digit; all have q added.")
+	rest := Load(Param("rest"), GP64()).(gp)
+	digit := Load(Param("digit"), GP64()).(gp)
+	vectors := Load(Param("vectors"), GP64()).(gp)
+	c := loadConstants()
+	c.need(constQ, constSplitAdd, constSplitShift)
+	Label("vector")
+	v, sign, m, d := load(Mem{Base: rest}), ZMM(), ZMM(), ZMM()
+	VPSUBQ(c.get(constQ), v, v)
+	VPSRAQ(Imm(63), v, sign)
+	VPABSQ(v, v)
+	VPADDQ(c.get(constSplitAdd), v, m)
+	VPSRLVQ(c.get(constSplitShift), m, m)
+	VPSLLVQ(c.get(constSplitShift), m, d)
+	VPSUBQ(d, v, d)
+	for _, x := range []struct {
+		v  vec
+		to gp
+	}{{d, digit}, {m, rest}} {
+		VPXORQ(sign, x.v, x.v)
+		VPSUBQ(sign, x.v, x.v)
+		VPADDQ(c.get(constQ), x.v, x.v)
+		store(x.v, Mem{Base: x.to})
+		ADDQ(Imm(64), x.to)
+	}
+	DECQ(vectors)
+	JNZ(LabelRef("vector"))
+	VZEROUPPER()
+	RET()
 }
 
 // mulAcc is Barrett's reduction. With p = a*b < 2^96, t = floor(p/2^47) and
