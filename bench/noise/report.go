@@ -1,15 +1,12 @@
 package noisebench
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"runtime"
 	"strings"
 
-	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
@@ -17,40 +14,14 @@ import (
 // Report is the outcome of a Run. All variances and errors are relative to the
 // modulus.
 type Report struct {
-	Parameters Parameters `json:"parameters"`
-	CPU        CPU        `json:"cpu"`
-	Seed       string     `json:"seed"` // hex; everything follows from it
-	Samples    int        `json:"samples"`
-	Confidence float64    `json:"confidence"`
-	Keys       []Key      `json:"keys"`
-	Steps      []Step     `json:"steps"`
-	Decisions  []Decision `json:"decisions"`
-}
-
-// Parameters describes the parameter set.
-type Parameters struct {
-	Name             string  `json:"name"`
-	Fingerprint      string  `json:"fingerprint"`
-	Modulus          uint64  `json:"modulus"`
-	PolynomialSize   int     `json:"polynomial_size"`
-	Rank             int     `json:"rank"`
-	LWEDimension     int     `json:"lwe_dimension"`
-	BootstrapBaseLog int     `json:"bootstrap_base_log"`
-	BootstrapLevels  int     `json:"bootstrap_levels"`
-	KeySwitchBaseLog int     `json:"key_switch_base_log"`
-	KeySwitchLevels  int     `json:"key_switch_levels"`
-	GLWENoise        int     `json:"glwe_noise_tuniform"`
-	LWENoise         int     `json:"lwe_noise_tuniform"`
-	Boxes            int     `json:"boxes"`
-	NormSquared      float64 `json:"norm_squared"`
-}
-
-// CPU describes what computed. The figures do not depend on it.
-type CPU struct {
-	Model    string   `json:"model"`
-	Arch     string   `json:"arch"`
-	Backend  string   `json:"backend"`
-	Features []string `json:"features,omitempty"`
+	Parameters setting.Parameters `json:"parameters"`
+	CPU        setting.CPU        `json:"cpu"`
+	Seed       string             `json:"seed"` // hex; everything follows from it
+	Samples    int                `json:"samples"`
+	Confidence float64            `json:"confidence"`
+	Keys       []Key              `json:"keys"`
+	Steps      []Step             `json:"steps"`
+	Decisions  []Decision         `json:"decisions"`
 }
 
 // Key is one key set of the measurement.
@@ -194,37 +165,6 @@ func mean(xs []float64) (sum float64) {
 		sum += x / float64(len(xs))
 	}
 	return sum
-}
-
-func describe(p *fhe.Parameters) Parameters {
-	l := p.Literal()
-	return Parameters{
-		Name: l.Name, Fingerprint: fmt.Sprintf("%x", p.Fingerprint()), Modulus: l.Modulus,
-		PolynomialSize: l.PolynomialSize, Rank: l.Rank, LWEDimension: l.LWEDimension,
-		BootstrapBaseLog: l.BootstrapGadget.BaseLog, BootstrapLevels: l.BootstrapGadget.Levels,
-		KeySwitchBaseLog: l.KeySwitchGadget.BaseLog, KeySwitchLevels: l.KeySwitchGadget.Levels,
-		GLWENoise: l.GLWENoise, LWENoise: l.LWENoise, Boxes: p.Boxes(), NormSquared: l.NormSquared,
-	}
-}
-
-func describeCPU(b accel.Backend) CPU {
-	info := b.Info()
-	return CPU{Model: cpuModel(), Arch: runtime.GOARCH, Backend: info.Name, Features: info.Features}
-}
-
-// cpuModel is the processor's name where the system tells it in /proc/cpuinfo.
-func cpuModel() string {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return "unknown"
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if name, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
 
 func verdict(inside bool) string {

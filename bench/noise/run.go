@@ -13,6 +13,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -481,7 +482,7 @@ func (r *keyed) twoOutputs(lo int, tasks []fhe.PBS, wants [][]int64) {
 // report sums up.
 func (m *measurement) report() *Report {
 	r := &Report{
-		Parameters: describe(m.params), CPU: describeCPU(m.backend), Seed: hex.EncodeToString(m.Seed[:]),
+		Parameters: setting.OfParameters(m.params), CPU: setting.OfCPU(m.backend), Seed: hex.EncodeToString(m.Seed[:]),
 		Samples: m.perKey * m.Keys, Confidence: confidence, Keys: m.made,
 	}
 	for _, s := range []*series{m.fresh, m.publicKey, m.linear, m.keySwitch, m.modSwitch, m.decisions[0], m.one, m.two[0], m.two[1], m.decisions[1]} {
