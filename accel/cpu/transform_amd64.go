@@ -55,7 +55,7 @@ func newTransformPlan(n int, q uint64, lanes int) *transformPlan {
 	}
 	layers := log2(n / lanes)
 	blocks := 1
-	for _, l := range passLayers(layers) {
+	for _, l := range passLayers(layers, lanes) {
 		pass := transformPass{layers: l, blocks: blocks, stride: n / blocks >> l}
 		for i := range blocks {
 			for k := 1; k < 1<<l; k++ {
@@ -74,7 +74,7 @@ func newTransformPlan(n int, q uint64, lanes int) *transformPlan {
 	}
 
 	stride := lanes
-	for _, l := range passLayers(layers - 2) {
+	for _, l := range passLayers(layers-2, lanes) {
 		pass := transformPass{layers: l, blocks: n / stride >> l, stride: stride}
 		for first := 0; first < stride; first += lanes {
 			for k := 1; k < 1<<l; k++ {
@@ -100,10 +100,12 @@ func newTransformPlan(n int, q uint64, lanes int) *transformPlan {
 	return p
 }
 
-// passLayers splits layers >= 2 into passes of three and, at the end, two.
-func passLayers(layers int) []int {
+// passLayers splits layers >= 2 into passes of three and, at the end, two: as many of
+// three as possible where 32 registers hold their groups with room to overlap, at most one
+// with the 16 registers of four lanes.
+func passLayers(layers, lanes int) []int {
 	var passes []int
-	for ; layers > 4 || layers == 3; layers -= 3 {
+	for ; layers > 4 && (lanes == 8 || layers%2 == 1) || layers == 3; layers -= 3 {
 		passes = append(passes, 3)
 	}
 	for ; layers > 0; layers -= 2 {
