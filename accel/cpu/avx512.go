@@ -2,13 +2,11 @@
 
 package cpu
 
-import (
-	"github.com/tacit-fhe/tacit/accel"
-)
+import "github.com/tacit-fhe/tacit/accel"
 
-// avx512 is the accel.Backend for processors with AVX-512, IFMA and
-// VNNI. What its kernels do
-// not cover (moduli that are not just below 2^48) is left to portable Go.
+// avx512 is the accel.Backend for processors with AVX-512, IFMA and VNNI. What its
+// kernels do not cover, above all moduli that are not just below 2^48, is left to
+// portable Go.
 type avx512 struct{ portable }
 
 func (avx512) Info() accel.Info {

@@ -54,8 +54,8 @@ const (
 // reduce(x, c): t = floor(x/2^48) = floor(16x/2^52) <= 15, and
 // x - t*q + c*q = (x mod 2^48) + t*(2^48-q) + c*q. This lies in
 // [cq, (c+1)q + 2^24), because 16*(2^48-q) <= 2^24; package cpu checks q for
-// that. The bounds below count in units of q and write
-// ε for such an excess; a bound that reaches 16 never has an ε.
+// that. The bounds below count in units of q and write ε for such an excess; a bound
+// that reaches 16 never has an ε.
 //
 // The butterfly is (x, y) -> (x + mul(y,w), x - mul(y,w)): three IFMAs, an
 // addition and a subtraction. The difference may not become negative, so x carries
@@ -259,10 +259,10 @@ func storeVectors(x []vec, base gp) {
 }
 
 // forward8 is three layers of the forward transform. An output is
-// x0 ± r ± r' ± r” with products r < 2q, a factor of the third layer
-// x1 ± r ± r', one of the second x2 ± r or x3 ± r. So x0, x1, x2, x3 carry the
+// x0 ± r1 ± r2 ± r3 with products r < 2q, a factor of the third layer
+// x1 ± r1 ± r2, one of the second x2 ± r1 or x3 ± r1. So x0, x1, x2, x3 carry the
 // biases 6q, 4q, 2q, 2q. In the first pass all inputs are below 2q, the others
-// reduce x0..x3 to [0, 1]: the factors are below 2+4+4 = 10q and the outputs below
+// reduce x0..x3 to [0, 1+ε]: the factors are below 2+4+4 = 10q and the outputs below
 // 2+6+6 = 14q in both.
 func forward8(name string, reduceInputs bool) {
 	kernel(name, passSignature("uint64"))
@@ -308,7 +308,7 @@ func (c *constants) decimate(x []vec, twiddle func(i int) pair) {
 }
 
 // forward4 is two layers: biases 4q on x0 and 2q on x1, outputs below
-// 1+4+4 = 9q.
+// 1+4+4 = 9q and ε.
 func forward4() {
 	kernel("ifmaForward4", passSignature("uint64"))
 	Doc("ifmaForward4 runs two layers of the forward transform over blocks of 4*stride words; it takes values below 16q and leaves values below 10q.")
@@ -665,9 +665,9 @@ func (c *constants) recombine(x []vec, twiddle func(i int) pair) {
 	}
 }
 
-// inverse8 is three stages. An output is x0 ± r ± r' ± r”; factors of the third
-// stage are x4 ± r ± r', of the second x2 ± r and x6 ± r. So x0, x2, x4, x6 are
-// reduced to [0, 1+ε] with the biases 6, 2, 4, 2.
+// inverse8 is three stages. An output is x0 ± r1 ± r2 ± r3; factors of the third
+// stage are x4 ± r1 ± r2, of the second x2 ± r1 and x6 ± r1. So x0, x2, x4, x6 are
+// reduced to [0, 1+ε] with the biases 6, 2, 4, 2, and the outputs are below 14q.
 func inverse8() {
 	kernel("ifmaInverse8", passSignature("uint64"))
 	Doc("ifmaInverse8 runs three stages of the inverse transform over blocks of 8*stride words; it takes values below 16q and leaves values below 14q.")
