@@ -36,9 +36,18 @@ type scratch struct {
 	acc   [][]uint64 // (k+1)·N residues
 }
 
+// Key is what an evaluator is made of: an *fhe.EvaluationKey, or an
+// *fhe.KeyStream, which must be closed without an error before the evaluator is
+// used.
+type Key interface {
+	Parameters() *fhe.Parameters
+	GGSW(step int, dst []uint64)
+	KeySwitchRows(i int, dst []uint32)
+}
+
 // NewEvaluator prepares an evaluation key on a backend. The key itself is not
 // needed afterwards.
-func NewEvaluator(key *fhe.EvaluationKey, backend accel.Backend) (*Evaluator, error) {
+func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 	p := key.Parameters()
 	l := p.Literal()
 	spec := p.Rotation()

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -311,6 +312,53 @@ func BenchmarkPBS(b *testing.B) {
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size)/1e6, "ms/PBS")
 			})
+		}
+	}
+}
+
+// TestKeyStream prepares a key while it is read, and asks for the same bits.
+func TestKeyStream(t *testing.T) {
+	for _, preset := range []string{fhe.TestPreset, "insecure-test-unroll3-v1"} {
+		f := load(t, preset)
+		var key bytes.Buffer
+		if _, err := f.keys.Evaluation.WriteTo(&key); err != nil {
+			t.Fatal(err)
+		}
+		prepare := func(data []byte) (*Evaluator, fhe.KeyID, error) {
+			backend, err := cpu.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := fhe.StreamEvaluationKey(bytes.NewReader(data), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			eval, err := NewEvaluator(s, backend)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := s.Close()
+			return eval, id, err
+		}
+		eval, id, err := prepare(key.Bytes())
+		if err != nil || id != f.keys.Secret.ID() {
+			t.Fatalf("%s: %v, %v", preset, id, err)
+		}
+		lut := f.lut(t, 0, 15, func(m int64) int64 { return m })
+		want := []fhe.PBS{{In: f.encrypt("stream", 3, 2)[0], LUT: lut}}
+		got := slices.Clone(want)
+		if err := errors.Join(f.eval.Bootstrap(t.Context(), want), eval.Bootstrap(t.Context(), got)); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(want[0].Out[0].Value, got[0].Out[0].Value) {
+			t.Errorf("%s: another result than with the key in memory", preset)
+		}
+		for _, at := range []int{100, key.Len() / 2, key.Len() - 100} {
+			damaged := bytes.Clone(key.Bytes())
+			damaged[at] ^= 1
+			if _, _, err := prepare(damaged); err == nil {
+				t.Errorf("%s: damage at %d went unnoticed", preset, at)
+			}
 		}
 	}
 }

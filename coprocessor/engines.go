@@ -2,7 +2,6 @@ package coprocessor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -113,16 +112,21 @@ func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	key, got, err := fhe.ReadEvaluationKey(r, e.params)
-	if err := errors.Join(err, r.Close()); err != nil {
+	defer r.Close()
+	key, err := fhe.StreamEvaluationKey(r, e.params)
+	if err != nil {
 		return nil, err
-	}
-	if got != id {
-		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
 	}
 	evaluator, err := bootstrap.NewEvaluator(key, e.backend)
 	if err != nil {
 		return nil, err
+	}
+	got, err := key.Close()
+	if err != nil {
+		return nil, err
+	}
+	if got != id {
+		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
 	}
 	batcher := bootstrap.NewBatcher(evaluator, e.workers)
 	integers, err := integer.New(e.params, batcher)

@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
 	"runtime"
 	"sync"
@@ -367,26 +365,41 @@ func (k *EvaluationKey) Parameters() *Parameters { return k.params }
 // GGSW fills dst with the GGSW ciphertexts of a step of the blind rotation in the
 // coefficient domain, in the layout of accel.Backend.Rotator.
 func (k *EvaluationKey) GGSW(step int, dst []uint64) {
-	l := k.params.lit
-	n, size := l.PolynomialSize, k.params.BigDimension()
-	rows := (l.Rank + 1) * l.BootstrapGadget.Levels * k.params.Rotation().GGSWs()
-	for r := range rows {
-		index := step*rows + r
-		row := dst[r*(size+n) : (r+1)*(size+n)]
-		newStream(k.seed, "ggsw mask", uint64(index)).residues(row[:size], l.Modulus)
-		copy(row[size:], k.ggsw[index*n:(index+1)*n])
-	}
+	size := k.params.stepBodies()
+	k.params.expandGGSW(k.seed, step, k.ggsw[step*size:(step+1)*size], dst)
 }
 
 // KeySwitchRows fills dst with the rows of coefficient i of the big key, in the
 // layout of accel.Backend.KeySwitcher.
 func (k *EvaluationKey) KeySwitchRows(i int, dst []uint32) {
-	l := k.params.lit
-	masks := newStream(k.seed, "key switch mask", uint64(i))
-	for j := range l.KeySwitchGadget.Levels {
-		row := dst[j*(l.LWEDimension+1) : (j+1)*(l.LWEDimension+1)]
-		masks.words(row[:l.LWEDimension])
-		row[l.LWEDimension] = k.rows[i*l.KeySwitchGadget.Levels+j]
+	levels := k.params.lit.KeySwitchGadget.Levels
+	k.params.expandKeySwitchRows(k.seed, i, k.rows[i*levels:(i+1)*levels], dst)
+}
+
+// stepBodies is the number of residues in the bodies of a step.
+func (p *Parameters) stepBodies() int {
+	return p.Rotation().GGSWs() * (p.lit.Rank + 1) * p.lit.BootstrapGadget.Levels * p.lit.PolynomialSize
+}
+
+// expandGGSW puts the masks before the bodies of a step.
+func (p *Parameters) expandGGSW(seed [SeedSize]byte, step int, bodies, dst []uint64) {
+	n, size := p.lit.PolynomialSize, p.BigDimension()
+	rows := len(bodies) / n
+	for r := range rows {
+		row := dst[r*(size+n) : (r+1)*(size+n)]
+		newStream(seed, "ggsw mask", uint64(step*rows+r)).residues(row[:size], p.lit.Modulus)
+		copy(row[size:], bodies[r*n:(r+1)*n])
+	}
+}
+
+// expandKeySwitchRows puts the masks before the bodies of a coefficient's rows.
+func (p *Parameters) expandKeySwitchRows(seed [SeedSize]byte, i int, bodies, dst []uint32) {
+	n := p.lit.LWEDimension
+	masks := newStream(seed, "key switch mask", uint64(i))
+	for j, body := range bodies {
+		row := dst[j*(n+1) : (j+1)*(n+1)]
+		masks.words(row[:n])
+		row[n] = body
 	}
 }
 
@@ -431,89 +444,4 @@ func (k *EvaluationKey) ID() (id KeyID) {
 	k.WriteTo(h) // writing to a hash does not fail
 	h.Sum(id[:0])
 	return id
-}
-
-// ReadEvaluationKey reads the container of an evaluation key with the given
-// parameters, or of any preset if p is nil, and returns it with its id. The length
-// is compared with that of the parameters before memory is taken.
-func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, KeyID, error) {
-	var k *EvaluationKey
-	id, err := readEvaluationKey(r, p, func(p *Parameters) *EvaluationKey {
-		k = newEvaluationKey(p)
-		return k
-	})
-	if err != nil {
-		return nil, KeyID{}, err
-	}
-	return k, id, nil
-}
-
-// CheckEvaluationKey reads what ReadEvaluationKey reads, with the same errors, and
-// keeps none of it.
-func CheckEvaluationKey(r io.Reader, p *Parameters) (KeyID, error) {
-	return readEvaluationKey(r, p, func(p *Parameters) *EvaluationKey {
-		return &EvaluationKey{params: p, ggsw: make([]uint64, p.lit.PolynomialSize), rows: make([]uint32, p.lit.KeySwitchGadget.Levels)}
-	})
-}
-
-// readEvaluationKey reads into the key that alloc makes, whose polynomials and
-// rows are overwritten from the beginning where it has fewer than it should.
-func readEvaluationKey(r io.Reader, p *Parameters, alloc func(*Parameters) *EvaluationKey) (id KeyID, err error) {
-	h := sha256.New()
-	want := codec.Want{Kind: codec.EvaluationKey, Limit: 1 << 30}
-	if p != nil {
-		want.Fingerprint = &p.fingerprint
-	}
-	c, err := codec.NewReader(&hashReader{r, h}, want)
-	if err != nil {
-		return id, err
-	}
-	if p == nil {
-		if p, err = PresetByFingerprint(c.Header().Fingerprint); err != nil {
-			return id, err
-		}
-	}
-	length, need := c.Header().Length, uint64(p.EvaluationKeySize()-codec.Overhead)
-	switch {
-	case length < need:
-		return id, &codec.TruncatedError{Place: "evaluation key", Need: need, Have: length}
-	case length > need:
-		return id, &codec.LimitError{What: "evaluation key", Got: length, Max: need}
-	}
-	k := alloc(p)
-	n, levels := p.lit.PolynomialSize, p.lit.KeySwitchGadget.Levels
-	residues, words := p.evaluationKeyLen()
-	d := c.Decoder()
-	copy(k.seed[:], d.Bytes("seed", SeedSize))
-	for i := 0; i < residues/n && d.Err() == nil; i++ {
-		d.Enter("bootstrapping key", i)
-		at := i * n % len(k.ggsw)
-		d.ResiduesTo("body", k.ggsw[at:at+n], p.lit.Modulus)
-		d.Leave()
-	}
-	for i := 0; i < words/levels && d.Err() == nil; i++ {
-		d.Enter("key-switching key", i)
-		at := i * levels % len(k.rows)
-		d.U32sTo("bodies", k.rows[at:at+levels])
-		d.Leave()
-	}
-	if err := d.Finish(); err != nil {
-		return id, fmt.Errorf("evaluation key: %w", err)
-	}
-	if _, err := c.Verify(); err != nil {
-		return id, fmt.Errorf("evaluation key: %w", err)
-	}
-	h.Sum(id[:0])
-	return id, nil
-}
-
-type hashReader struct {
-	r io.Reader
-	h hash.Hash
-}
-
-func (t *hashReader) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	t.h.Write(p[:n])
-	return n, err
 }
