@@ -220,7 +220,7 @@ func TestModSwitchIsCentred(t *testing.T) {
 // same on every machine and backend.
 func TestKnownAnswers(t *testing.T) {
 	want := map[string][3]string{
-		fhe.DefaultPreset:          {"dbece4741fde65e5221fd8416211ded5ab55f732308250187119dffa67787ff3", "ff75eea80b6b518191263b2bd7f3a7de", "ed82a66d385f49b13a40c1dca8dcb217"},
+		"tacit-2m2c-v1":            {"dbece4741fde65e5221fd8416211ded5ab55f732308250187119dffa67787ff3", "ff75eea80b6b518191263b2bd7f3a7de", "ed82a66d385f49b13a40c1dca8dcb217"},
 		"tacit-bool-v1":            {"96e088ce50f31e16dc8c766d63ea42d90247ed8da13d1ffbf98ebbf125ea8b21", "4196e6dac41aa268de3664e72e88582d", "28f6be76f4a43a6f37c673b46b2246c4"},
 		"tacit-2m2c-unroll3-v1":    {"2888da73cb6b87e0667957898cd731cf50b50befe62cd7aa1f4b236e23f66a69", "ff75eea80b6b518191263b2bd7f3a7de", "0c8c57dd79423b2d66b5e1d5d0550a28"},
 		"tacit-2m2c-block2-v1":     {"852b9172eb4a880833adb3a42df4df52f160cc03cee0fd99c5e405ffb570d5d6", "ff75eea80b6b518191263b2bd7f3a7de", "d901ae81a743112773327c927afca8da"},

@@ -163,8 +163,9 @@ var presets = []Literal{
 	},
 }
 
-// DefaultPreset is the parameter set of encrypted integers.
-const DefaultPreset = "tacit-2m2c-v1"
+// DefaultPreset is the parameter set of encrypted integers: of those with plain
+// binary keys the fastest per bootstrap when bootstraps come in batches.
+const DefaultPreset = "tacit-2m2c-unroll3-v1"
 
 // TestPreset is the insecure set that tests use where real parameters would
 // only cost time.
