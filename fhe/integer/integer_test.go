@@ -240,7 +240,7 @@ func TestCost(t *testing.T) {
 // Every input of every operation on clean operands meets the failure bound of
 // the default parameters, and the heaviest are those that the table names.
 func TestFailureProbability(t *testing.T) {
-	p := preset(t, fhe.DefaultPreset)
+	p := preset(t, "tacit-2m2c-v1")
 	e, m := newMock(t, p)
 	heaviest := map[Op]float64{ // Σ w²
 		OpAdd: 3, OpSub: 3, OpNeg: 2, OpEq: 34, OpNe: 34, OpLt: 34, OpLe: 34, OpGt: 34, OpGe: 34,
