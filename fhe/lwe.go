@@ -23,6 +23,16 @@ func (p *Parameters) Trivial(m int64) LWE {
 	return LWE{v, noise.Bound{Min: m, Max: m}}
 }
 
+// Uniform returns LWE ciphertext number index of a seed: all its residues are
+// drawn from the XOF, so that it encrypts a uniform phase that nobody knows
+// without the key. Its message is anywhere on the torus.
+func (p *Parameters) Uniform(seed [SeedSize]byte, index uint64) LWE {
+	boxes := int64(p.Boxes())
+	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Min: -boxes, Max: boxes - 1}}
+	newStream(seed, "uniform lwe", index).residues(out.Value, p.lit.Modulus)
+	return out
+}
+
 // Term is one weighted ciphertext of a linear combination.
 type Term struct {
 	Weight int64

@@ -3,6 +3,7 @@ package fhe
 import (
 	"errors"
 	"math"
+	"math/big"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -89,6 +90,7 @@ func TestLUTRules(t *testing.T) {
 	p := preset(t, TestPreset)
 	sign := func(m int64) int64 { return max(-1, min(1, m)) }
 	one := func(int64) int64 { return 1 }
+	square := func(m int64) int64 { return m * m }
 	for _, c := range []struct {
 		name   string
 		lo, hi int64
@@ -97,9 +99,14 @@ func TestLUTRules(t *testing.T) {
 	}{
 		{"any function on 16 messages", 0, 15, []func(int64) int64{one}, true},
 		{"a negacyclic function on 31", -15, 15, []func(int64) int64{sign}, true},
-		{"a constant on 17", 0, 16, []func(int64) int64{one}, false},
+		{"a constant on the whole torus", -16, 15, []func(int64) int64{one}, true},
+		{"zero or not on 31", -15, 15, []func(int64) int64{func(m int64) int64 { return m * m * 3 / max(1, m*m*3) }}, true},
+		{"any function on 17", 0, 16, []func(int64) int64{square}, true},
+		{"a function on 18", 0, 17, []func(int64) int64{square}, false},
 		{"two functions on 8", 0, 7, []func(int64) int64{one, sign}, true},
-		{"two functions on 9", 0, 8, []func(int64) int64{one, sign}, false},
+		{"two functions on 9", 0, 8, []func(int64) int64{square, sign}, true},
+		{"two functions on 10", 0, 9, []func(int64) int64{square, sign}, false},
+		{"quotient and rest on 9", 3, 11, []func(int64) int64{func(m int64) int64 { return m % 4 }, func(m int64) int64 { return m / 4 }}, true},
 		{"three functions", 0, 1, []func(int64) int64{one, one, one}, false},
 		{"no function", 0, 1, nil, false},
 		{"empty domain", 1, 0, []func(int64) int64{one}, false},
@@ -112,24 +119,85 @@ func TestLUTRules(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		// The test polynomial, read as X^-phase would place it, yields every
-		// output at every error of up to half a box.
-		n := int64(p.Literal().PolynomialSize)
-		w := n / int64(p.Boxes())
-		for i, f := range c.fs {
-			for m := c.lo; m <= c.hi; m++ {
-				for _, e := range []int64{-w / 2, 0, w/2 - 1} {
-					at := ((m*w+e+int64(lut.Offset(i)))%(2*n) + 2*n) % (2 * n)
-					want := p.Encode(f(m))
-					if at >= n {
-						at, want = at-n, p.Encode(-f(m))
-					}
-					if got := lut.Polynomial()[at]; got != want {
-						t.Fatalf("%s: output %d of %d%+d/%d is %d, want %d", c.name, i, m, e, w, got, want)
-					}
+		checkLUT(t, p, c.name, lut, 1, c.fs)
+	}
+}
+
+// checkLUT reads the test polynomial as X^-phase would place it, and wants every
+// output at every error of up to half a box.
+func checkLUT(t *testing.T, p *Parameters, name string, lut *LUT, unit int64, fs []func(int64) int64) {
+	t.Helper()
+	n := int64(p.Literal().PolynomialSize)
+	w := n / int64(p.Boxes())
+	lo, hi := lut.Domain()
+	for i, f := range fs {
+		for m := lo; m <= hi; m++ {
+			for _, e := range []int64{-w / 2, 0, w/2 - 1} {
+				at := ((m*w+e+int64(lut.Offset(i)))%(2*n) + 2*n) % (2 * n)
+				value := make([]uint64, p.BigDimension()+1)
+				value[len(value)-1] = lut.Polynomial()[at%n]
+				if at >= n {
+					value[len(value)-1] = subMod(0, value[len(value)-1], p.Modulus())
+				}
+				out := p.Output(lut, i, value)
+				got := value[len(value)-1]
+				want := new(big.Int).Mul(big.NewInt(f(m)), new(big.Int).SetUint64(p.Modulus()))
+				want.Mod(want.Div(want, big.NewInt(int64(2*p.Boxes())*unit)), new(big.Int).SetUint64(p.Modulus()))
+				// Two roundings are within 1 of one of them.
+				if d := (got - want.Uint64() + 2 + p.Modulus()) % p.Modulus(); d > 4 {
+					t.Fatalf("%s: output %d of %d%+d/%d is %d, want %d", name, i, m, e, w, got, want)
+				}
+				if out.Bound.Min*unit > f(m) || out.Bound.Max*unit < f(m) {
+					t.Fatalf("%s: output %d of %d is %d/%d, the bound [%d, %d]", name, i, m, f(m), unit, out.Bound.Min, out.Bound.Max)
 				}
 			}
 		}
+	}
+}
+
+func TestShiftedAndFractionLUTs(t *testing.T) {
+	p := preset(t, TestPreset)
+	digit := func(v int64) func(int64) int64 {
+		return func(m int64) int64 {
+			if m/4 == v {
+				return m % 4
+			}
+			return 0
+		}
+	}
+	quarter := func(c int64) func(int64) int64 { return func(m int64) int64 { return (m + c) / 4 } }
+	for _, c := range []struct {
+		name   string
+		hi     int64
+		shifts []int64
+		fs     []func(int64) int64
+		ok     bool
+	}{
+		{"the digit chosen by another", 15, []int64{0, -4, -8, -12}, []func(int64) int64{digit(0), digit(1), digit(2), digit(3)}, true},
+		{"a staircase and its steps", 15, []int64{0, 1, 2, 3}, []func(int64) int64{quarter(0), quarter(1), quarter(2), quarter(3)}, true},
+		{"a staircase with too many", 15, []int64{0, 5}, []func(int64) int64{quarter(0), quarter(5)}, false},
+		{"shifts are missing", 3, []int64{0}, []func(int64) int64{digit(0), digit(1)}, false},
+		{"no function", 3, nil, nil, false},
+	} {
+		lut, err := p.NewShiftedLUT(0, c.hi, c.shifts, c.fs...)
+		var lerr *LUTError
+		if (err == nil) != c.ok || err != nil && !errors.As(err, &lerr) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err == nil {
+			checkLUT(t, p, c.name, lut, 1, c.fs)
+		}
+	}
+	odd := func(m int64) int64 { return 7*m - 50 }
+	for log := range maxFraction + 1 {
+		lut, err := p.NewFractionLUT(-3, 12, log, odd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkLUT(t, p, "fractions", lut, 1<<log, []func(int64) int64{odd})
+	}
+	if _, err := p.NewFractionLUT(0, 3, maxFraction+1, odd); err == nil {
+		t.Error("a fraction that is too fine was accepted")
 	}
 }
 

@@ -75,7 +75,9 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 			if at >= n && body != 0 {
 				body = m.params.Modulus() - body
 			}
-			t.Out[i] = m.fresh(body, t.LUT.OutputBound(i, m.params.BootstrapVariance(), 0))
+			fresh := m.fresh(body, noise.Bound{})
+			t.Out[i] = m.params.Output(t.LUT, i, fresh.Value)
+			t.Out[i].Bound.Source = fresh.Bound.Source
 		}
 	}
 	return nil
