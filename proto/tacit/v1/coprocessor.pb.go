@@ -65,8 +65,10 @@ type GetInfoResponse struct {
 	// The parameters that evaluation keys must have.
 	Parameters *Parameters `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// The name of the backend that computes, such as cpu.
-	Backend       string  `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
-	Limits        *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	Backend string  `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
+	Limits  *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The Ed25519 public key, 32 bytes, under which this service signs receipts.
+	ServiceKey    []byte `protobuf:"bytes,5,opt,name=service_key,json=serviceKey,proto3" json:"service_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +127,13 @@ func (x *GetInfoResponse) GetBackend() string {
 func (x *GetInfoResponse) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetServiceKey() []byte {
+	if x != nil {
+		return x.ServiceKey
 	}
 	return nil
 }
@@ -986,6 +995,50 @@ func (x *GetJobRequest) GetId() string {
 	return ""
 }
 
+type GetJobSpecRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJobSpecRequest) Reset() {
+	*x = GetJobSpecRequest{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJobSpecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJobSpecRequest) ProtoMessage() {}
+
+func (x *GetJobSpecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJobSpecRequest.ProtoReflect.Descriptor instead.
+func (*GetJobSpecRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetJobSpecRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type WaitJobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -996,7 +1049,7 @@ type WaitJobRequest struct {
 
 func (x *WaitJobRequest) Reset() {
 	*x = WaitJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1061,7 @@ func (x *WaitJobRequest) String() string {
 func (*WaitJobRequest) ProtoMessage() {}
 
 func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1074,7 @@ func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitJobRequest.ProtoReflect.Descriptor instead.
 func (*WaitJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WaitJobRequest) GetId() string {
@@ -1047,7 +1100,7 @@ type WatchJobRequest struct {
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1112,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1125,7 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchJobRequest) GetId() string {
@@ -1091,7 +1144,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1156,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1169,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelJobRequest) GetId() string {
@@ -1138,7 +1191,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1203,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1216,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -1191,7 +1244,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1256,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1269,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -1238,14 +1291,16 @@ var File_tacit_v1_coprocessor_proto protoreflect.FileDescriptor
 const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\n" +
 	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xa5\x01\n" +
+	"\x0eGetInfoRequest\"\xc6\x01\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\n" +
 	"parameters\x18\x02 \x01(\v2\x14.tacit.v1.ParametersR\n" +
 	"parameters\x12\x18\n" +
 	"\abackend\x18\x03 \x01(\tR\abackend\x12(\n" +
-	"\x06limits\x18\x04 \x01(\v2\x10.tacit.v1.LimitsR\x06limits\"\xcd\x02\n" +
+	"\x06limits\x18\x04 \x01(\v2\x10.tacit.v1.LimitsR\x06limits\x12\x1f\n" +
+	"\vservice_key\x18\x05 \x01(\fR\n" +
+	"serviceKey\"\xcd\x02\n" +
 	"\x06Limits\x12\x1b\n" +
 	"\tmax_nodes\x18\x01 \x01(\rR\bmaxNodes\x12\x1d\n" +
 	"\n" +
@@ -1296,6 +1351,8 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\"\x1f\n" +
 	"\rGetJobRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"#\n" +
+	"\x11GetJobSpecRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"U\n" +
 	"\x0eWaitJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -1310,7 +1367,7 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"]\n" +
 	"\x10ListJobsResponse\x12!\n" +
 	"\x04jobs\x18\x01 \x03(\v2\r.tacit.v1.JobR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd7\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x95\a\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
 	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12A\n" +
@@ -1319,7 +1376,9 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x0fStatCiphertexts\x12 .tacit.v1.StatCiphertextsRequest\x1a!.tacit.v1.StatCiphertextsResponse\x12[\n" +
 	"\x10FetchCiphertexts\x12!.tacit.v1.FetchCiphertextsRequest\x1a\".tacit.v1.FetchCiphertextsResponse0\x01\x126\n" +
 	"\tSubmitJob\x12\x1a.tacit.v1.SubmitJobRequest\x1a\r.tacit.v1.Job\x120\n" +
-	"\x06GetJob\x12\x17.tacit.v1.GetJobRequest\x1a\r.tacit.v1.Job\x122\n" +
+	"\x06GetJob\x12\x17.tacit.v1.GetJobRequest\x1a\r.tacit.v1.Job\x12<\n" +
+	"\n" +
+	"GetJobSpec\x12\x1b.tacit.v1.GetJobSpecRequest\x1a\x11.tacit.v1.JobSpec\x122\n" +
 	"\aWaitJob\x12\x18.tacit.v1.WaitJobRequest\x1a\r.tacit.v1.Job\x12;\n" +
 	"\bWatchJob\x12\x19.tacit.v1.WatchJobRequest\x1a\x12.tacit.v1.JobEvent0\x01\x126\n" +
 	"\tCancelJob\x12\x1a.tacit.v1.CancelJobRequest\x1a\r.tacit.v1.Job\x12A\n" +
@@ -1337,7 +1396,7 @@ func file_tacit_v1_coprocessor_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_coprocessor_proto_rawDescData
 }
 
-var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),             // 0: tacit.v1.GetInfoRequest
 	(*GetInfoResponse)(nil),            // 1: tacit.v1.GetInfoResponse
@@ -1355,31 +1414,32 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*FetchCiphertextsResponse)(nil),   // 13: tacit.v1.FetchCiphertextsResponse
 	(*SubmitJobRequest)(nil),           // 14: tacit.v1.SubmitJobRequest
 	(*GetJobRequest)(nil),              // 15: tacit.v1.GetJobRequest
-	(*WaitJobRequest)(nil),             // 16: tacit.v1.WaitJobRequest
-	(*WatchJobRequest)(nil),            // 17: tacit.v1.WatchJobRequest
-	(*CancelJobRequest)(nil),           // 18: tacit.v1.CancelJobRequest
-	(*ListJobsRequest)(nil),            // 19: tacit.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),           // 20: tacit.v1.ListJobsResponse
-	(*Parameters)(nil),                 // 21: tacit.v1.Parameters
-	(*EvaluationKeyInfo)(nil),          // 22: tacit.v1.EvaluationKeyInfo
-	(*CiphertextInfo)(nil),             // 23: tacit.v1.CiphertextInfo
-	(*JobSpec)(nil),                    // 24: tacit.v1.JobSpec
-	(*durationpb.Duration)(nil),        // 25: google.protobuf.Duration
-	(*Job)(nil),                        // 26: tacit.v1.Job
-	(*JobEvent)(nil),                   // 27: tacit.v1.JobEvent
+	(*GetJobSpecRequest)(nil),          // 16: tacit.v1.GetJobSpecRequest
+	(*WaitJobRequest)(nil),             // 17: tacit.v1.WaitJobRequest
+	(*WatchJobRequest)(nil),            // 18: tacit.v1.WatchJobRequest
+	(*CancelJobRequest)(nil),           // 19: tacit.v1.CancelJobRequest
+	(*ListJobsRequest)(nil),            // 20: tacit.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),           // 21: tacit.v1.ListJobsResponse
+	(*Parameters)(nil),                 // 22: tacit.v1.Parameters
+	(*EvaluationKeyInfo)(nil),          // 23: tacit.v1.EvaluationKeyInfo
+	(*CiphertextInfo)(nil),             // 24: tacit.v1.CiphertextInfo
+	(*JobSpec)(nil),                    // 25: tacit.v1.JobSpec
+	(*durationpb.Duration)(nil),        // 26: google.protobuf.Duration
+	(*Job)(nil),                        // 27: tacit.v1.Job
+	(*JobEvent)(nil),                   // 28: tacit.v1.JobEvent
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
-	21, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
+	22, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
 	2,  // 1: tacit.v1.GetInfoResponse.limits:type_name -> tacit.v1.Limits
 	4,  // 2: tacit.v1.UploadEvaluationKeyRequest.header:type_name -> tacit.v1.EvaluationKeyHeader
-	22, // 3: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
+	23, // 3: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
 	8,  // 4: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
-	23, // 5: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	23, // 6: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	23, // 7: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
-	24, // 8: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
-	25, // 9: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
-	26, // 10: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
+	24, // 5: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	24, // 6: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	24, // 7: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
+	25, // 8: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
+	26, // 9: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
+	27, // 10: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
 	0,  // 11: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
 	3,  // 12: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
 	5,  // 13: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
@@ -1388,24 +1448,26 @@ var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	12, // 16: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
 	14, // 17: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
 	15, // 18: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	16, // 19: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	17, // 20: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	18, // 21: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	19, // 22: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	1,  // 23: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	22, // 24: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 25: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	9,  // 26: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 27: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	13, // 28: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	26, // 29: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	26, // 30: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	26, // 31: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	27, // 32: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	26, // 33: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	20, // 34: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	23, // [23:35] is the sub-list for method output_type
-	11, // [11:23] is the sub-list for method input_type
+	16, // 19: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	17, // 20: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	18, // 21: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	19, // 22: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	20, // 23: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	1,  // 24: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	23, // 25: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 26: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	9,  // 27: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	11, // 28: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	13, // 29: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	27, // 30: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	27, // 31: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	25, // 32: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	27, // 33: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	28, // 34: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	27, // 35: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	21, // 36: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	24, // [24:37] is the sub-list for method output_type
+	11, // [11:24] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1436,7 +1498,7 @@ func file_tacit_v1_coprocessor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_coprocessor_proto_rawDesc), len(file_tacit_v1_coprocessor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Coprocessor_FetchCiphertexts_FullMethodName    = "/tacit.v1.Coprocessor/FetchCiphertexts"
 	Coprocessor_SubmitJob_FullMethodName           = "/tacit.v1.Coprocessor/SubmitJob"
 	Coprocessor_GetJob_FullMethodName              = "/tacit.v1.Coprocessor/GetJob"
+	Coprocessor_GetJobSpec_FullMethodName          = "/tacit.v1.Coprocessor/GetJobSpec"
 	Coprocessor_WaitJob_FullMethodName             = "/tacit.v1.Coprocessor/WaitJob"
 	Coprocessor_WatchJob_FullMethodName            = "/tacit.v1.Coprocessor/WatchJob"
 	Coprocessor_CancelJob_FullMethodName           = "/tacit.v1.Coprocessor/CancelJob"
@@ -63,6 +64,8 @@ type CoprocessorClient interface {
 	SubmitJob(ctx context.Context, in *SubmitJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// GetJob reads a job.
 	GetJob(ctx context.Context, in *GetJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// GetJobSpec reads what a job was asked to compute, as it was submitted.
+	GetJobSpec(ctx context.Context, in *GetJobSpecRequest, opts ...grpc.CallOption) (*JobSpec, error)
 	// WaitJob answers when the job has ended or the timeout has passed; the state tells which.
 	WaitJob(ctx context.Context, in *WaitJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// WatchJob sends the job as it is, then what changes, and ends after the job has.
@@ -176,6 +179,16 @@ func (c *coprocessorClient) GetJob(ctx context.Context, in *GetJobRequest, opts 
 	return out, nil
 }
 
+func (c *coprocessorClient) GetJobSpec(ctx context.Context, in *GetJobSpecRequest, opts ...grpc.CallOption) (*JobSpec, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobSpec)
+	err := c.cc.Invoke(ctx, Coprocessor_GetJobSpec_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *coprocessorClient) WaitJob(ctx context.Context, in *WaitJobRequest, opts ...grpc.CallOption) (*Job, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Job)
@@ -255,6 +268,8 @@ type CoprocessorServer interface {
 	SubmitJob(context.Context, *SubmitJobRequest) (*Job, error)
 	// GetJob reads a job.
 	GetJob(context.Context, *GetJobRequest) (*Job, error)
+	// GetJobSpec reads what a job was asked to compute, as it was submitted.
+	GetJobSpec(context.Context, *GetJobSpecRequest) (*JobSpec, error)
 	// WaitJob answers when the job has ended or the timeout has passed; the state tells which.
 	WaitJob(context.Context, *WaitJobRequest) (*Job, error)
 	// WatchJob sends the job as it is, then what changes, and ends after the job has.
@@ -296,6 +311,9 @@ func (UnimplementedCoprocessorServer) SubmitJob(context.Context, *SubmitJobReque
 }
 func (UnimplementedCoprocessorServer) GetJob(context.Context, *GetJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetJob not implemented")
+}
+func (UnimplementedCoprocessorServer) GetJobSpec(context.Context, *GetJobSpecRequest) (*JobSpec, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetJobSpec not implemented")
 }
 func (UnimplementedCoprocessorServer) WaitJob(context.Context, *WaitJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitJob not implemented")
@@ -445,6 +463,24 @@ func _Coprocessor_GetJob_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Coprocessor_GetJobSpec_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetJobSpecRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetJobSpec(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetJobSpec_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetJobSpec(ctx, req.(*GetJobSpecRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Coprocessor_WaitJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WaitJobRequest)
 	if err := dec(in); err != nil {
@@ -536,6 +572,10 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetJob",
 			Handler:    _Coprocessor_GetJob_Handler,
+		},
+		{
+			MethodName: "GetJobSpec",
+			Handler:    _Coprocessor_GetJobSpec_Handler,
 		},
 		{
 			MethodName: "WaitJob",

@@ -464,7 +464,9 @@ type Job struct {
 	// One for each output of the spec, in its order, once the job has succeeded.
 	Results []*CiphertextInfo `protobuf:"bytes,10,rep,name=results,proto3" json:"results,omitempty"`
 	// Why a failed job failed.
-	Error         *JobError `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Error *JobError `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	// What the service vouches for, once the job has succeeded.
+	Receipt       *Receipt `protobuf:"bytes,12,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +578,190 @@ func (x *Job) GetError() *JobError {
 	return nil
 }
 
+func (x *Job) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+// Receipt is a statement, signed by the service, of what a job computed from what. All but the container is for
+// reading: only the container has the signature.
+type Receipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The canonical encoding with the signature, which package coprocessor/receipt documents.
+	Container []byte `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	JobId     string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// SHA-256 of the spec's canonical encoding.
+	SpecDigest []byte `protobuf:"bytes,3,opt,name=spec_digest,json=specDigest,proto3" json:"spec_digest,omitempty"`
+	KeyId      []byte `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Of the parameters that the job was computed with.
+	ParameterFingerprint []byte `protobuf:"bytes,5,opt,name=parameter_fingerprint,json=parameterFingerprint,proto3" json:"parameter_fingerprint,omitempty"`
+	EngineVersion        string `protobuf:"bytes,6,opt,name=engine_version,json=engineVersion,proto3" json:"engine_version,omitempty"`
+	Backend              string `protobuf:"bytes,7,opt,name=backend,proto3" json:"backend,omitempty"`
+	// The Ed25519 public key of the signature.
+	ServiceKey []byte `protobuf:"bytes,8,opt,name=service_key,json=serviceKey,proto3" json:"service_key,omitempty"`
+	// The stored ciphertexts that the job read.
+	Inputs []*ReceiptItem `protobuf:"bytes,9,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// In the order of the spec.
+	Outputs       []*ReceiptItem `protobuf:"bytes,10,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_tacit_v1_job_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_job_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Receipt) GetContainer() []byte {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *Receipt) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *Receipt) GetSpecDigest() []byte {
+	if x != nil {
+		return x.SpecDigest
+	}
+	return nil
+}
+
+func (x *Receipt) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+func (x *Receipt) GetParameterFingerprint() []byte {
+	if x != nil {
+		return x.ParameterFingerprint
+	}
+	return nil
+}
+
+func (x *Receipt) GetEngineVersion() string {
+	if x != nil {
+		return x.EngineVersion
+	}
+	return ""
+}
+
+func (x *Receipt) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Receipt) GetServiceKey() []byte {
+	if x != nil {
+		return x.ServiceKey
+	}
+	return nil
+}
+
+func (x *Receipt) GetInputs() []*ReceiptItem {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Receipt) GetOutputs() []*ReceiptItem {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+// ReceiptItem is one ciphertext in a receipt.
+type ReceiptItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Handle        []byte                 `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptItem) Reset() {
+	*x = ReceiptItem{}
+	mi := &file_tacit_v1_job_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptItem) ProtoMessage() {}
+
+func (x *ReceiptItem) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_job_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptItem.ProtoReflect.Descriptor instead.
+func (*ReceiptItem) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReceiptItem) GetHandle() []byte {
+	if x != nil {
+		return x.Handle
+	}
+	return nil
+}
+
+func (x *ReceiptItem) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // NodeReport is the progress and the cost of one node.
 type NodeReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -597,7 +783,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_tacit_v1_job_proto_msgTypes[5]
+	mi := &file_tacit_v1_job_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +795,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_job_proto_msgTypes[5]
+	mi := &file_tacit_v1_job_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +808,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_job_proto_rawDescGZIP(), []int{5}
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeReport) GetNode() uint32 {
@@ -691,7 +877,7 @@ type JobError struct {
 
 func (x *JobError) Reset() {
 	*x = JobError{}
-	mi := &file_tacit_v1_job_proto_msgTypes[6]
+	mi := &file_tacit_v1_job_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +889,7 @@ func (x *JobError) String() string {
 func (*JobError) ProtoMessage() {}
 
 func (x *JobError) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_job_proto_msgTypes[6]
+	mi := &file_tacit_v1_job_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +902,7 @@ func (x *JobError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobError.ProtoReflect.Descriptor instead.
 func (*JobError) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_job_proto_rawDescGZIP(), []int{6}
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JobError) GetCode() int32 {
@@ -761,7 +947,7 @@ type JobEvent struct {
 
 func (x *JobEvent) Reset() {
 	*x = JobEvent{}
-	mi := &file_tacit_v1_job_proto_msgTypes[7]
+	mi := &file_tacit_v1_job_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +959,7 @@ func (x *JobEvent) String() string {
 func (*JobEvent) ProtoMessage() {}
 
 func (x *JobEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_job_proto_msgTypes[7]
+	mi := &file_tacit_v1_job_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +972,7 @@ func (x *JobEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEvent.ProtoReflect.Descriptor instead.
 func (*JobEvent) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_job_proto_rawDescGZIP(), []int{7}
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JobEvent) GetEvent() isJobEvent_Event {
@@ -857,7 +1043,7 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\x06Output\x12\x17\n" +
 	"\x04node\x18\x01 \x01(\rH\x00R\x04node\x88\x01\x01\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\fR\x06handleB\a\n" +
-	"\x05_node\"\xcc\x03\n" +
+	"\x05_node\"\xf9\x03\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x15\n" +
@@ -873,7 +1059,25 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\x05nodes\x18\t \x03(\v2\x14.tacit.v1.NodeReportR\x05nodes\x122\n" +
 	"\aresults\x18\n" +
 	" \x03(\v2\x18.tacit.v1.CiphertextInfoR\aresults\x12(\n" +
-	"\x05error\x18\v \x01(\v2\x12.tacit.v1.JobErrorR\x05error\"\xaa\x02\n" +
+	"\x05error\x18\v \x01(\v2\x12.tacit.v1.JobErrorR\x05error\x12+\n" +
+	"\areceipt\x18\f \x01(\v2\x11.tacit.v1.ReceiptR\areceipt\"\xed\x02\n" +
+	"\aReceipt\x12\x1c\n" +
+	"\tcontainer\x18\x01 \x01(\fR\tcontainer\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
+	"\vspec_digest\x18\x03 \x01(\fR\n" +
+	"specDigest\x12\x15\n" +
+	"\x06key_id\x18\x04 \x01(\fR\x05keyId\x123\n" +
+	"\x15parameter_fingerprint\x18\x05 \x01(\fR\x14parameterFingerprint\x12%\n" +
+	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion\x12\x18\n" +
+	"\abackend\x18\a \x01(\tR\abackend\x12\x1f\n" +
+	"\vservice_key\x18\b \x01(\fR\n" +
+	"serviceKey\x12-\n" +
+	"\x06inputs\x18\t \x03(\v2\x15.tacit.v1.ReceiptItemR\x06inputs\x12/\n" +
+	"\aoutputs\x18\n" +
+	" \x03(\v2\x15.tacit.v1.ReceiptItemR\aoutputs\"=\n" +
+	"\vReceiptItem\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\fR\x06handle\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xaa\x02\n" +
 	"\n" +
 	"NodeReport\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x14\n" +
@@ -923,7 +1127,7 @@ func file_tacit_v1_job_proto_rawDescGZIP() []byte {
 }
 
 var file_tacit_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tacit_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tacit_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tacit_v1_job_proto_goTypes = []any{
 	(JobState)(0),                 // 0: tacit.v1.JobState
 	(NodeState)(0),                // 1: tacit.v1.NodeState
@@ -932,37 +1136,42 @@ var file_tacit_v1_job_proto_goTypes = []any{
 	(*Input)(nil),                 // 4: tacit.v1.Input
 	(*Output)(nil),                // 5: tacit.v1.Output
 	(*Job)(nil),                   // 6: tacit.v1.Job
-	(*NodeReport)(nil),            // 7: tacit.v1.NodeReport
-	(*JobError)(nil),              // 8: tacit.v1.JobError
-	(*JobEvent)(nil),              // 9: tacit.v1.JobEvent
-	(Op)(0),                       // 10: tacit.v1.Op
-	(Type)(0),                     // 11: tacit.v1.Type
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*CiphertextInfo)(nil),        // 13: tacit.v1.CiphertextInfo
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*Receipt)(nil),               // 7: tacit.v1.Receipt
+	(*ReceiptItem)(nil),           // 8: tacit.v1.ReceiptItem
+	(*NodeReport)(nil),            // 9: tacit.v1.NodeReport
+	(*JobError)(nil),              // 10: tacit.v1.JobError
+	(*JobEvent)(nil),              // 11: tacit.v1.JobEvent
+	(Op)(0),                       // 12: tacit.v1.Op
+	(Type)(0),                     // 13: tacit.v1.Type
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*CiphertextInfo)(nil),        // 15: tacit.v1.CiphertextInfo
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 }
 var file_tacit_v1_job_proto_depIdxs = []int32{
 	3,  // 0: tacit.v1.JobSpec.nodes:type_name -> tacit.v1.Node
 	5,  // 1: tacit.v1.JobSpec.outputs:type_name -> tacit.v1.Output
-	10, // 2: tacit.v1.Node.op:type_name -> tacit.v1.Op
-	11, // 3: tacit.v1.Node.type:type_name -> tacit.v1.Type
+	12, // 2: tacit.v1.Node.op:type_name -> tacit.v1.Op
+	13, // 3: tacit.v1.Node.type:type_name -> tacit.v1.Type
 	4,  // 4: tacit.v1.Node.inputs:type_name -> tacit.v1.Input
 	0,  // 5: tacit.v1.Job.state:type_name -> tacit.v1.JobState
-	12, // 6: tacit.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	12, // 7: tacit.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	12, // 8: tacit.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: tacit.v1.Job.nodes:type_name -> tacit.v1.NodeReport
-	13, // 10: tacit.v1.Job.results:type_name -> tacit.v1.CiphertextInfo
-	8,  // 11: tacit.v1.Job.error:type_name -> tacit.v1.JobError
-	1,  // 12: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
-	14, // 13: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
-	6,  // 14: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
-	7,  // 15: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 6: tacit.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	14, // 7: tacit.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	14, // 8: tacit.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 9: tacit.v1.Job.nodes:type_name -> tacit.v1.NodeReport
+	15, // 10: tacit.v1.Job.results:type_name -> tacit.v1.CiphertextInfo
+	10, // 11: tacit.v1.Job.error:type_name -> tacit.v1.JobError
+	7,  // 12: tacit.v1.Job.receipt:type_name -> tacit.v1.Receipt
+	8,  // 13: tacit.v1.Receipt.inputs:type_name -> tacit.v1.ReceiptItem
+	8,  // 14: tacit.v1.Receipt.outputs:type_name -> tacit.v1.ReceiptItem
+	1,  // 15: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
+	16, // 16: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
+	6,  // 17: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
+	9,  // 18: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_job_proto_init() }
@@ -978,8 +1187,8 @@ func file_tacit_v1_job_proto_init() {
 		(*Input_Scalar)(nil),
 	}
 	file_tacit_v1_job_proto_msgTypes[3].OneofWrappers = []any{}
-	file_tacit_v1_job_proto_msgTypes[5].OneofWrappers = []any{}
-	file_tacit_v1_job_proto_msgTypes[7].OneofWrappers = []any{
+	file_tacit_v1_job_proto_msgTypes[7].OneofWrappers = []any{}
+	file_tacit_v1_job_proto_msgTypes[9].OneofWrappers = []any{
 		(*JobEvent_Job)(nil),
 		(*JobEvent_Node)(nil),
 	}
@@ -989,7 +1198,7 @@ func file_tacit_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_job_proto_rawDesc), len(file_tacit_v1_job_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
