@@ -1,0 +1,82 @@
+package receipt
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const pemType = "PRIVATE KEY" // PKCS #8
+
+// KeyError reports a file that should hold a service's signing key and does not.
+type KeyError struct {
+	Path, Reason string
+}
+
+func (e *KeyError) Error() string { return "receipt: " + e.Path + ": " + e.Reason }
+
+// LoadKey reads the signing key of a service from a file, PKCS #8 in PEM, and
+// makes the file, with mode 0600, when there is none. A file that is there is
+// never replaced; when it holds no such key the error is a *KeyError.
+func LoadKey(path string) (ed25519.PrivateKey, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeKey(path); err != nil {
+			return nil, fmt.Errorf("receipt: making the signing key: %w", err)
+		}
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("receipt: %w", err)
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != pemType || len(rest) > 0 {
+		return nil, &KeyError{path, "not one private key in PEM"}
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, &KeyError{path, "not a private key in PKCS #8"}
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, &KeyError{path, fmt.Sprintf("a key of type %T, want Ed25519", parsed)}
+	}
+	return key, nil
+}
+
+// makeKey writes a new key to a file that must not exist. The file appears
+// complete or not at all, so that a crash leaves nothing that cannot be read.
+func makeKey(path string) (err error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text())
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(temp)) }()
+	err = pem.Encode(f, &pem.Block{Type: pemType, Bytes: der})
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	// A link, unlike a rename, fails where there is a file of that name.
+	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
