@@ -1,6 +1,7 @@
 package coprocessor
 
 import (
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -22,4 +23,27 @@ var operations = map[tacitv1.Op]integer.Op{
 	tacitv1.Op_OP_LE:           integer.OpLe,
 	tacitv1.Op_OP_LT:           integer.OpLt,
 	tacitv1.Op_OP_IF_THEN_ELSE: integer.OpSelect,
+}
+
+// costOf is what operations spend, as the evaluator of integers says, with
+// plaintext operands counted as ciphertexts.
+func costOf(integers *integer.Evaluator) graph.CostFunc {
+	return func(op tacitv1.Op, t tacitv1.Type, operands []graph.OperandKind) graph.Cost {
+		iop, ok := operations[op]
+		if !ok {
+			return graph.Cost{}
+		}
+		in := make([]integer.Operand, len(operands))
+		for i := range in {
+			in[i] = &integer.Value{Type: integer.Type(t)}
+		}
+		if iop == integer.OpSelect {
+			in[0] = &integer.Value{Type: integer.Bool}
+		}
+		c, err := integers.Cost(iop, in...)
+		if err != nil {
+			return graph.Cost{} // package graph refuses such operands with their place
+		}
+		return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}
+	}
 }

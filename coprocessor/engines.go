@@ -3,6 +3,7 @@ package coprocessor
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -113,11 +114,17 @@ func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
 		return nil, err
 	}
 	defer r.Close()
-	key, err := fhe.StreamEvaluationKey(r, e.params)
+	return newEngine(r, id, e.params, e.backend, e.workers)
+}
+
+// newEngine prepares the evaluation key whose container r yields and that must
+// have that id.
+func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (*engine, error) {
+	key, err := fhe.StreamEvaluationKey(r, p)
 	if err != nil {
 		return nil, err
 	}
-	evaluator, err := bootstrap.NewEvaluator(key, e.backend)
+	evaluator, err := bootstrap.NewEvaluator(key, backend)
 	if err != nil {
 		return nil, err
 	}
@@ -128,8 +135,8 @@ func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
 	if got != id {
 		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
 	}
-	batcher := bootstrap.NewBatcher(evaluator, e.workers)
-	integers, err := integer.New(e.params, batcher)
+	batcher := bootstrap.NewBatcher(evaluator, workers)
+	integers, err := integer.New(p, batcher)
 	if err != nil {
 		batcher.Close()
 		return nil, err

@@ -14,22 +14,28 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// run is one attempt at a job: its graph, the values its nodes have so far and
-// what is reported of them.
+// records returns the record of a stored ciphertext.
+type records func(ctx context.Context, handle [32]byte) ([]byte, error)
+
+// run is one evaluation of a graph: the values its nodes have so far and what is
+// reported of them. Workers run jobs, and whoever checks a receipt runs one
+// again.
 type run struct {
-	graph  *graph.Graph
-	params *fhe.Parameters
-	engine *engine
-	store  *store.Ciphertexts
-	log    *slog.Logger
+	graph   *graph.Graph
+	params  *fhe.Parameters
+	engine  *engine
+	records records
+	log     *slog.Logger
 
 	inputs map[graph.Handle]*integer.Value
+	read   []receipt.Item // the inputs, in the order of the graph
 
 	mu      sync.Mutex
 	values  []*integer.Value // of nodes that are done and still needed
@@ -38,9 +44,9 @@ type run struct {
 	changed chan struct{} // has a token when reports changed since it was last read
 }
 
-func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, s *store.Ciphertexts, log *slog.Logger) *run {
+func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
 	r := &run{
-		graph: g, params: p, engine: e, store: s, log: log,
+		graph: g, params: p, engine: e, records: records, log: log,
 		inputs:  make(map[graph.Handle]*integer.Value),
 		values:  make([]*integer.Value, g.Len()),
 		readers: make([]int, g.Len()),
@@ -98,13 +104,14 @@ func (r *run) report(node int, change func(*tacitv1.NodeReport)) {
 	}
 }
 
-// load reads the inputs of the graph from the store.
+// load reads the inputs of the graph.
 func (r *run) load(ctx context.Context) error {
 	for _, h := range r.graph.Inputs() {
-		record, err := r.store.Get(ctx, h)
+		record, err := r.records(ctx, h)
 		if err != nil {
 			return err
 		}
+		r.read = append(r.read, receipt.Item{Handle: h, Digest: sha256.Sum256(record)})
 		list, err := integer.UnmarshalList(record, r.params)
 		if err != nil {
 			return fmt.Errorf("stored ciphertext %s: %w", h, err)
@@ -266,6 +273,15 @@ func (r *run) outputs() ([]store.Ciphertext, error) {
 		})
 	}
 	return out, nil
+}
+
+// items are ciphertexts as a receipt names them.
+func items(cts []store.Ciphertext) []receipt.Item {
+	out := make([]receipt.Item, len(cts))
+	for i, ct := range cts {
+		out[i] = receipt.Item{Handle: ct.Handle, Digest: sha256.Sum256(ct.Record)}
+	}
+	return out
 }
 
 // info describes a stored ciphertext to clients.

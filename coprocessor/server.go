@@ -8,8 +8,10 @@ package coprocessor
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -28,6 +30,7 @@ import (
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -127,6 +130,7 @@ type Server struct {
 	queue       *jobs.Queue
 	engines     *engines
 	integers    *integer.Evaluator // for costs alone
+	signer      ed25519.PrivateKey // signs receipts
 	health      *health.Server
 	uploads     chan struct{} // has a token for each upload under way
 }
@@ -149,6 +153,9 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.keys, err = store.OpenKeys(ctx, js, opts.Dir); err != nil {
+		return nil, err
+	}
+	if s.signer, err = receipt.LoadKey(filepath.Join(opts.Dir, "service.key")); err != nil {
 		return nil, err
 	}
 	// The directory is locked: a lease of an earlier process has no holder.
@@ -317,7 +324,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	defer release()
-	r := newRun(g, s.opts.Params, engine, s.ciphertexts, s.opts.Log.With("job", lease.Job().ID))
+	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log.With("job", lease.Job().ID))
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
@@ -331,7 +338,11 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	if err := s.ciphertexts.PutAll(ctx, outputs); err != nil {
 		return nil, err
 	}
-	result := &tacitv1.Job{Nodes: r.snapshot()}
+	signed, err := s.receipt(lease.Job().ID, r, outputs)
+	if err != nil {
+		return nil, err
+	}
+	result := &tacitv1.Job{Nodes: r.snapshot(), Receipt: &tacitv1.Receipt{Container: signed.Encode()}}
 	for _, o := range outputs {
 		result.Results = append(result.Results, info(o))
 	}
@@ -406,26 +417,5 @@ func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Gr
 			return graph.Ciphertext{}, graph.ErrUnknownHandle
 		}
 		return graph.Ciphertext{Type: tacitv1.Type(meta.Type), KeyID: meta.KeyID}, err
-	}, s.cost, s.opts.Limits)
-}
-
-// cost is what an operation spends, as the evaluator of integers says, with
-// plaintext operands counted as ciphertexts.
-func (s *Server) cost(op tacitv1.Op, t tacitv1.Type, operands []graph.OperandKind) graph.Cost {
-	iop, ok := operations[op]
-	if !ok {
-		return graph.Cost{}
-	}
-	in := make([]integer.Operand, len(operands))
-	for i := range in {
-		in[i] = &integer.Value{Type: integer.Type(t)}
-	}
-	if iop == integer.OpSelect {
-		in[0] = &integer.Value{Type: integer.Bool}
-	}
-	c, err := s.integers.Cost(iop, in...)
-	if err != nil {
-		return graph.Cost{} // package graph refuses such operands with their place
-	}
-	return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}
+	}, costOf(s.integers), s.opts.Limits)
 }

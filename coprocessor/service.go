@@ -14,6 +14,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -53,10 +54,12 @@ func (s *Server) answer(ctx context.Context, method string, err error, panicked 
 // GetInfo describes the service.
 func (s *Server) GetInfo(context.Context, *tacitv1.GetInfoRequest) (*tacitv1.GetInfoResponse, error) {
 	l := s.opts.Limits
+	key := receipt.PublicKey(s.signer)
 	return &tacitv1.GetInfoResponse{
 		Version:    s.opts.Version,
 		Parameters: s.parameters(),
 		Backend:    s.opts.Backend.Info().Name,
+		ServiceKey: key[:],
 		Limits: &tacitv1.Limits{
 			MaxNodes: uint32(l.MaxNodes), MaxInputs: uint32(l.MaxInputs), MaxOutputs: uint32(l.MaxOutputs),
 			MaxBootstraps: uint64(l.MaxBootstraps), MaxDepth: uint32(l.MaxDepth), MaxSpecSize: uint64(l.MaxSpecSize),
@@ -107,6 +110,24 @@ func (s *Server) keySize(ctx context.Context, id [32]byte) (int64, error) {
 // GetJob reads a job.
 func (s *Server) GetJob(ctx context.Context, req *tacitv1.GetJobRequest) (*tacitv1.Job, error) {
 	return s.described(s.queue.Get(ctx, req.Id))
+}
+
+// GetJobSpec reads the spec of a job.
+func (s *Server) GetJobSpec(ctx context.Context, req *tacitv1.GetJobSpecRequest) (*tacitv1.JobSpec, error) {
+	job, err := s.queue.Get(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
+	return storedSpec(job)
+}
+
+// storedSpec decodes the spec of a job that has it.
+func storedSpec(job jobs.Job) (*tacitv1.JobSpec, error) {
+	spec := new(tacitv1.JobSpec)
+	if err := proto.Unmarshal(job.Spec, spec); err != nil {
+		return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+	}
+	return spec, nil
 }
 
 // CancelJob cancels a job that has not ended.
@@ -234,9 +255,9 @@ func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
 	if !full || job.Spec == nil {
 		return out, nil
 	}
-	spec := new(tacitv1.JobSpec)
-	if err := proto.Unmarshal(job.Spec, spec); err != nil {
-		return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+	spec, err := storedSpec(job)
+	if err != nil {
+		return nil, err
 	}
 	out.KeyId = spec.KeyId
 	digest := graph.SpecDigest(spec)
@@ -261,6 +282,13 @@ func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
 		}
 	}
 	out.Results = known.Results
+	if known.Receipt != nil {
+		r, err := receipt.Decode(known.Receipt.Container)
+		if err != nil {
+			return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
+		}
+		out.Receipt = describeReceipt(r)
+	}
 	return out, nil
 }
 
