@@ -68,7 +68,10 @@ type GetInfoResponse struct {
 	Backend string  `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
 	Limits  *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The Ed25519 public key, 32 bytes, under which this service signs receipts.
-	ServiceKey    []byte `protobuf:"bytes,5,opt,name=service_key,json=serviceKey,proto3" json:"service_key,omitempty"`
+	ServiceKey []byte `protobuf:"bytes,5,opt,name=service_key,json=serviceKey,proto3" json:"service_key,omitempty"`
+	// Who the service takes the caller for, and the roles of that principal.
+	Principal     string   `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
+	Roles         []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +137,20 @@ func (x *GetInfoResponse) GetLimits() *Limits {
 func (x *GetInfoResponse) GetServiceKey() []byte {
 	if x != nil {
 		return x.ServiceKey
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *GetInfoResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
 	}
 	return nil
 }
@@ -586,7 +603,10 @@ func (*UploadCiphertextsRequest_Chunk) isUploadCiphertextsRequest_Content() {}
 type CiphertextsHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes of the container.
-	Size          uint64 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint64 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	// SHA-256 of the container: what arrives is checked against it. Calls that are signed must have it, so that the
+	// signature covers the container; others may leave it empty.
+	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -626,6 +646,13 @@ func (x *CiphertextsHeader) GetSize() uint64 {
 		return x.Size
 	}
 	return 0
+}
+
+func (x *CiphertextsHeader) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
 }
 
 type UploadCiphertextsResponse struct {
@@ -1290,8 +1317,8 @@ var File_tacit_v1_coprocessor_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\n" +
-	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xc6\x01\n" +
+	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15tacit/v1/access.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
+	"\x0eGetInfoRequest\"\xfa\x01\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\n" +
@@ -1300,7 +1327,9 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\abackend\x18\x03 \x01(\tR\abackend\x12(\n" +
 	"\x06limits\x18\x04 \x01(\v2\x10.tacit.v1.LimitsR\x06limits\x12\x1f\n" +
 	"\vservice_key\x18\x05 \x01(\fR\n" +
-	"serviceKey\"\xcd\x02\n" +
+	"serviceKey\x12\x1c\n" +
+	"\tprincipal\x18\x06 \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05roles\x18\a \x03(\tR\x05roles\"\xcd\x02\n" +
 	"\x06Limits\x12\x1b\n" +
 	"\tmax_nodes\x18\x01 \x01(\rR\bmaxNodes\x12\x1d\n" +
 	"\n" +
@@ -1331,9 +1360,10 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x18UploadCiphertextsRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.tacit.v1.CiphertextsHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\t\n" +
-	"\acontent\"'\n" +
+	"\acontent\"?\n" +
 	"\x11CiphertextsHeader\x12\x12\n" +
-	"\x04size\x18\x01 \x01(\x04R\x04size\"W\n" +
+	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"W\n" +
 	"\x19UploadCiphertextsResponse\x12:\n" +
 	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\"2\n" +
 	"\x16StatCiphertextsRequest\x12\x18\n" +
@@ -1367,7 +1397,7 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"]\n" +
 	"\x10ListJobsResponse\x12!\n" +
 	"\x04jobs\x18\x01 \x03(\v2\r.tacit.v1.JobR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x95\a\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb8\b\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
 	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12A\n" +
@@ -1382,7 +1412,10 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\aWaitJob\x12\x18.tacit.v1.WaitJobRequest\x1a\r.tacit.v1.Job\x12;\n" +
 	"\bWatchJob\x12\x19.tacit.v1.WatchJobRequest\x1a\x12.tacit.v1.JobEvent0\x01\x126\n" +
 	"\tCancelJob\x12\x1a.tacit.v1.CancelJobRequest\x1a\r.tacit.v1.Job\x12A\n" +
-	"\bListJobs\x12\x19.tacit.v1.ListJobsRequest\x1a\x1a.tacit.v1.ListJobsResponseB3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
+	"\bListJobs\x12\x19.tacit.v1.ListJobsRequest\x1a\x1a.tacit.v1.ListJobsResponse\x121\n" +
+	"\x05Grant\x12\x16.tacit.v1.GrantRequest\x1a\x10.tacit.v1.Access\x123\n" +
+	"\x06Revoke\x12\x17.tacit.v1.RevokeRequest\x1a\x10.tacit.v1.Access\x129\n" +
+	"\tGetAccess\x12\x1a.tacit.v1.GetAccessRequest\x1a\x10.tacit.v1.AccessB3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
 
 var (
 	file_tacit_v1_coprocessor_proto_rawDescOnce sync.Once
@@ -1426,7 +1459,11 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*JobSpec)(nil),                    // 25: tacit.v1.JobSpec
 	(*durationpb.Duration)(nil),        // 26: google.protobuf.Duration
 	(*Job)(nil),                        // 27: tacit.v1.Job
-	(*JobEvent)(nil),                   // 28: tacit.v1.JobEvent
+	(*GrantRequest)(nil),               // 28: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),              // 29: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),           // 30: tacit.v1.GetAccessRequest
+	(*JobEvent)(nil),                   // 31: tacit.v1.JobEvent
+	(*Access)(nil),                     // 32: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	22, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
@@ -1453,21 +1490,27 @@ var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	18, // 21: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
 	19, // 22: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
 	20, // 23: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	1,  // 24: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	23, // 25: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 26: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	9,  // 27: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 28: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	13, // 29: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	27, // 30: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	27, // 31: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	25, // 32: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	27, // 33: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	28, // 34: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	27, // 35: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	21, // 36: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	24, // [24:37] is the sub-list for method output_type
-	11, // [11:24] is the sub-list for method input_type
+	28, // 24: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	29, // 25: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	30, // 26: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 27: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	23, // 28: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 29: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	9,  // 30: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	11, // 31: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	13, // 32: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	27, // 33: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	27, // 34: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	25, // 35: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	27, // 36: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	31, // 37: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	27, // 38: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	21, // 39: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	32, // 40: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	32, // 41: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	32, // 42: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	27, // [27:43] is the sub-list for method output_type
+	11, // [11:27] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1478,6 +1521,7 @@ func file_tacit_v1_coprocessor_proto_init() {
 	if File_tacit_v1_coprocessor_proto != nil {
 		return
 	}
+	file_tacit_v1_access_proto_init()
 	file_tacit_v1_job_proto_init()
 	file_tacit_v1_types_proto_init()
 	file_tacit_v1_coprocessor_proto_msgTypes[3].OneofWrappers = []any{

@@ -32,6 +32,9 @@ const (
 	Coprocessor_WatchJob_FullMethodName            = "/tacit.v1.Coprocessor/WatchJob"
 	Coprocessor_CancelJob_FullMethodName           = "/tacit.v1.Coprocessor/CancelJob"
 	Coprocessor_ListJobs_FullMethodName            = "/tacit.v1.Coprocessor/ListJobs"
+	Coprocessor_Grant_FullMethodName               = "/tacit.v1.Coprocessor/Grant"
+	Coprocessor_Revoke_FullMethodName              = "/tacit.v1.Coprocessor/Revoke"
+	Coprocessor_GetAccess_FullMethodName           = "/tacit.v1.Coprocessor/GetAccess"
 )
 
 // CoprocessorClient is the client API for Coprocessor service.
@@ -39,6 +42,10 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Coprocessor computes on ciphertexts that it cannot read.
+//
+// A caller says who it is with a bearer token, a client certificate or a signature; everything is denied unless a role or
+// a right allows it. What a caller has no right to at all is answered like what does not exist. The ids of jobs belong to
+// the principal that submits them; others, who have to be administrators, write them principal.id.
 //
 // Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND (an input handle) or
 // UNIMPLEMENTED (an operation or a type) with a JobError among the status details.
@@ -74,6 +81,13 @@ type CoprocessorClient interface {
 	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// ListJobs lists jobs in the order of their submission, without their node reports.
 	ListJobs(ctx context.Context, in *ListJobsRequest, opts ...grpc.CallOption) (*ListJobsResponse, error)
+	// Grant gives a principal rights on a ciphertext or an evaluation key, besides those it has. It takes the right GRANT,
+	// and gives only rights that the caller has.
+	Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*Access, error)
+	// Revoke takes rights back, with the same conditions. Owners keep all rights.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*Access, error)
+	// GetAccess tells who may do what. It takes the right GRANT.
+	GetAccess(ctx context.Context, in *GetAccessRequest, opts ...grpc.CallOption) (*Access, error)
 }
 
 type coprocessorClient struct {
@@ -238,11 +252,45 @@ func (c *coprocessorClient) ListJobs(ctx context.Context, in *ListJobsRequest, o
 	return out, nil
 }
 
+func (c *coprocessorClient) Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*Access, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Access)
+	err := c.cc.Invoke(ctx, Coprocessor_Grant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*Access, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Access)
+	err := c.cc.Invoke(ctx, Coprocessor_Revoke_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetAccess(ctx context.Context, in *GetAccessRequest, opts ...grpc.CallOption) (*Access, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Access)
+	err := c.cc.Invoke(ctx, Coprocessor_GetAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoprocessorServer is the server API for Coprocessor service.
 // All implementations must embed UnimplementedCoprocessorServer
 // for forward compatibility.
 //
 // Coprocessor computes on ciphertexts that it cannot read.
+//
+// A caller says who it is with a bearer token, a client certificate or a signature; everything is denied unless a role or
+// a right allows it. What a caller has no right to at all is answered like what does not exist. The ids of jobs belong to
+// the principal that submits them; others, who have to be administrators, write them principal.id.
 //
 // Chunks of every stream are at most 1 MiB. A refused job spec answers INVALID_ARGUMENT, NOT_FOUND (an input handle) or
 // UNIMPLEMENTED (an operation or a type) with a JobError among the status details.
@@ -278,6 +326,13 @@ type CoprocessorServer interface {
 	CancelJob(context.Context, *CancelJobRequest) (*Job, error)
 	// ListJobs lists jobs in the order of their submission, without their node reports.
 	ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error)
+	// Grant gives a principal rights on a ciphertext or an evaluation key, besides those it has. It takes the right GRANT,
+	// and gives only rights that the caller has.
+	Grant(context.Context, *GrantRequest) (*Access, error)
+	// Revoke takes rights back, with the same conditions. Owners keep all rights.
+	Revoke(context.Context, *RevokeRequest) (*Access, error)
+	// GetAccess tells who may do what. It takes the right GRANT.
+	GetAccess(context.Context, *GetAccessRequest) (*Access, error)
 	mustEmbedUnimplementedCoprocessorServer()
 }
 
@@ -326,6 +381,15 @@ func (UnimplementedCoprocessorServer) CancelJob(context.Context, *CancelJobReque
 }
 func (UnimplementedCoprocessorServer) ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListJobs not implemented")
+}
+func (UnimplementedCoprocessorServer) Grant(context.Context, *GrantRequest) (*Access, error) {
+	return nil, status.Error(codes.Unimplemented, "method Grant not implemented")
+}
+func (UnimplementedCoprocessorServer) Revoke(context.Context, *RevokeRequest) (*Access, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
+}
+func (UnimplementedCoprocessorServer) GetAccess(context.Context, *GetAccessRequest) (*Access, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetAccess not implemented")
 }
 func (UnimplementedCoprocessorServer) mustEmbedUnimplementedCoprocessorServer() {}
 func (UnimplementedCoprocessorServer) testEmbeddedByValue()                     {}
@@ -546,6 +610,60 @@ func _Coprocessor_ListJobs_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Coprocessor_Grant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).Grant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_Grant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).Grant(ctx, req.(*GrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).Revoke(ctx, req.(*RevokeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetAccessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetAccess(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetAccess_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetAccess(ctx, req.(*GetAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Coprocessor_ServiceDesc is the grpc.ServiceDesc for Coprocessor service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -588,6 +706,18 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListJobs",
 			Handler:    _Coprocessor_ListJobs_Handler,
+		},
+		{
+			MethodName: "Grant",
+			Handler:    _Coprocessor_Grant_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _Coprocessor_Revoke_Handler,
+		},
+		{
+			MethodName: "GetAccess",
+			Handler:    _Coprocessor_GetAccess_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
