@@ -14,13 +14,13 @@ import (
 func jobCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "job",
-		Short: "Look at jobs, wait for them, cancel them",
+		Short: "Look at jobs, wait for them, cancel them, get their receipts",
 	}
 	cmd.AddCommand(
 		jobCall(u, "get", "Describe a job", "", func(ctx context.Context, c *client.Client, id string) (*tacitv1.Job, error) { return c.Job(ctx, id) }),
 		jobCall(u, "cancel", "Cancel a job that has not ended", "A job that has ended stays as it is.\n\n",
 			func(ctx context.Context, c *client.Client, id string) (*tacitv1.Job, error) { return c.Cancel(ctx, id) }),
-		jobWaitCommand(u), jobWatchCommand(u), jobListCommand(u),
+		jobWaitCommand(u), jobWatchCommand(u), jobListCommand(u), jobReceiptCommand(u),
 	)
 	return cmd
 }

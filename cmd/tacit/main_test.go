@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 )
 
 func TestMain(m *testing.M) {
@@ -24,6 +26,7 @@ func TestScript(t *testing.T) {
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "waitserver": waitServer, "cut": cut, "flip": flip, "chain": chain,
+			"servicekey": serviceKey,
 		},
 	})
 }
@@ -96,6 +99,18 @@ func fileAndNumber(ts *testscript.TestScript, args []string) ([]byte, int) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	return []byte(ts.ReadFile(args[0])), n
+}
+
+// servicekey VARIABLE sets a variable to the public key in data/service.key, and
+// KEY0 to a key that is nobody's.
+func serviceKey(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("want a variable")
+	}
+	key, err := receipt.LoadKey(ts.MkAbs("data/service.key"))
+	ts.Check(err)
+	ts.Setenv(args[0], fmt.Sprintf("%x", receipt.PublicKey(key)))
+	ts.Setenv("KEY0", strings.Repeat("0", 64))
 }
 
 // chain N FILE writes a job of N additions, one after the other.

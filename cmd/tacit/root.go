@@ -22,7 +22,8 @@ Results go to standard output, everything else to standard error. Flags that
 name an environment variable take their value from it when they are not given.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 a job failed, 4 a job was
-cancelled, 5 a job has not ended in time, 130 interrupted.`,
+cancelled, 5 a job has not ended in time, 6 a receipt does not hold, 130
+interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +42,7 @@ cancelled, 5 a job has not ended in time, 130 interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd, err} })
 	root.AddCommand(
 		keygenCommand(u), encryptCommand(u), decryptCommand(u), inspectCommand(u), paramsCommand(u),
-		serveCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u),
+		serveCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u), verifyCommand(u),
 		demoCommand(u), doctorCommand(u), benchCommand(u), versionCommand(u),
 	)
 	root.InitDefaultCompletionCmd()

@@ -56,6 +56,7 @@ const (
 	exitFailed      = 3
 	exitCancelled   = 4
 	exitTimeout     = 5
+	exitRefuted     = 6
 	exitInterrupted = 130
 )
 
@@ -119,11 +120,14 @@ func (u *ui) exit(ctx context.Context, err error) int {
 	}
 	var usage *usageError
 	var ended *jobEndError
+	var refuted *refutedError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &ended):
 		return ended.exitCode()
+	case errors.As(err, &refuted):
+		return exitRefuted
 	}
 	return exitFailure
 }

@@ -38,6 +38,14 @@ func (c *Client) Job(ctx context.Context, id string) (*tacitv1.Job, error) {
 	})
 }
 
+// JobSpec reads what a job was asked to compute. The answer is the service's word:
+// graph.SpecDigest tells whether it is the spec of a digest that is known.
+func (c *Client) JobSpec(ctx context.Context, id string) (*tacitv1.JobSpec, error) {
+	return retry(ctx, c, func() (*tacitv1.JobSpec, error) {
+		return c.service.GetJobSpec(ctx, &tacitv1.GetJobSpecRequest{Id: id})
+	})
+}
+
 // Cancel cancels a job that has not ended, and answers with the job as it then
 // is.
 func (c *Client) Cancel(ctx context.Context, id string) (*tacitv1.Job, error) {
