@@ -15,17 +15,18 @@ type index struct {
 	order  []*entry // by seq
 	ready  readyHeap
 	timed  map[*entry]struct{} // to be claimed at their due time
-	queued int
+	states [Cancelled + 1]int  // how many jobs are in each state
 	wake   chan struct{} // closed and replaced when there may be more to claim
 }
 
 // entry is one job in the index.
 type entry struct {
-	id    string
-	seq   uint64 // revision of the submission
-	rev   uint64
-	state State
-	lease string
+	id      string
+	seq     uint64 // revision of the submission
+	rev     uint64
+	created time.Time
+	state   State
+	lease   string
 	// due is when the job may be claimed: at once when zero, after a failed
 	// attempt's delay, or when its lease is given up for lost.
 	due     time.Time
@@ -42,7 +43,7 @@ func newIndex() *index {
 func (x *index) apply(id string, r *record, rev uint64) bool {
 	e := x.byID[id]
 	if e == nil {
-		e = &entry{id: id, seq: cmp.Or(r.Seq, rev), pos: -1}
+		e = &entry{id: id, seq: cmp.Or(r.Seq, rev), created: r.Created, pos: -1}
 		x.byID[id] = e
 		at, _ := slices.BinarySearchFunc(x.order, e.seq, bySeq)
 		x.order = slices.Insert(x.order, at, e)
@@ -50,16 +51,14 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	if rev <= e.rev {
 		return false
 	}
-	if e.state == Queued {
-		x.queued--
+	if e.state != 0 {
+		x.states[e.state]--
 	}
+	x.states[r.State]++
 	e.rev, e.state, e.lease, e.due = rev, r.State, r.Lease, time.Time{}
 	switch {
-	case e.state == Queued:
-		x.queued++
-		if r.Delay > 0 {
-			e.due = time.Now().Add(r.Delay)
-		}
+	case e.state == Queued && r.Delay > 0:
+		e.due = time.Now().Add(r.Delay)
 	case e.state == Running:
 		e.due = time.Now().Add(r.LeaseFor)
 	}
@@ -127,6 +126,24 @@ func (x *index) expire() {
 			x.schedule(e)
 		}
 	}
+}
+
+// oldest returns when the job was submitted that has been queued for longest, or
+// zero.
+func (x *index) oldest() time.Time {
+	var first *entry
+	if len(x.ready) > 0 {
+		first = x.ready[0]
+	}
+	for e := range x.timed {
+		if e.state == Queued && (first == nil || e.seq < first.seq) {
+			first = e
+		}
+	}
+	if first == nil {
+		return time.Time{}
+	}
+	return first.created
 }
 
 // readyHeap orders queued jobs by submission.

@@ -737,3 +737,43 @@ func TestDamage(t *testing.T) {
 		t.Errorf("List: %d jobs, %v", len(list), err)
 	}
 }
+
+func TestStats(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	n := storetest.Start(t, dir)
+	q := open(t, n, jobs.Options{RetryDelay: time.Hour})
+	check := func(what string, q *jobs.Queue, want map[jobs.State]int, oldest string) {
+		t.Helper()
+		s := q.Stats()
+		for state := jobs.Queued; state <= jobs.Cancelled; state++ {
+			if s.States[state] != want[state] {
+				t.Errorf("%s: %d jobs are %v, want %d", what, s.States[state], state, want[state])
+			}
+		}
+		var created time.Time
+		if oldest != "" {
+			job, err := q.Stat(ctx, oldest)
+			must(t, err)
+			created = job.Created
+		}
+		if !s.Oldest.Equal(created) {
+			t.Errorf("%s: the oldest is of %v, want %v", what, s.Oldest, created)
+		}
+	}
+	check("empty", q, nil, "")
+	for _, id := range []string{"a", "b", "c", "d", "e"} {
+		submit(t, q, id)
+	}
+	check("submitted", q, map[jobs.State]int{jobs.Queued: 5}, "a")
+	a, b, c := claim(t, q), claim(t, q), claim(t, q)
+	check("claimed", q, map[jobs.State]int{jobs.Queued: 2, jobs.Running: 3}, "d")
+	must(t, b.Fail(ctx, nil, true)) // is queued again, for an hour from now
+	must(t, a.Done(ctx, nil))
+	must(t, c.Fail(ctx, nil, false))
+	_, err := q.Cancel(ctx, "e")
+	must(t, err)
+	want := map[jobs.State]int{jobs.Queued: 2, jobs.Done: 1, jobs.Failed: 1, jobs.Cancelled: 1}
+	check("ended", q, want, "b")
+	check("opened again", open(t, n, jobs.Options{}), want, "b")
+}

@@ -334,7 +334,7 @@ func (q *Queue) Submit(ctx context.Context, id string, spec []byte) (job Job, cr
 // first.
 func (q *Queue) create(ctx context.Context, id string, spec []byte) (*record, uint64, bool, error) {
 	q.mu.Lock()
-	full := q.index.queued+q.reserved >= q.opts.MaxQueued
+	full := q.index.states[Queued]+q.reserved >= q.opts.MaxQueued
 	if !full {
 		q.reserved++
 	}
@@ -395,6 +395,23 @@ func (q *Queue) Get(ctx context.Context, id string) (Job, error) {
 		return Job{}, err
 	}
 	return job, nil
+}
+
+// Stats counts the jobs of a Queue.
+type Stats struct {
+	States map[State]int // how many jobs are in each state
+	Oldest time.Time     // when the job that has been queued for longest was submitted; zero when none is
+}
+
+// Stats returns what the Queue knows now, without asking the store.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := Stats{States: make(map[State]int), Oldest: q.index.oldest()}
+	for state := Queued; state <= Cancelled; state++ {
+		s.States[state] = q.index.states[state]
+	}
+	return s
 }
 
 // Cancel ends a job that is not terminal, and returns it without specification
