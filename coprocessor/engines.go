@@ -11,6 +11,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -30,9 +31,11 @@ type engines struct {
 	keys    *store.Keys
 	workers int
 	limit   int
+	metrics *monitor.Metrics
 
-	mu   sync.Mutex
-	byID map[fhe.KeyID]*slot
+	mu      sync.Mutex
+	byID    map[fhe.KeyID]*slot
+	retired bootstrap.Stats // of batchers that are closed
 }
 
 // slot is one prepared key, or one that is being prepared.
@@ -54,8 +57,8 @@ func (s *slot) prepared() bool {
 	}
 }
 
-func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers, limit int) *engines {
-	return &engines{params: p, backend: backend, keys: keys, workers: workers, limit: limit, byID: make(map[fhe.KeyID]*slot)}
+func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers, limit int, m *monitor.Metrics) *engines {
+	return &engines{params: p, backend: backend, keys: keys, workers: workers, limit: limit, metrics: m, byID: make(map[fhe.KeyID]*slot)}
 }
 
 // acquire returns the engine of a key, preparing it if need be. release must be
@@ -71,6 +74,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 	}
 	s.users++
 	e.mu.Unlock()
+	e.metrics.KeyRequest(ok)
 	release = func() {
 		e.mu.Lock()
 		s.users--
@@ -94,7 +98,11 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 // prepare loads a key. It runs to its end even when whoever asked has gone, so
 // that a key is never read twice at a time.
 func (e *engines) prepare(id fhe.KeyID, s *slot) {
+	start := time.Now()
 	s.engine, s.err = e.load(id)
+	if s.err == nil {
+		e.metrics.KeyPrepared(time.Since(start))
+	}
 	close(s.ready) // before the lock, which close holds while it waits for this
 	if s.err != nil {
 		e.mu.Lock()
@@ -159,8 +167,36 @@ func (e *engines) evict(keep int) {
 			return
 		}
 		delete(e.byID, oldest)
-		found.engine.batcher.Close()
+		e.retire(found.engine)
 	}
+}
+
+// retire stops an engine that nobody uses. e.mu is held.
+func (e *engines) retire(old *engine) {
+	old.batcher.Close()
+	e.retired = plus(e.retired, old.batcher.Stats())
+}
+
+func plus(a, b bootstrap.Stats) bootstrap.Stats {
+	a.Bootstraps += b.Bootstraps
+	a.Batches += b.Batches
+	a.Waiting += b.Waiting
+	return a
+}
+
+// stats returns what all batchers did since the start, and how many keys are
+// prepared.
+func (e *engines) stats() (total bootstrap.Stats, prepared int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	total = e.retired
+	for _, s := range e.byID {
+		if s.prepared() {
+			prepared++
+			total = plus(total, s.engine.batcher.Stats())
+		}
+	}
+	return total, prepared
 }
 
 // close stops all engines; nobody uses them any more.
@@ -170,7 +206,7 @@ func (e *engines) close() {
 	for id, s := range e.byID {
 		<-s.ready
 		if s.engine != nil {
-			s.engine.batcher.Close()
+			e.retire(s.engine)
 		}
 		delete(e.byID, id)
 	}

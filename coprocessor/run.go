@@ -34,6 +34,9 @@ type run struct {
 	records records
 	log     *slog.Logger
 
+	// succeeded is told of every node that does.
+	succeeded func(op, typ string, took time.Duration)
+
 	inputs map[graph.Handle]*integer.Value
 	read   []receipt.Item // the inputs, in the order of the graph
 
@@ -47,11 +50,12 @@ type run struct {
 func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
 	r := &run{
 		graph: g, params: p, engine: e, records: records, log: log,
-		inputs:  make(map[graph.Handle]*integer.Value),
-		values:  make([]*integer.Value, g.Len()),
-		readers: make([]int, g.Len()),
-		reports: newReports(g),
-		changed: make(chan struct{}, 1),
+		succeeded: func(string, string, time.Duration) {},
+		inputs:    make(map[graph.Handle]*integer.Value),
+		values:    make([]*integer.Value, g.Len()),
+		readers:   make([]int, g.Len()),
+		reports:   newReports(g),
+		changed:   make(chan struct{}, 1),
 	}
 	for i := range g.Len() {
 		if n := g.Node(i); n.Needed {
@@ -189,10 +193,11 @@ func (r *run) compute(ctx context.Context, i int) error {
 	m := &meter{params: r.params, boot: r.engine.batcher}
 	start := time.Now()
 	value, err := r.apply(ctx, n, m)
+	took := time.Since(start)
 	r.report(i, func(rep *tacitv1.NodeReport) {
 		rep.State = tacitv1.NodeState_NODE_STATE_SUCCEEDED
 		rep.Bootstraps, rep.Depth = uint64(m.bootstraps), uint32(m.depth)
-		rep.Duration = durationpb.New(time.Since(start))
+		rep.Duration = durationpb.New(took)
 		if p, ok := m.log2Failure(); ok {
 			rep.Log2FailureProbability = &p
 		}
@@ -210,6 +215,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 		}
 		return faultOf(err).at(fmt.Sprintf("nodes[%d]", i))
 	}
+	r.succeeded(graph.OpName(n.Op), graph.TypeName(n.Type), took)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.values[i] = value

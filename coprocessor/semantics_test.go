@@ -648,7 +648,7 @@ func TestKeysAreEvicted(t *testing.T) {
 // Closing while a key that cannot be loaded is being prepared ends.
 func TestCloseWhilePreparing(t *testing.T) {
 	s, _ := start(t)
-	e := newEngines(s.opts.Params, s.opts.Backend, s.keys, 1, 1)
+	e := newEngines(s.opts.Params, s.opts.Backend, s.keys, 1, 1, nil)
 	var unknown fhe.KeyID
 	pending := &slot{ready: make(chan struct{})}
 	e.byID[unknown] = pending

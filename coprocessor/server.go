@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,7 @@ import (
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -133,12 +135,16 @@ type Server struct {
 	signer      ed25519.PrivateKey // signs receipts
 	health      *health.Server
 	uploads     chan struct{} // has a token for each upload under way
+	metrics     *monitor.Metrics
+	started     time.Time
+	serving     atomic.Bool // Run runs and has not been told to stop
 }
 
 // Open starts the embedded store of a data directory and continues where the
 // process before stopped. Jobs are computed while Run runs.
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
-	s := &Server{opts: opts.withDefaults(), health: health.NewServer(), uploads: make(chan struct{}, maxUploads)}
+	s := &Server{opts: opts.withDefaults(), health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now()}
+	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = store.Embedded(ctx, store.EmbeddedOptions{Dir: opts.Dir, Log: s.opts.Log}); err != nil {
 		return nil, err
@@ -169,7 +175,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		s.queue.Close()
 		return nil, err
 	}
-	s.engines = newEngines(s.opts.Params, s.opts.Backend, s.keys, s.opts.Workers, s.opts.MaxKeys)
+	s.engines = newEngines(s.opts.Params, s.opts.Backend, s.keys, s.opts.Workers, s.opts.MaxKeys, s.metrics)
 	return s, nil
 }
 
@@ -198,10 +204,13 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 func (s *Server) Run(ctx context.Context) error {
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	defer s.health.Shutdown()
+	s.serving.Store(ctx.Err() == nil)
+	defer s.serving.Store(false)
 
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	drained := context.AfterFunc(ctx, func() {
+		s.serving.Store(false)
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 		timer := time.AfterFunc(s.opts.DrainTimeout, func() { stop(errDrained) })
 		context.AfterFunc(work, func() { timer.Stop() })
@@ -254,6 +263,9 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	log := s.opts.Log.With("job", job.ID, "attempt", job.Attempts)
 	start := time.Now()
 	log.Info("job started")
+	if job.Attempts == 1 {
+		s.metrics.JobStarted(start.Sub(job.Created))
+	}
 
 	// The lease's context ends when the job is cancelled or taken over; ours when
 	// the drain is over.
@@ -264,17 +276,23 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	cause := context.Cause(leased)
 	stop(nil)
 
+	outcome := "succeeded"
+	defer func() { s.metrics.JobEnded(outcome, time.Since(start)) }()
 	switch {
 	case err == nil:
 		log.Info("job computed", "duration", time.Since(start))
 		s.settle(lease, func(ctx context.Context) error { return lease.Done(ctx, result) })
 	case cause == errDrained:
+		outcome = "released"
 		log.Info("job given back", "duration", time.Since(start))
 		s.settle(lease, lease.Release)
 	case cause != nil:
+		outcome = "stopped"
 		log.Info("job cancelled or lost", "duration", time.Since(start))
 	default:
 		f := faultOf(err)
+		outcome = "failed"
+		s.metrics.JobError(f.reason)
 		log.Warn("job failed", "reason", f.reason, "place", f.place, "error", f.message, "retry", f.retryable())
 		note := f.note()
 		s.settle(lease, func(ctx context.Context) error { return lease.Fail(ctx, note, f.retryable()) })
@@ -325,6 +343,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	}
 	defer release()
 	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log.With("job", lease.Job().ID))
+	r.succeeded = s.metrics.Node
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}

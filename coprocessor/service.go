@@ -21,18 +21,27 @@ import (
 
 // unary turns errors into statuses and panics into INTERNAL.
 func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() { err = s.answer(ctx, call.FullMethod, err, recover()) }()
+	start := time.Now()
+	defer func() {
+		err = s.answer(ctx, call.FullMethod, err, recover())
+		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
+	}()
 	return next(ctx, req)
 }
 
 // stream does for streams what unary does for calls.
 func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	defer func() { err = s.answer(stream.Context(), call.FullMethod, err, recover()) }()
+	start := time.Now()
+	defer func() {
+		err = s.answer(stream.Context(), call.FullMethod, err, recover())
+		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
+	}()
 	return next(srv, stream)
 }
 
 func (s *Server) answer(ctx context.Context, method string, err error, panicked any) error {
 	if panicked != nil {
+		s.metrics.CallError("PANIC")
 		s.opts.Log.Error("a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
 		return refuse(codes.Internal, "PANIC", "", "internal error")
 	}
@@ -47,6 +56,7 @@ func (s *Server) answer(ctx context.Context, method string, err error, panicked 
 		return status.FromContextError(ended).Err() // nobody hears it
 	}
 	f := faultOf(err)
+	s.metrics.CallError(f.reason)
 	s.opts.Log.Debug("call refused", "method", method, "code", f.code, "reason", f.reason, "error", f.message)
 	return f
 }

@@ -16,7 +16,7 @@ type index struct {
 	ready  readyHeap
 	timed  map[*entry]struct{} // to be claimed at their due time
 	states [Cancelled + 1]int  // how many jobs are in each state
-	wake   chan struct{} // closed and replaced when there may be more to claim
+	wake   chan struct{}       // closed and replaced when there may be more to claim
 }
 
 // entry is one job in the index.

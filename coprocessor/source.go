@@ -1,0 +1,79 @@
+package coprocessor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/monitor"
+	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
+)
+
+// Monitor returns what answers operators over HTTP: metrics, health, a page for
+// people and, with profiling, profiles. It tells job ids to whoever asks.
+func (s *Server) Monitor(profiling bool) http.Handler {
+	return monitor.Handler(source{s}, s.metrics, profiling)
+}
+
+// source is a server as package monitor sees it.
+type source struct{ s *Server }
+
+func (s source) Identity() monitor.Identity {
+	o := s.s.opts
+	return monitor.Identity{
+		Version: o.Version, Backend: o.Backend.Info().Name, Parameters: o.Params.Name(), Workers: o.Workers, Started: s.s.started,
+	}
+}
+
+func (s source) Snapshot() monitor.Snapshot {
+	queue := s.s.queue.Stats()
+	states := make(map[string]int)
+	for state, n := range queue.States {
+		states[state.String()] = n
+	}
+	done, prepared := s.s.engines.stats()
+	return monitor.Snapshot{
+		Jobs: states, OldestQueued: queue.Oldest,
+		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
+		PreparedKeys: prepared, PreparedLimit: s.s.opts.MaxKeys, Uploads: len(s.s.uploads),
+	}
+}
+
+func (s source) Recent(ctx context.Context, n int) ([]monitor.Job, error) {
+	list, _, err := s.s.queue.List(ctx, jobs.ListOptions{Limit: n})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]monitor.Job, len(list))
+	for i, j := range list {
+		out[i] = monitor.Job{
+			ID: j.ID, State: j.State.String(), Created: j.Created, Started: j.Started, Ended: j.Finished, Attempts: j.Attempts,
+		}
+		if j.State != jobs.Failed {
+			continue
+		}
+		e := new(tacitv1.JobError)
+		if out[i].Reason = j.Reason; proto.Unmarshal(j.Error, e) == nil && e.Reason != "" {
+			out[i].Reason = e.Reason
+		}
+	}
+	return out, nil
+}
+
+// errNotServing is why a service is not ready before Run and after it was told
+// to stop.
+var errNotServing = errors.New("the service is starting or stopping")
+
+func (s source) Ready(ctx context.Context) error {
+	if !s.s.serving.Load() {
+		return errNotServing
+	}
+	if _, err := s.s.node.JetStream().AccountInfo(ctx); err != nil {
+		return fmt.Errorf("the store does not answer: %w", err)
+	}
+	return nil
+}
