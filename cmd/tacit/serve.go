@@ -18,10 +18,10 @@ import (
 const defaultAddress = "127.0.0.1:7400"
 
 func serveCommand(u *ui) *cobra.Command {
-	var data, listen, params, logFormat, logLevel string
+	var data, listen, metrics, params, logFormat, logLevel string
 	var workers, jobs int
 	var drain time.Duration
-	var plaintext bool
+	var plaintext, profiling bool
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run a coprocessor",
@@ -41,6 +41,9 @@ unless --insecure-plaintext is given.`,
 			log, err := newLog(u.err, logFormat, logLevel)
 			if err != nil {
 				return wrongUsage(cmd, "%v", err)
+			}
+			if profiling && metrics == "" {
+				return wrongUsage(cmd, "--pprof needs --metrics-listen")
 			}
 			if workers < 0 || jobs < 0 || drain < 0 {
 				return wrongUsage(cmd, "--workers, --jobs and --drain are not negative")
@@ -64,6 +67,9 @@ unless --insecure-plaintext is given.`,
 					DrainTimeout: drain, Version: version(), Log: log,
 				},
 				Listen: listen, InsecurePlaintext: plaintext,
+				Monitor: host.MonitorConfig{Listen: metrics, Profiling: profiling, Ready: func(address string) {
+					log.Info("metrics are served", "url", "http://"+address+"/")
+				}},
 			}, func(address string) {
 				log.Info("ready", "address", address, "parameters", p.Name(), "backend", backend.Info().Name, "version", version())
 				context.AfterFunc(cmd.Context(), func() { log.Info("stopping", "drain", drain) })
@@ -75,13 +81,15 @@ unless --insecure-plaintext is given.`,
 	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys; made if it is absent")
 	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")
 	flags.BoolVar(&plaintext, "insecure-plaintext", false, "allow addresses that other machines reach")
+	flags.StringVar(&metrics, "metrics-listen", "", "host and port for metrics, health and a status page, over HTTP; :9464 is on this machine alone; off if empty")
+	flags.BoolVar(&profiling, "pprof", false, "serve profiles with the metrics")
 	paramsFlag(cmd, &params)
 	flags.IntVar(&workers, "workers", 0, "cores that bootstrap; 0 is all")
 	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
-	env(cmd, "data", "listen", "insecure-plaintext", "workers", "jobs", "drain", "log-format", "log-level")
+	env(cmd, "data", "listen", "insecure-plaintext", "metrics-listen", "pprof", "workers", "jobs", "drain", "log-format", "log-level")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	required(cmd, "data")

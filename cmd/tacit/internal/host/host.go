@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 // callTimeout is how long calls in progress may go on after the jobs have ended.
 const callTimeout = 5 * time.Second
 
-// Config says what to run. All fields but InsecurePlaintext are required.
+// Config says what to run. All fields but InsecurePlaintext and Monitor are
+// required.
 type Config struct {
 	coprocessor.Options
 	// Listen is a host and a port; port 0 takes a free one.
@@ -26,6 +28,7 @@ type Config struct {
 	// InsecurePlaintext allows an address that other machines reach. The
 	// connection is not encrypted.
 	InsecurePlaintext bool
+	Monitor           MonitorConfig
 }
 
 // InsecureError refuses to listen without TLS where other machines reach it.
@@ -42,6 +45,9 @@ func (e *InsecureError) Error() string {
 // gives calls in progress a few seconds, and closes. ready is called with the
 // address once calls are answered. The error is nil after an orderly end.
 func Run(ctx context.Context, c Config, ready func(address string)) (err error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	address, err := net.ResolveTCPAddr("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -58,6 +64,13 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		return err
 	}
 	defer listener.Close()
+	monitoring, err := c.Monitor.listen(c.Log)
+	if err != nil {
+		return err
+	}
+	if monitoring != nil {
+		defer monitoring.Close()
+	}
 	server, err := coprocessor.Open(ctx, c.Options)
 	if err != nil {
 		return err
@@ -67,6 +80,10 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		defer cancel()
 		err = errors.Join(err, server.Close(closing))
 	}()
+	if monitoring != nil {
+		// It answers until the calls have ended: that it drains is worth knowing.
+		defer c.Monitor.serve(monitoring, server.Monitor(c.Monitor.Profiling), c.Log)()
+	}
 	g := server.GRPC()
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()

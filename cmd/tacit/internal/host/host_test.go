@@ -3,7 +3,9 @@ package host
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +94,57 @@ func TestRunInsecure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := Run(ctx, c, func(string) { cancel() }); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	c := config(t)
+	var address string
+	c.Monitor = MonitorConfig{Listen: ":0", Profiling: true, Ready: func(a string) { address = a }}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	err := Run(ctx, c, func(string) {
+		defer cancel()
+		if !strings.HasPrefix(address, "127.0.0.1:") {
+			t.Fatalf("listens on %s", address)
+		}
+		for path, want := range map[string]string{
+			"/healthz": "ok", "/metrics": "tacit_build_info", "/": "Recent jobs", "/debug/pprof/": "goroutine",
+		} {
+			resp, err := client.Get("http://" + address + path)
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), want) {
+				t.Errorf("%s: %d %v", path, resp.StatusCode, err)
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Get("http://" + address + "/healthz"); err == nil {
+		t.Error("it answers after the end")
+	}
+}
+
+func TestMonitorRefuses(t *testing.T) {
+	c := config(t)
+	c.Monitor = MonitorConfig{Listen: "0.0.0.0:0", Profiling: true}
+	if err := Run(t.Context(), c, nil); !errors.As(err, new(*ProfilingError)) {
+		t.Errorf("profiles for everyone: %v", err)
+	}
+	c.Monitor = MonitorConfig{Listen: "nowhere"}
+	if err := Run(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "metrics") {
+		t.Errorf("an address without a port: %v", err)
+	}
+	c.Monitor.Listen = "0.0.0.0:0"
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := Run(ctx, c, func(string) { cancel() }); err != nil {
+		t.Errorf("metrics for everyone: %v", err)
 	}
 }
