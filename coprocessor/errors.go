@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -118,6 +119,8 @@ func faultOf(err error) *fault {
 		message   *noise.MessageError
 		typeError *integer.TypeError
 		rangeErr  *integer.RangeError
+		badName   *access.NameError
+		manyLists *access.FullError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -144,6 +147,10 @@ func faultOf(err error) *fault {
 		return refuse(codes.ResourceExhausted, "QUEUE_FULL", "", "%v", full)
 	case errors.As(err, &badID):
 		return refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%v", badID)
+	case errors.As(err, &badName):
+		return refuse(codes.InvalidArgument, "BAD_PRINCIPAL", "grant.principal", "%v", badName)
+	case errors.As(err, &manyLists):
+		return refuse(codes.FailedPrecondition, "LIMIT", "", "%v", manyLists)
 	case errors.As(err, &limit):
 		return refuse(codes.InvalidArgument, "TOO_LARGE", limit.What, "%v", limit)
 	case errors.As(err, &params):

@@ -29,10 +29,12 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
+	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -65,6 +67,15 @@ type Options struct {
 	Limits graph.Limits
 	// Version is reported to clients.
 	Version string
+	// Callers knows who may call; with nil, everyone who reaches the service is
+	// access.Local, an administrator.
+	Callers *access.Callers
+	// Audience is the name of the service in signed calls; empty means
+	// signature.DefaultAudience.
+	Audience string
+	// Audit receives every call that was to change something or was denied; nil
+	// discards it.
+	Audit *slog.Logger
 	// Log receives what happens; nil discards it.
 	Log *slog.Logger
 }
@@ -115,6 +126,12 @@ func (o Options) withDefaults() Options {
 	if o.Limits == (graph.Limits{}) {
 		o.Limits = graph.DefaultLimits()
 	}
+	if o.Audience == "" {
+		o.Audience = signature.DefaultAudience
+	}
+	if o.Audit == nil {
+		o.Audit = slog.New(slog.DiscardHandler)
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -129,6 +146,8 @@ type Server struct {
 	node        *store.Node
 	ciphertexts *store.Ciphertexts
 	keys        *store.Keys
+	lists       *access.Lists
+	replay      *access.Replay
 	queue       *jobs.Queue
 	engines     *engines
 	integers    *integer.Evaluator // for costs alone
@@ -143,7 +162,10 @@ type Server struct {
 // Open starts the embedded store of a data directory and continues where the
 // process before stopped. Jobs are computed while Run runs.
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
-	s := &Server{opts: opts.withDefaults(), health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now()}
+	s := &Server{
+		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
+		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now(),
+	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = store.Embedded(ctx, store.EmbeddedOptions{Dir: opts.Dir, Log: s.opts.Log}); err != nil {
@@ -159,6 +181,9 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.keys, err = store.OpenKeys(ctx, js, opts.Dir); err != nil {
+		return nil, err
+	}
+	if s.lists, err = access.OpenLists(ctx, js); err != nil {
 		return nil, err
 	}
 	if s.signer, err = receipt.LoadKey(filepath.Join(opts.Dir, "service.key")); err != nil {
@@ -187,8 +212,8 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 		grpc.MaxConcurrentStreams(256),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(s.unary),
-		grpc.ChainStreamInterceptor(s.stream),
+		grpc.ChainUnaryInterceptor(s.unary, s.identifyUnary),
+		grpc.ChainStreamInterceptor(s.stream, s.identifyStream),
 	}, extra...)
 	g := grpc.NewServer(options...)
 	tacitv1.RegisterCoprocessorServer(g, s)
@@ -357,6 +382,14 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	if err := s.ciphertexts.PutAll(ctx, outputs); err != nil {
 		return nil, err
 	}
+	// After the ciphertexts: whoever stored other bytes under the handle has no
+	// part in it.
+	owner, _ := access.SplitJob(lease.Job().ID)
+	for _, o := range outputs {
+		if err := s.lists.Own(ctx, owner, access.Ciphertext(o.Handle)); err != nil {
+			return nil, err
+		}
+	}
 	signed, err := s.receipt(lease.Job().ID, r, outputs)
 	if err != nil {
 		return nil, err
@@ -429,12 +462,26 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 
 // validate gives a spec its meaning against the store.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
+	return graph.Validate(ctx, spec, s.resolve, costOf(s.integers), s.opts.Limits)
+}
+
+// validateFor is validate for the caller of ctx, who may compute on every input.
+func (s *Server) validateFor(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
 	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
-		meta, err := s.ciphertexts.Stat(ctx, h)
-		var missing *store.NotFoundError
-		if errors.As(err, &missing) {
+		if err := s.may(ctx, access.Ciphertext(h), access.Compute); errors.As(err, new(*store.NotFoundError)) {
 			return graph.Ciphertext{}, graph.ErrUnknownHandle
+		} else if err != nil {
+			return graph.Ciphertext{}, err
 		}
-		return graph.Ciphertext{Type: tacitv1.Type(meta.Type), KeyID: meta.KeyID}, err
+		return s.resolve(ctx, h)
 	}, costOf(s.integers), s.opts.Limits)
+}
+
+// resolve looks an input of a job up.
+func (s *Server) resolve(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
+	meta, err := s.ciphertexts.Stat(ctx, h)
+	if errors.As(err, new(*store.NotFoundError)) {
+		return graph.Ciphertext{}, graph.ErrUnknownHandle
+	}
+	return graph.Ciphertext{Type: tacitv1.Type(meta.Type), KeyID: meta.KeyID}, err
 }

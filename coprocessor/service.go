@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
@@ -62,14 +63,21 @@ func (s *Server) answer(ctx context.Context, method string, err error, panicked 
 }
 
 // GetInfo describes the service.
-func (s *Server) GetInfo(context.Context, *tacitv1.GetInfoRequest) (*tacitv1.GetInfoResponse, error) {
+func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacitv1.GetInfoResponse, error) {
 	l := s.opts.Limits
+	p := callOf(ctx).principal
+	roles := make([]string, len(p.Roles))
+	for i, r := range p.Roles {
+		roles[i] = string(r)
+	}
 	key := receipt.PublicKey(s.signer)
 	return &tacitv1.GetInfoResponse{
 		Version:    s.opts.Version,
 		Parameters: s.parameters(),
 		Backend:    s.opts.Backend.Info().Name,
 		ServiceKey: key[:],
+		Principal:  p.Name,
+		Roles:      roles,
 		Limits: &tacitv1.Limits{
 			MaxNodes: uint32(l.MaxNodes), MaxInputs: uint32(l.MaxInputs), MaxOutputs: uint32(l.MaxOutputs),
 			MaxBootstraps: uint64(l.MaxBootstraps), MaxDepth: uint32(l.MaxDepth), MaxSpecSize: uint64(l.MaxSpecSize),
@@ -85,26 +93,36 @@ func (s *Server) parameters() *tacitv1.Parameters {
 
 // SubmitJob validates a spec and queues it.
 func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (*tacitv1.Job, error) {
-	g, err := s.validate(ctx, req.Spec)
+	g, err := s.validateFor(ctx, req.Spec)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.keySize(ctx, g.KeyID()); err != nil {
+	c := callOf(ctx)
+	c.note("key", keyName(g.KeyID()))
+	if err := s.exists(ctx, access.EvaluationKey(g.KeyID()), access.Compute); err != nil {
 		return nil, faultOf(err).at("key_id")
+	}
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
+	if owner, _ := access.SplitJob(id); owner != c.principal.Name {
+		return nil, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
 	}
 	spec, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.Spec)
 	if err != nil {
 		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
 	}
-	job, created, err := s.queue.Submit(ctx, req.Id, spec)
+	job, created, err := s.queue.Submit(ctx, id, spec)
 	if err != nil {
 		return nil, err
 	}
 	if !created {
-		return s.described(s.queue.Get(ctx, req.Id)) // it may have ended
+		job, err = s.queue.Get(ctx, id) // it may have ended
+		return described(ctx, job, err)
 	}
 	s.opts.Log.Info("job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
-	return s.describe(job, true)
+	return describe(ctx, job, true)
 }
 
 // keySize returns the size of a stored evaluation key in bytes, or a
@@ -119,12 +137,21 @@ func (s *Server) keySize(ctx context.Context, id [32]byte) (int64, error) {
 
 // GetJob reads a job.
 func (s *Server) GetJob(ctx context.Context, req *tacitv1.GetJobRequest) (*tacitv1.Job, error) {
-	return s.described(s.queue.Get(ctx, req.Id))
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.queue.Get(ctx, id)
+	return described(ctx, job, err)
 }
 
 // GetJobSpec reads the spec of a job.
 func (s *Server) GetJobSpec(ctx context.Context, req *tacitv1.GetJobSpecRequest) (*tacitv1.JobSpec, error) {
-	job, err := s.queue.Get(ctx, req.Id)
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.queue.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -142,15 +169,24 @@ func storedSpec(job jobs.Job) (*tacitv1.JobSpec, error) {
 
 // CancelJob cancels a job that has not ended.
 func (s *Server) CancelJob(ctx context.Context, req *tacitv1.CancelJobRequest) (*tacitv1.Job, error) {
-	if _, err := s.queue.Cancel(ctx, req.Id); err != nil {
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
 		return nil, err
 	}
-	return s.described(s.queue.Get(ctx, req.Id))
+	if _, err := s.queue.Cancel(ctx, id); err != nil {
+		return nil, err
+	}
+	job, err := s.queue.Get(ctx, id)
+	return described(ctx, job, err)
 }
 
 // WaitJob waits for a job's end, or for the timeout, and answers with the job as
 // it then is.
 func (s *Server) WaitJob(ctx context.Context, req *tacitv1.WaitJobRequest) (*tacitv1.Job, error) {
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
 	wait := ctx
 	if req.Timeout != nil {
 		if err := req.Timeout.CheckValid(); err != nil || req.Timeout.AsDuration() < 0 {
@@ -160,25 +196,29 @@ func (s *Server) WaitJob(ctx context.Context, req *tacitv1.WaitJobRequest) (*tac
 		wait, cancel = context.WithTimeout(ctx, req.Timeout.AsDuration())
 		defer cancel()
 	}
-	job, err := s.queue.Wait(wait, req.Id)
+	job, err := s.queue.Wait(wait, id)
 	if err != nil && wait.Err() != nil && ctx.Err() == nil {
-		job, err = s.queue.Get(ctx, req.Id)
+		job, err = s.queue.Get(ctx, id)
 	}
-	return s.described(job, err)
+	return described(ctx, job, err)
 }
 
 // WatchJob streams a job's changes to its end.
 func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStreamingServer[tacitv1.JobEvent]) error {
 	ctx := stream.Context()
+	id, err := s.jobID(ctx, req.Id)
+	if err != nil {
+		return err
+	}
 	sent := make(map[uint32]*tacitv1.NodeReport)
 	var state tacitv1.JobState
-	for job, err := range s.queue.Watch(ctx, req.Id) {
+	for job, err := range s.queue.Watch(ctx, id) {
 		if err != nil {
 			return err
 		}
 		if jobStates[job.State] != state {
-			job, err := s.queue.Get(ctx, req.Id) // which may have moved on
-			full, err := s.described(job, err)
+			job, err := s.queue.Get(ctx, id) // which may have moved on
+			full, err := described(ctx, job, err)
 			if err != nil {
 				return err
 			}
@@ -213,7 +253,11 @@ func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStream
 
 // ListJobs lists jobs in the order of their submission.
 func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*tacitv1.ListJobsResponse, error) {
-	list, next, err := s.queue.List(ctx, jobs.ListOptions{Limit: int(min(req.PageSize, 1000)), After: req.PageToken})
+	opts := jobs.ListOptions{Limit: int(min(req.PageSize, 1000)), After: req.PageToken}
+	if p := callOf(ctx).principal; !p.Has(access.Admin) {
+		opts.Prefix = access.QualifiedJob(p.Name, "")
+	}
+	list, next, err := s.queue.List(ctx, opts)
 	if errors.Is(err, jobs.ErrPageToken) {
 		return nil, refuse(codes.InvalidArgument, "BAD_PAGE_TOKEN", "page_token", "not a token of an earlier page")
 	}
@@ -222,7 +266,7 @@ func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*t
 	}
 	resp := &tacitv1.ListJobsResponse{NextPageToken: next}
 	for _, job := range list {
-		j, err := s.describe(job, false)
+		j, err := describe(ctx, job, false)
 		if err != nil {
 			return nil, err
 		}
@@ -231,11 +275,11 @@ func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*t
 	return resp, nil
 }
 
-func (s *Server) described(job jobs.Job, err error) (*tacitv1.Job, error) {
+func described(ctx context.Context, job jobs.Job, err error) (*tacitv1.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.describe(job, true)
+	return describe(ctx, job, true)
 }
 
 var jobStates = map[jobs.State]tacitv1.JobState{
@@ -248,9 +292,9 @@ var jobStates = map[jobs.State]tacitv1.JobState{
 
 // describe is a job as clients see it, with its key, the digest of its spec and
 // the reports of its nodes if full is set and the job has its spec.
-func (s *Server) describe(job jobs.Job, full bool) (*tacitv1.Job, error) {
+func describe(ctx context.Context, job jobs.Job, full bool) (*tacitv1.Job, error) {
 	out := &tacitv1.Job{
-		Id: job.ID, State: jobStates[job.State], Attempts: uint32(job.Attempts),
+		Id: shownJobID(ctx, job.ID), State: jobStates[job.State], Attempts: uint32(job.Attempts),
 		CreateTime: timestamp(job.Created), StartTime: timestamp(job.Started), EndTime: timestamp(job.Finished),
 	}
 	switch {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -83,15 +84,15 @@ func (s *Server) beginUpload() (done func(), err error) {
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
 // has the digest it is named by, this service's parameters, and decodes.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
+	first, err := stream.Recv() // with which a signed call shows who makes it
+	if err != nil {
+		return noHeader(err)
+	}
 	done, err := s.beginUpload()
 	if err != nil {
 		return err
 	}
 	defer done()
-	first, err := stream.Recv()
-	if err != nil {
-		return noHeader(err)
-	}
 	header := first.GetHeader()
 	if header == nil {
 		return noHeader(nil)
@@ -114,9 +115,22 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 		return m.GetChunk(), nil
 	}}
 	ctx := stream.Context()
+	object := access.EvaluationKey(id)
+	callOf(ctx).note("key", keyName(id))
 	size, err := s.keySize(ctx, id)
-	if errors.As(err, new(*store.KeyNotFoundError)) {
+	switch {
+	case errors.As(err, new(*store.KeyNotFoundError)):
 		size, err = int64(header.Size), s.putKey(ctx, id, in)
+	case err == nil:
+		var rights access.Rights
+		rights, err = s.lists.Rights(ctx, callOf(ctx).principal, object)
+		if err == nil && rights == 0 {
+			// Who has no right on the key has to show that it has the key.
+			err = checkKey(id, in)
+		}
+	}
+	if err == nil {
+		err = s.own(ctx, object)
 	}
 	if err != nil {
 		return err
@@ -149,6 +163,19 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
 	return err
 }
 
+// checkKey reads a key to its end and returns an error if it is another one than
+// its id says.
+func checkKey(id fhe.KeyID, in io.Reader) error {
+	h := sha256.New()
+	if _, err := io.Copy(h, in); err != nil {
+		return err
+	}
+	if got := fhe.KeyID(h.Sum(nil)); got != id {
+		return faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
+	}
+	return nil
+}
+
 func noHeader(err error) error {
 	if err != nil && err != io.EOF {
 		return err
@@ -156,7 +183,7 @@ func noHeader(err error) error {
 	return refuse(codes.InvalidArgument, "BAD_STREAM", "header", "the stream must begin with a header")
 }
 
-// ListKeys lists the stored evaluation keys.
+// ListKeys lists the stored evaluation keys that the caller has rights on.
 func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*tacitv1.ListKeysResponse, error) {
 	list, err := s.keys.List(ctx)
 	if err != nil {
@@ -174,9 +201,14 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 		size = 1000
 	}
 	resp := new(tacitv1.ListKeysResponse)
-	for i, k := range list {
-		if i == size {
-			resp.NextPageToken = hex.EncodeToString(list[i-1].ID[:])
+	for _, k := range list {
+		if rights, err := s.lists.Rights(ctx, callOf(ctx).principal, access.EvaluationKey(k.ID)); err != nil {
+			return nil, err
+		} else if rights == 0 {
+			continue
+		}
+		if n := len(resp.Keys); n == size {
+			resp.NextPageToken = hex.EncodeToString(resp.Keys[n-1].KeyId)
 			break
 		}
 		resp.Keys = append(resp.Keys, &tacitv1.EvaluationKeyInfo{KeyId: k.ID[:], Size: uint64(k.Size), Parameters: s.parameters()})
@@ -187,21 +219,28 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
+	first, err := stream.Recv() // with which a signed call shows who makes it
+	if err != nil {
+		return noHeader(err)
+	}
 	done, err := s.beginUpload()
 	if err != nil {
 		return err
 	}
 	defer done()
-	first, err := stream.Recv()
-	if err != nil {
-		return noHeader(err)
-	}
 	header := first.GetHeader()
 	if header == nil {
 		return noHeader(nil)
 	}
 	if err := checkSize(header.Size, MaxUpload); err != nil {
 		return err
+	}
+	c := callOf(stream.Context())
+	switch n := len(header.Sha256); {
+	case n == 0 && c.signed:
+		return refuse(codes.InvalidArgument, "MISSING_DIGEST", "header.sha256", "a signed upload needs the SHA-256 of its container")
+	case n != 0 && n != sha256.Size:
+		return refuse(codes.InvalidArgument, "BAD_DIGEST", "header.sha256", "%d bytes, want %d", n, sha256.Size)
 	}
 	// Memory grows with what arrives, not with what the header says.
 	data, err := io.ReadAll(&chunks{left: header.Size, next: func() ([]byte, error) {
@@ -217,6 +256,11 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	if err != nil {
 		return err
 	}
+	container := sha256.Sum256(data)
+	if len(header.Sha256) > 0 && [32]byte(header.Sha256) != container {
+		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "header.sha256", "the container has SHA-256 %x", container)
+	}
+	c.note("container", hex.EncodeToString(container[:]))
 	list, err := integer.UnmarshalList(data, s.opts.Params)
 	if err != nil {
 		return err
@@ -229,11 +273,11 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	}
 	ctx := stream.Context()
 	id := list.KeyID()
-	if _, err := s.keySize(ctx, id); err != nil {
+	c.note("key", keyName(id), "count", list.Len())
+	if err := s.exists(ctx, access.EvaluationKey(id), access.Compute); err != nil {
 		return faultOf(err).at("key id")
 	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
-	container := sha256.Sum256(data)
 	for i := range list.Len() {
 		record, err := integer.NewList(s.opts.Params, id, list.Value(i)).MarshalBinary()
 		if err != nil {
@@ -244,6 +288,10 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 			Type:   uint8(list.Type(i)), KeyID: id, Record: record,
 		}
 		if err := s.ciphertexts.Put(ctx, ct); err != nil {
+			return err
+		}
+		// After the ciphertext, whose bytes the caller has then shown to have.
+		if err := s.own(ctx, access.Ciphertext(ct.Handle)); err != nil {
 			return err
 		}
 		resp.Ciphertexts = append(resp.Ciphertexts, info(ct))
@@ -267,7 +315,8 @@ func parseHandles(raw [][]byte) ([][32]byte, error) {
 	return out, nil
 }
 
-// StatCiphertexts describes ciphertexts without sending them.
+// StatCiphertexts describes ciphertexts that the caller may read, without sending
+// them.
 func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertextsRequest) (*tacitv1.StatCiphertextsResponse, error) {
 	handles, err := parseHandles(req.Handles)
 	if err != nil {
@@ -277,7 +326,7 @@ func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertex
 	for _, h := range handles {
 		found, err := s.stat(ctx, h)
 		switch {
-		case errors.As(err, new(*store.NotFoundError)):
+		case errors.As(err, new(*store.NotFoundError)), err != nil && faultOf(err).code == codes.PermissionDenied:
 			resp.Missing = append(resp.Missing, h[:])
 		case err != nil:
 			return nil, err
@@ -289,6 +338,9 @@ func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertex
 }
 
 func (s *Server) stat(ctx context.Context, h [32]byte) (*tacitv1.CiphertextInfo, error) {
+	if err := s.may(ctx, access.Ciphertext(h), access.Read); err != nil {
+		return nil, err
+	}
 	m, err := s.ciphertexts.Stat(ctx, h)
 	if err != nil {
 		return nil, err

@@ -100,8 +100,9 @@ const (
 	// MaxNote is the largest progress note or error in bytes.
 	MaxNote = 64 << 10
 
-	// maxID is the longest job id in bytes.
-	maxID = 128
+	// maxID is the longest job id in bytes: that of a principal, a dot and that of
+	// one of its jobs.
+	maxID = 60 + 1 + 128
 )
 
 // ErrLeaseLost reports that the job is no longer this worker's. The call that

@@ -174,7 +174,7 @@ func TestEmptySpecAndResult(t *testing.T) {
 func TestIDs(t *testing.T) {
 	ctx := t.Context()
 	q := newQueue(t, jobs.Options{})
-	for _, id := range []string{"a", "A-z_0.9", ".", "..", ".a.", "a..b", "-", "job", strings.Repeat("x", 128), strings.Repeat(".", 128)} {
+	for _, id := range []string{"a", "A-z_0.9", ".", "..", ".a.", "a..b", "-", "job", strings.Repeat("x", 189), strings.Repeat(".", 189)} {
 		submit(t, q, id)
 		if l := claim(t, q); l.Job().ID != id {
 			t.Errorf("claimed %q, want %q", l.Job().ID, id)
@@ -185,7 +185,7 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%q: %+v", id, job)
 		}
 	}
-	for _, id := range []string{"", "a b", "a/b", "a=b", "a*", ">", "é", "a\x00", "a\n", strings.Repeat("x", 129)} {
+	for _, id := range []string{"", "a b", "a/b", "a=b", "a*", ">", "é", "a\x00", "a\n", strings.Repeat("x", 190)} {
 		idErr := (*jobs.IDError)(nil)
 		if _, _, err := q.Submit(ctx, id, nil); !errors.As(err, &idErr) || idErr.ID != id {
 			t.Errorf("Submit %q: %v", id, err)
@@ -653,19 +653,21 @@ func TestList(t *testing.T) {
 		for _, c := range []struct {
 			states []jobs.State
 			limit  int
+			prefix string
 			want   []string
 		}{
-			{nil, 0, ids},
-			{nil, 3, ids},
-			{nil, 10, ids},
-			{[]jobs.State{jobs.Queued}, 2, ids[3:9]},
-			{[]jobs.State{jobs.Done, jobs.Failed, jobs.Cancelled}, 1, []string{ids[0], ids[1], ids[9]}},
-			{[]jobs.State{jobs.Running}, 5, ids[2:3]},
+			{nil, 0, "", ids},
+			{nil, 3, "", ids},
+			{nil, 10, "", ids},
+			{[]jobs.State{jobs.Queued}, 2, "", ids[3:9]},
+			{[]jobs.State{jobs.Done, jobs.Failed, jobs.Cancelled}, 1, "", []string{ids[0], ids[1], ids[9]}},
+			{[]jobs.State{jobs.Running}, 5, "", ids[2:3]},
+			{nil, 1, ids[4], ids[4:5]},
 		} {
 			var got []string
 			after := ""
 			for {
-				page, next, err := q.List(ctx, jobs.ListOptions{States: c.states, Limit: c.limit, After: after})
+				page, next, err := q.List(ctx, jobs.ListOptions{States: c.states, Limit: c.limit, After: after, Prefix: c.prefix})
 				must(t, err)
 				if c.limit > 0 && len(page) > c.limit || len(page) == 0 {
 					t.Fatalf("a page of %d jobs, limit %d", len(page), c.limit)

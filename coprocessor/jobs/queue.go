@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -303,7 +304,7 @@ func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (ui
 	return rev, nil
 }
 
-// Submit stores a job and returns once it is safe. The id is 1 to 128 characters
+// Submit stores a job and returns once it is safe. The id is 1 to 189 characters
 // of A-Z a-z 0-9 . _ - or the error is *IDError; the specification is at most
 // store.MaxRecord bytes, or the error is *store.SizeError. Submitting the same
 // again returns the job as it stands, with created false; another specification
@@ -446,6 +447,7 @@ type ListOptions struct {
 	States []State // any when empty
 	Limit  int     // 100 when zero, at most 1000
 	After  string  // the token of the page before; empty for the first
+	Prefix string  // of the ids
 }
 
 // List returns jobs in the order of their submission, without specifications and
@@ -473,7 +475,7 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 	order := q.index.order
 	at, _ := slices.BinarySearchFunc(order, after+1, bySeq)
 	for _, e := range order[at:] {
-		if !wanted(e.state) || e.lost {
+		if !wanted(e.state) || e.lost || !strings.HasPrefix(e.id, opts.Prefix) {
 			continue
 		}
 		if len(ids) == opts.Limit {

@@ -18,9 +18,8 @@
 // where bytes(x) is the length of x in four bytes and x, numbers are big-endian,
 // method is the full name of the method (/tacit.v1.Coprocessor/SubmitJob), and
 // digest is the SHA-256 of the request: of the first message where the client
-// streams. A message is encoded with its fields in the order of their numbers,
-// without fields that have their default and without unknown ones, as protobuf
-// libraries do.
+// streams. A message is encoded with its fields in the order of their numbers and
+// without fields that have their default, as protobuf libraries do.
 package signature
 
 import (
