@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -36,6 +38,7 @@ type run struct {
 
 	// succeeded is told of every node that does.
 	succeeded func(op, typ string, took time.Duration)
+	tracer    trace.Tracer
 
 	inputs map[graph.Handle]*integer.Value
 	read   []receipt.Item // the inputs, in the order of the graph
@@ -50,12 +53,12 @@ type run struct {
 func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
 	r := &run{
 		graph: g, params: p, engine: e, records: records, log: log,
-		succeeded: func(string, string, time.Duration) {},
-		inputs:    make(map[graph.Handle]*integer.Value),
-		values:    make([]*integer.Value, g.Len()),
-		readers:   make([]int, g.Len()),
-		reports:   newReports(g),
-		changed:   make(chan struct{}, 1),
+		succeeded: func(string, string, time.Duration) {}, tracer: noop.Tracer{},
+		inputs:  make(map[graph.Handle]*integer.Value),
+		values:  make([]*integer.Value, g.Len()),
+		readers: make([]int, g.Len()),
+		reports: newReports(g),
+		changed: make(chan struct{}, 1),
 	}
 	for i := range g.Len() {
 		if n := g.Node(i); n.Needed {
@@ -192,7 +195,9 @@ func (r *run) compute(ctx context.Context, i int) error {
 	r.report(i, func(rep *tacitv1.NodeReport) { rep.State = tacitv1.NodeState_NODE_STATE_RUNNING })
 	m := &meter{params: r.params, boot: r.engine.batcher}
 	start := time.Now()
-	value, err := r.apply(ctx, n, m)
+	spanned, span := r.traceNode(ctx, i, n)
+	value, err := r.apply(spanned, n, m)
+	endNode(span, m, err)
 	took := time.Since(start)
 	r.report(i, func(rep *tacitv1.NodeReport) {
 		rep.State = tacitv1.NodeState_NODE_STATE_SUCCEEDED
@@ -233,7 +238,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer.Value, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("an operation panicked", "op", graph.OpName(n.Op), "panic", p, "stack", string(debug.Stack()))
+			r.log.ErrorContext(ctx, "an operation panicked", "op", graph.OpName(n.Op), "panic", p, "stack", string(debug.Stack()))
 			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v", graph.OpName(n.Op), p)
 		}
 	}()

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -78,6 +80,9 @@ type Options struct {
 	Audit *slog.Logger
 	// Log receives what happens; nil discards it.
 	Log *slog.Logger
+	// Tracer makes spans of jobs, of their time in the queue and of their nodes;
+	// nil makes none.
+	Tracer trace.TracerProvider
 }
 
 const (
@@ -134,6 +139,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Log = slog.New(contextLog{o.Log.Handler()})
+	if o.Tracer == nil {
+		o.Tracer = noop.NewTracerProvider()
 	}
 	return o
 }
@@ -285,16 +294,17 @@ func (s *Server) Close(ctx context.Context) error {
 // work runs one attempt at a job and settles it.
 func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	job := lease.Job()
-	log := s.opts.Log.With("job", job.ID, "attempt", job.Attempts)
+	log := s.jobLog(job).With("attempt", job.Attempts)
 	start := time.Now()
-	log.Info("job started")
+	ctx, span := s.traceJob(ctx, job, start)
+	log.InfoContext(ctx, "job started")
 	if job.Attempts == 1 {
 		s.metrics.JobStarted(start.Sub(job.Created))
 	}
 
 	// The lease's context ends when the job is cancelled or taken over; ours when
 	// the drain is over.
-	leased, stop := context.WithCancelCause(lease.Context())
+	leased, stop := context.WithCancelCause(trace.ContextWithSpan(lease.Context(), span))
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
 	result, err := s.guarded(leased, lease)
 	// Whatever error an attempt ends with once it is told to stop, it was told.
@@ -302,23 +312,26 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	stop(nil)
 
 	outcome := "succeeded"
-	defer func() { s.metrics.JobEnded(outcome, time.Since(start)) }()
+	defer func() {
+		s.metrics.JobEnded(outcome, time.Since(start))
+		endSpan(span, outcome, err)
+	}()
 	switch {
 	case err == nil:
-		log.Info("job computed", "duration", time.Since(start))
+		log.InfoContext(ctx, "job computed", "duration", time.Since(start))
 		s.settle(lease, func(ctx context.Context) error { return lease.Done(ctx, result) })
 	case cause == errDrained:
 		outcome = "released"
-		log.Info("job given back", "duration", time.Since(start))
+		log.InfoContext(ctx, "job given back", "duration", time.Since(start))
 		s.settle(lease, lease.Release)
 	case cause != nil:
 		outcome = "stopped"
-		log.Info("job cancelled or lost", "duration", time.Since(start))
+		log.InfoContext(ctx, "job cancelled or lost", "duration", time.Since(start))
 	default:
 		f := faultOf(err)
 		outcome = "failed"
 		s.metrics.JobError(f.reason)
-		log.Warn("job failed", "reason", f.reason, "place", f.place, "error", f.message, "retry", f.retryable())
+		log.WarnContext(ctx, "job failed", "reason", f.reason, "place", f.place, "error", f.message, "retry", f.retryable())
 		note := f.note()
 		s.settle(lease, func(ctx context.Context) error { return lease.Fail(ctx, note, f.retryable()) })
 	}
@@ -335,7 +348,7 @@ func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
 		if err == nil || errors.Is(err, jobs.ErrLeaseLost) {
 			return
 		}
-		s.opts.Log.Error("job not settled", "job", lease.Job().ID, "error", err)
+		s.jobLog(lease.Job()).Error("job not settled", "error", err)
 		pause(lease.Context(), storePause)
 	}
 }
@@ -344,7 +357,7 @@ func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
 func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.opts.Log.Error("a job panicked", "job", lease.Job().ID, "panic", p, "stack", string(debug.Stack()))
+			s.jobLog(lease.Job()).ErrorContext(ctx, "a job panicked", "panic", p, "stack", string(debug.Stack()))
 			err = refuse(codes.Internal, "PANIC", "", "internal error")
 		}
 	}()
@@ -367,8 +380,9 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	defer release()
-	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log.With("job", lease.Job().ID))
+	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.jobLog(lease.Job()))
 	r.succeeded = s.metrics.Node
+	r.tracer = s.tracer()
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
@@ -435,7 +449,7 @@ func (s *Server) storeProgress(ctx context.Context, lease *jobs.Lease, r *run) {
 		return
 	}
 	if err := lease.Progress(ctx, note); err != nil && ctx.Err() == nil {
-		s.opts.Log.Warn("progress not stored", "job", lease.Job().ID, "error", err)
+		s.jobLog(lease.Job()).WarnContext(ctx, "progress not stored", "error", err)
 	}
 }
 

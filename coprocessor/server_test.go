@@ -68,6 +68,12 @@ type service struct {
 // start runs a server over a directory until the test ends or stop is called.
 func start(t testing.TB, change ...func(*Options)) (s *service, stop func()) {
 	t.Helper()
+	return startWith(t, nil, change...)
+}
+
+// startWith is start with options for gRPC.
+func startWith(t testing.TB, grpcOptions []grpc.ServerOption, change ...func(*Options)) (s *service, stop func()) {
+	t.Helper()
 	backend, err := cpu.New()
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +90,7 @@ func start(t testing.TB, change ...func(*Options)) (s *service, stop func()) {
 		t.Fatal(err)
 	}
 	listener := bufconn.Listen(1 << 20)
-	g := server.GRPC()
+	g := server.GRPC(grpcOptions...)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { g.Serve(listener) })

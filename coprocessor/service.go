@@ -43,7 +43,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServ
 func (s *Server) answer(ctx context.Context, method string, err error, panicked any) error {
 	if panicked != nil {
 		s.metrics.CallError("PANIC")
-		s.opts.Log.Error("a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
+		s.opts.Log.ErrorContext(ctx, "a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
 		return refuse(codes.Internal, "PANIC", "", "internal error")
 	}
 	if err == nil {
@@ -58,7 +58,7 @@ func (s *Server) answer(ctx context.Context, method string, err error, panicked 
 	}
 	f := faultOf(err)
 	s.metrics.CallError(f.reason)
-	s.opts.Log.Debug("call refused", "method", method, "code", f.code, "reason", f.reason, "error", f.message)
+	s.opts.Log.DebugContext(ctx, "call refused", "method", method, "code", f.code, "reason", f.reason, "error", f.message)
 	return f
 }
 
@@ -121,7 +121,7 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 		job, err = s.queue.Get(ctx, id) // it may have ended
 		return described(ctx, job, err)
 	}
-	s.opts.Log.Info("job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
+	s.opts.Log.InfoContext(ctx, "job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
 	return describe(ctx, job, true)
 }
 

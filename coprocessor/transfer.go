@@ -135,7 +135,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	if err != nil {
 		return err
 	}
-	s.opts.Log.Info("evaluation key stored", "key", id, "size", size)
+	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", size)
 	return stream.SendAndClose(&tacitv1.EvaluationKeyInfo{KeyId: id[:], Size: uint64(size), Parameters: s.parameters()})
 }
 
@@ -296,7 +296,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 		}
 		resp.Ciphertexts = append(resp.Ciphertexts, info(ct))
 	}
-	s.opts.Log.Info("ciphertexts stored", "key", id, "count", list.Len())
+	s.opts.Log.InfoContext(ctx, "ciphertexts stored", "key", id, "count", list.Len())
 	return stream.SendAndClose(resp)
 }
 

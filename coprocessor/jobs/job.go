@@ -93,6 +93,7 @@ type Job struct {
 	Result     []byte    // of a Done job; only from Submit, Get and Wait
 	Error      []byte    // from the latest Lease.Fail
 	Reason     string    // why the queue itself gave the job up; else empty
+	Trace      string    // W3C traceparent of the submission; empty when that was not traced
 	Revision   uint64    // grows with every change, across all jobs
 }
 
@@ -201,6 +202,7 @@ type record struct {
 	Progress []byte        `json:"progress,omitempty"`
 	Error    []byte        `json:"error,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
+	Trace    string        `json:"trace,omitempty"`     // W3C traceparent of the submission
 	Seq      uint64        `json:"seq,omitempty"`       // the first revision; 0 in the first revision itself
 	Lease    string        `json:"lease,omitempty"`     // random name of the latest claim
 	LeaseFor time.Duration `json:"lease_for,omitempty"` // nanoseconds from any revision while Running
@@ -243,7 +245,7 @@ func (r *record) job(id string, revision uint64) Job {
 	return Job{
 		ID: id, State: r.State, SpecDigest: r.Spec, Attempts: r.Attempts,
 		Created: r.Created, Started: r.Started, Finished: r.Finished,
-		Progress: r.Progress, Error: r.Error, Reason: r.Reason, Revision: revision,
+		Progress: r.Progress, Error: r.Error, Reason: r.Reason, Trace: r.Trace, Revision: revision,
 	}
 }
 

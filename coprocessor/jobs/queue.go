@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/propagation"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -308,7 +309,7 @@ func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (ui
 // of A-Z a-z 0-9 . _ - or the error is *IDError; the specification is at most
 // store.MaxRecord bytes, or the error is *store.SizeError. Submitting the same
 // again returns the job as it stands, with created false; another specification
-// gives *ConflictError. When MaxQueued jobs wait the error is *FullError.
+// gives *ConflictError. A new job belongs to the trace of the context. When MaxQueued jobs wait the error is *FullError.
 func (q *Queue) Submit(ctx context.Context, id string, spec []byte) (job Job, created bool, err error) {
 	if err := checkID(id); err != nil {
 		return Job{}, false, err
@@ -353,13 +354,20 @@ func (q *Queue) create(ctx context.Context, id string, spec []byte) (*record, ui
 	if err != nil {
 		return nil, 0, false, err
 	}
-	r := &record{Version: recordVersion, State: Queued, Spec: d, Created: time.Now().UTC()}
+	r := &record{Version: recordVersion, State: Queued, Spec: d, Created: time.Now().UTC(), Trace: traceparent(ctx)}
 	rev, err := q.write(ctx, id, r, 0)
 	if errors.Is(err, errConflict) {
 		r, rev, err = q.read(ctx, id)
 		return r, rev, false, err
 	}
 	return r, rev, true, err
+}
+
+// traceparent names the span of a context, or is empty.
+func traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get("traceparent")
 }
 
 // dataName is the part of a job-data prefix that names the job.

@@ -44,7 +44,7 @@ type Item struct {
 
 // Statement is what a service vouches for.
 type Statement struct {
-	JobID         string
+	JobID         string   // as the service names it, with the principal it belongs to where there is one
 	SpecDigest    [32]byte // graph.SpecDigest of the spec
 	KeyID         [32]byte // of the evaluation key
 	Fingerprint   [32]byte // of the parameters
