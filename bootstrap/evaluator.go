@@ -3,8 +3,8 @@
 // (Chillotti, Joye, Paillier, "Programmable Bootstrapping Enables Efficient
 // Homomorphic Inference of Deep Neural Networks", 2021/091, section 3). Evaluator
 // computes a batch on the calling goroutine; Batcher keeps all cores busy with
-// the bootstraps of everyone who waits. What a bootstrap is used for is not
-// known here.
+// the bootstraps of everyone who waits. Packer packs results into the few residues
+// in which they are kept. What a bootstrap is used for is not known here.
 package bootstrap
 
 import (
@@ -25,6 +25,7 @@ type Evaluator struct {
 	params   *fhe.Parameters
 	switcher accel.KeySwitcher
 	rotator  accel.Rotator
+	packer   *Packer   // nil if the parameters do not pack
 	scratch  sync.Pool // *scratch
 }
 
@@ -43,6 +44,7 @@ type Key interface {
 	Parameters() *fhe.Parameters
 	GGSW(step int, dst []uint64)
 	KeySwitchRows(i int, dst []uint32)
+	PackingRows(j int, dst []uint64)
 }
 
 // NewEvaluator prepares an evaluation key on a backend. The key itself is not
@@ -60,6 +62,11 @@ func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 		return nil, fmt.Errorf("prepare the key-switching key: %w", err)
 	}
 	e := &Evaluator{params: p, switcher: switcher, rotator: rotator}
+	if p.Packs() {
+		if e.packer, err = NewPacker(key, backend); err != nil {
+			return nil, err
+		}
+	}
 	e.scratch.New = func() any {
 		s := &scratch{in: make([][]uint64, MaxBatch)}
 		for range MaxBatch {
@@ -94,6 +101,15 @@ func (e *Evaluator) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 		}
 	}
 	return nil
+}
+
+// Pack packs ciphertexts as Packer.Pack does. The error is a *fhe.ParametersError for
+// parameters without packing keys.
+func (e *Evaluator) Pack(in []fhe.LWE) (*fhe.Packed, error) {
+	if e.packer == nil {
+		return nil, noPacking(e.params)
+	}
+	return e.packer.Pack(in)
 }
 
 // TaskError names the task of a call that is refused.

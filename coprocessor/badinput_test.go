@@ -26,6 +26,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
@@ -218,7 +220,7 @@ func TestBadUploads(t *testing.T) {
 		{name: "no content", keys: upload{}, list: upload{}, want: malformed("header")},
 		{name: "truncated", keys: upload{size: uint64(len(key)), content: key[:len(key)/2]}, list: upload{size: uint64(len(list)), content: list[:len(list)/2]}, want: truncated},
 		{name: "truncated with a size to match", keys: upload{content: key[:len(key)/2]}, list: upload{content: list[:len(list)/2]},
-			want: malformed("bootstrapping key[34].body"), listWant: malformed("body")},
+			want: malformed("bootstrapping key[48].body"), listWant: malformed("body")},
 		{name: "without the last byte", keys: upload{content: key[:len(key)-1]}, list: upload{content: list[:len(list)-1]}, want: malformed("digest")},
 		{name: "size one more", keys: upload{size: uint64(len(key)) + 1, content: key}, list: upload{size: uint64(len(list)) + 1, content: list}, want: truncated},
 		{name: "size one less", keys: upload{size: uint64(len(key)) - 1, content: key}, list: upload{size: uint64(len(list)) - 1, content: list}, want: trailing},
@@ -247,8 +249,8 @@ func TestBadUploads(t *testing.T) {
 			want: malformed("header"), listWant: malformed("form")},
 		{name: "computed", keys: upload{content: key[:codec.HeaderSize]}, list: upload{content: computed(t)},
 			want: malformed("seed"), listWant: refusal{codes.InvalidArgument, "NOT_FRESH", "form"}},
-		{name: "more blocks than are stored", keys: upload{content: key[:codec.HeaderSize]}, list: upload{content: encrypted(t, "many", slices.Repeat([]integer.Scalar{integer.Plain(integer.Uint64, 1)}, MaxUploadBlocks/32+1)...)},
-			want: malformed("seed"), listWant: refusal{codes.InvalidArgument, "LIMIT", "values"}},
+		{name: "packed", keys: upload{content: key[:codec.HeaderSize]}, list: upload{content: packed(t)},
+			want: malformed("seed"), listWant: refusal{codes.InvalidArgument, "NOT_FRESH", "form"}},
 	}
 	for _, test := range tests {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
@@ -296,6 +298,38 @@ func computed(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// packed is computed, packed.
+func packed(t testing.TB) []byte {
+	t.Helper()
+	list, err := integer.UnmarshalList(computed(t), testKeys().Secret.Parameters())
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := integer.Pack(list.Parameters(), list.KeyID(), testEvaluator(t), list.Value(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := packed.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// testEvaluator evaluates under the key of testKeys.
+func testEvaluator(t testing.TB) *bootstrap.Evaluator {
+	t.Helper()
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	evaluator, err := bootstrap.NewEvaluator(testKeys().Evaluation, backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evaluator
 }
 
 // A client that goes away in the middle of an upload leaves nothing behind.

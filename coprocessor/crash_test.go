@@ -26,7 +26,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
-	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -177,7 +176,7 @@ output ok, new_from%s, new_to%s, tagged
 `
 
 // compute evaluates the job without a server.
-func (j *crashJob) compute(ctx context.Context, e *integer.Evaluator) ([]*integer.Value, error) {
+func (j *crashJob) compute(ctx context.Context, e *integer.Evaluator, packer integer.Packer) (results []*integer.List, err error) {
 	from, to, amount := j.operands[0], j.operands[1], j.operands[2]
 	ok, err := e.Apply(ctx, integer.OpGe, from, amount)
 	if err != nil {
@@ -196,7 +195,18 @@ func (j *crashJob) compute(ctx context.Context, e *integer.Evaluator) ([]*intege
 		return nil, err
 	}
 	tagged, err := e.Apply(ctx, integer.OpXor, newTo, integer.Plain(to.Type, j.tag))
-	return []*integer.Value{ok, newFrom, newTo, tagged}, err
+	if err != nil {
+		return nil, err
+	}
+	sk := testKeys().Secret
+	for _, v := range []*integer.Value{ok, newFrom, newTo, tagged} {
+		list, err := integer.Pack(sk.Parameters(), sk.ID(), packer, v)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, list)
+	}
+	return results, nil
 }
 
 // account is a ciphertext of the stream.
@@ -212,6 +222,7 @@ type stream struct {
 	client tacitv1.CoprocessorClient
 	inputs []account
 	engine *integer.Evaluator
+	packer integer.Packer
 	jobs   []*crashJob
 }
 
@@ -287,11 +298,11 @@ func (s *stream) chained(ctx context.Context, t testing.TB, rng *rand.Rand, stop
 		if err := s.submit(ctx, j); err != nil {
 			return err
 		}
-		values, err := j.compute(ctx, s.engine) // meanwhile
+		results, err := j.compute(ctx, s.engine, s.packer) // meanwhile
 		if err != nil {
 			return err
 		}
-		newFrom.value, newTo.value = values[1], values[2]
+		newFrom.value, newTo.value = results[1].Value(0), results[2].Value(0)
 		if err := s.wait(ctx, j); err != nil {
 			return err
 		}
@@ -343,14 +354,7 @@ func TestKill(t *testing.T) {
 		inputs = append(inputs, account{c.Handle, list.Value(i), uint8(plain[i].Big().Uint64())})
 	}
 
-	backend, err := cpu.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	evaluator, err := bootstrap.NewEvaluator(testKeys().Evaluation, backend)
-	if err != nil {
-		t.Fatal(err)
-	}
+	evaluator := testEvaluator(t)
 	engine, err := integer.New(params, evaluator)
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +366,7 @@ func TestKill(t *testing.T) {
 	for i, run := range []func(*stream, context.Context, testing.TB, *rand.Rand, <-chan struct{}) error{
 		(*stream).independent, (*stream).independent, (*stream).chained, (*stream).chained,
 	} {
-		s := &stream{name: fmt.Sprint("stream-", i), client: client, inputs: inputs, engine: engine}
+		s := &stream{name: fmt.Sprint("stream-", i), client: client, inputs: inputs, engine: engine, packer: evaluator}
 		streams = append(streams, s)
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		wg.Go(func() {
@@ -398,7 +402,7 @@ func TestKill(t *testing.T) {
 			if !proto.Equal(job, j.seen) {
 				t.Errorf("%s ended more than once:\n%v\n%v", j.id, j.seen, job)
 			}
-			checkCrashJob(t, up, j, engine)
+			checkCrashJob(t, up, j, engine, evaluator)
 			total++
 			attempts += job.Attempts
 			if job.Attempts > 1 {
@@ -434,19 +438,18 @@ func TestKill(t *testing.T) {
 }
 
 // checkCrashJob compares the results of a job with those computed here.
-func checkCrashJob(t *testing.T, s *service, j *crashJob, engine *integer.Evaluator) {
+func checkCrashJob(t *testing.T, s *service, j *crashJob, engine *integer.Evaluator, packer integer.Packer) {
 	t.Helper()
 	if j.seen.State != succeeded || len(j.seen.Results) != len(j.want) {
 		t.Errorf("%s: %v", j.id, j.seen)
 		return
 	}
-	values, err := j.compute(t.Context(), engine)
+	results, err := j.compute(t.Context(), engine, packer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sk := testKeys().Secret
 	for i, r := range j.seen.Results {
-		record, err := integer.NewList(sk.Parameters(), sk.ID(), values[i]).MarshalBinary()
+		record, err := results[i].MarshalBinary()
 		if err != nil {
 			t.Fatal(err)
 		}

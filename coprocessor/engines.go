@@ -21,6 +21,7 @@ import (
 type engine struct {
 	batcher  *bootstrap.Batcher
 	integers *integer.Evaluator
+	packer   integer.Packer
 }
 
 // engines prepares evaluation keys when they are first needed and keeps a
@@ -149,7 +150,7 @@ func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backe
 		batcher.Close()
 		return nil, err
 	}
-	return &engine{batcher, integers}, nil
+	return &engine{batcher, integers, evaluator}, nil
 }
 
 // evict drops all keys but so many, first those that were not used for longest;

@@ -271,11 +271,15 @@ func (r *run) operand(o graph.Operand) integer.Operand {
 	return r.values[o.Node]
 }
 
-// outputs encodes the results.
+// outputs packs and encodes the results.
 func (r *run) outputs() ([]store.Ciphertext, error) {
 	var out []store.Ciphertext
 	for _, o := range r.graph.Outputs() {
-		record, err := integer.NewList(r.params, r.graph.KeyID(), r.values[o.Node]).MarshalBinary()
+		list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, r.values[o.Node])
+		if err != nil {
+			return nil, err
+		}
+		record, err := list.MarshalBinary()
 		if err != nil {
 			return nil, err
 		}

@@ -88,11 +88,10 @@ type Options struct {
 const (
 	// MaxEvaluationKey bounds the container of an evaluation key in bytes.
 	MaxEvaluationKey = 512 << 20
-	// MaxUpload bounds the container of one upload of ciphertexts in bytes.
+	// MaxUpload bounds the container of one upload of ciphertexts in bytes. A value
+	// made with the secret key is stored in about what arrived of it; each of at most
+	// integer.MaxListValues made with the public key keeps a mask of its own.
 	MaxUpload = 4 << 20
-	// MaxUploadBlocks bounds the blocks of one upload: each is stored as an LWE
-	// ciphertext, a thousand times larger than what arrives.
-	MaxUploadBlocks = 4096
 	// maxUploads bounds the uploads under way.
 	maxUploads = 16
 	// MaxChunk bounds one chunk of a stream in bytes.

@@ -268,9 +268,6 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	if !list.Fresh() {
 		return refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
 	}
-	if n := list.Blocks(); n > MaxUploadBlocks {
-		return refuse(codes.InvalidArgument, "LIMIT", "values", "%d blocks, at most %d are allowed in one upload", n, MaxUploadBlocks)
-	}
 	ctx := stream.Context()
 	id := list.KeyID()
 	c.note("key", keyName(id), "count", list.Len())
@@ -279,7 +276,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
 	for i := range list.Len() {
-		record, err := integer.NewList(s.opts.Params, id, list.Value(i)).MarshalBinary()
+		record, err := list.Only(i).MarshalBinary()
 		if err != nil {
 			return err
 		}

@@ -35,9 +35,10 @@ func (f Form) String() string {
 }
 
 // Encryption is a list of fresh LWE ciphertexts in the form in which they
-// travel.
+// travel, or a part of one.
 type Encryption struct {
 	form   Form
+	first  int            // place of the first message in the whole, in PublicForm in its group
 	seed   [SeedSize]byte // of the masks in SecretForm
 	masks  [][]uint64     // k·N residues a group in PublicForm
 	bodies []uint64       // one residue a message
@@ -139,17 +140,38 @@ func (e *Encryption) Len() int { return len(e.bodies) }
 // Form returns how the ciphertexts were made.
 func (e *Encryption) Form() Form { return e.form }
 
+// Slice returns the count ciphertexts from the given one on, which e must have. They
+// share its memory.
+func (e *Encryption) Slice(p *Parameters, from, count int) *Encryption {
+	out := &Encryption{form: e.form, first: e.first + from, seed: e.seed, bodies: e.bodies[from : from+count]}
+	if e.form == PublicForm {
+		group := out.first / p.lit.PolynomialSize
+		out.first %= p.lit.PolynomialSize
+		out.masks = e.masks[group : group+out.groups(p, count)]
+	}
+	return out
+}
+
+// groups is the number of masks of count messages in PublicForm.
+func (e *Encryption) groups(p *Parameters, count int) int {
+	if count == 0 {
+		return 0
+	}
+	return (e.first+count-1)/p.lit.PolynomialSize + 1
+}
+
 // LWE expands ciphertext i, whose message lies in [0, max]. Its variance is that
 // of a fresh ciphertext of its form.
 func (e *Encryption) LWE(p *Parameters, i int, max int64) LWE {
 	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Max: max}}
 	switch e.form {
 	case SecretForm:
-		newStream(e.seed, "lwe mask", uint64(i)).residues(out.Value[:p.BigDimension()], p.lit.Modulus)
+		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(out.Value[:p.BigDimension()], p.lit.Modulus)
 		out.Bound.Variance = p.FreshVariance()
 	case PublicForm:
 		n := p.lit.PolynomialSize
-		p.ExtractMask(out.Value, e.masks[i/n], i%n)
+		at := e.first + i
+		p.ExtractMask(out.Value, e.masks[at/n], at%n)
 		out.Bound.Variance = p.PublicVariance()
 	}
 	out.Value[p.BigDimension()] = e.bodies[i]
@@ -174,9 +196,11 @@ func (p *Parameters) ExtractMask(dst, mask []uint64, h int) {
 	}
 }
 
-// Encode appends the encryption, without the number of its messages, to a body.
+// Encode appends the encryption, without the number of its messages, to a body: its
+// form, the place of its first message, seed or masks, and bodies.
 func (e *Encryption) Encode(p *Parameters, enc *codec.Encoder) {
 	enc.U8(uint8(e.form))
+	enc.U32(uint32(e.first))
 	if e.form == SecretForm {
 		enc.Bytes(e.seed[:])
 	}
@@ -195,22 +219,25 @@ func (e *FormError) Error() string { return fmt.Sprintf("%s is not a form of enc
 // MaxSlots.
 func DecodeEncryption(p *Parameters, d *codec.Decoder, count int) (*Encryption, error) {
 	e := &Encryption{form: Form(d.U8("form"))}
-	n := p.lit.PolynomialSize
-	if d.Err() == nil && count > MaxSlots {
-		d.Fail("bodies", &codec.LimitError{What: "messages", Got: uint64(count), Max: MaxSlots})
+	if d.Err() == nil && e.form != SecretForm && e.form != PublicForm {
+		d.Fail("form", &FormError{e.form})
 	}
+	first := d.U32("first")
+	if d.Err() == nil && uint64(first)+uint64(count) > MaxSlots {
+		d.Fail("bodies", &codec.LimitError{What: "messages", Got: uint64(first) + uint64(count), Max: MaxSlots})
+	}
+	e.first = int(first)
 	switch e.form {
 	case SecretForm:
 		copy(e.seed[:], d.Bytes("seed", SeedSize))
 	case PublicForm:
-		for g := 0; g*n < count && d.Err() == nil; g++ {
+		if most := p.lit.PolynomialSize - 1; e.first > most {
+			d.Fail("first", &codec.LimitError{What: "first", Got: uint64(first), Max: uint64(most)})
+		}
+		for g := 0; g < e.groups(p, count) && d.Err() == nil; g++ {
 			d.Enter("mask", g)
 			e.masks = append(e.masks, d.Residues("residues", p.BigDimension(), p.lit.Modulus))
 			d.Leave()
-		}
-	default:
-		if d.Err() == nil {
-			d.Fail("form", &FormError{e.form})
 		}
 	}
 	e.bodies = d.Residues("bodies", count, p.lit.Modulus)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -44,15 +45,18 @@ type PublicKey struct {
 
 // EvaluationKey is what a server needs to bootstrap: a bootstrapping key, GGSW
 // ciphertexts of every bit of the small key, or of every pattern of a group of
-// its bits, under the GLWE key, and a
+// its bits, under the GLWE key, a
 // key-switching key, LWE ciphertexts modulo 2^32 of the gadget multiples of
-// every bit of the big key under the small key. It is kept seeded: only bodies
-// are stored, masks are expanded when a backend prepares the key.
+// every bit of the big key under the small key, and, in sets that pack, a
+// GLWE key-switching key for each of the automorphisms X -> X^(2^j+1). It is kept
+// seeded: only bodies are stored, masks are expanded when a backend prepares the
+// key.
 type EvaluationKey struct {
 	params *Parameters
 	seed   [SeedSize]byte
 	ggsw   []uint64 // n·(k+1)·levels bodies of N residues
 	rows   []uint32 // k·N·levels bodies
+	packs  []uint64 // log2(N)·k·levels bodies of N residues
 }
 
 // KeySet is everything that key generation makes.
@@ -159,7 +163,7 @@ func (g *generator) evaluationKey(ctx context.Context, progress func(done, total
 	evk := newEvaluationKey(g.params)
 	evk.seed = deriveSeed(g.seed, "evaluation key", 0)
 	steps := g.params.Rotation().Steps
-	total := steps + g.params.BigDimension()/64
+	total := steps + g.params.BigDimension()/64 + g.params.PackingKeys()
 	var done atomic.Int64
 	tell := func() {
 		if d := done.Add(1); progress != nil {
@@ -182,6 +186,16 @@ func (g *generator) evaluationKey(ctx context.Context, progress func(done, total
 			for j := i * 64; j < (i+1)*64; j++ {
 				g.keySwitchRows(evk, j, mask)
 			}
+			tell()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = parallel(ctx, g.params.PackingKeys(), func() func(int) {
+		mask := make([]uint64, g.params.BigDimension())
+		return func(j int) {
+			g.packingRows(evk, j, mask)
 			tell()
 		}
 	})
@@ -272,6 +286,30 @@ func (g *generator) keySwitchRows(evk *EvaluationKey, i int, mask []uint32) {
 	}
 }
 
+// packingRows makes the bodies of packing key j, for τ: X -> X^(2^(j+1)+1): row
+// (u, level) is an encryption of g_level·τ(S_u).
+func (g *generator) packingRows(evk *EvaluationKey, j int, mask []uint64) {
+	l := g.params.lit
+	n, q := l.PolynomialSize, l.Modulus
+	for r := range l.Rank * l.PackingGadget.Levels {
+		index := j*l.Rank*l.PackingGadget.Levels + r
+		body := evk.packs[index*n : (index+1)*n]
+		newStream(evk.seed, "packing mask", uint64(index)).residues(mask, q)
+		g.encryptZero(body, mask, newStream(g.seed, "packing error", uint64(index)))
+		u, level := r/l.PackingGadget.Levels, r%l.PackingGadget.Levels+1
+		gadget := uint64(1) << (48 - l.PackingGadget.BaseLog*level) % q
+		for i, s := range g.big[u*n : (u+1)*n] {
+			// X^i goes to ±X^at, and the sign depends on i alone.
+			at := i * (2<<j + 1) & (2*n - 1)
+			if at < n {
+				body[at] = addMod(body[at], gadget&s, q)
+			} else {
+				body[at-n] = subMod(body[at-n], gadget&s, q)
+			}
+		}
+	}
+}
+
 // Parameters returns the parameter set of the key.
 func (sk *SecretKey) Parameters() *Parameters { return sk.params }
 
@@ -355,8 +393,8 @@ func UnmarshalPublicKey(data []byte) (*PublicKey, error) {
 }
 
 func newEvaluationKey(p *Parameters) *EvaluationKey {
-	gadgets, rows := p.evaluationKeyLen()
-	return &EvaluationKey{params: p, ggsw: make([]uint64, gadgets), rows: make([]uint32, rows)}
+	gadgets, rows, packs := p.evaluationKeyLen()
+	return &EvaluationKey{params: p, ggsw: make([]uint64, gadgets), rows: make([]uint32, rows), packs: make([]uint64, packs)}
 }
 
 // Parameters returns the parameter set of the key.
@@ -376,6 +414,29 @@ func (k *EvaluationKey) KeySwitchRows(i int, dst []uint32) {
 	k.params.expandKeySwitchRows(k.seed, i, k.rows[i*levels:(i+1)*levels], dst)
 }
 
+// PackingRows fills dst with the rows of packing key j in [0, PackingKeys), of the
+// automorphism τ: X -> X^(2^(j+1)+1), in the coefficient domain: row u·Levels +
+// level-1 is a GLWE ciphertext, (k+1)·N residues, of 2^(48-BaseLog·level)·τ(S_u), for
+// the Levels digits of BaseLog bits of the PackingGadget.
+func (k *EvaluationKey) PackingRows(j int, dst []uint64) {
+	size := k.params.packingBodies()
+	k.params.expandPackingRows(k.seed, j, k.packs[j*size:(j+1)*size], dst)
+}
+
+// PackingKeys is the number of packing keys: log2(N), or 0 in a set that does not
+// pack.
+func (p *Parameters) PackingKeys() int {
+	if !p.Packs() {
+		return 0
+	}
+	return bits.Len(uint(p.lit.PolynomialSize)) - 1
+}
+
+// packingBodies is the number of residues in the bodies of a packing key.
+func (p *Parameters) packingBodies() int {
+	return p.lit.Rank * p.lit.PackingGadget.Levels * p.lit.PolynomialSize
+}
+
 // stepBodies is the number of residues in the bodies of a step.
 func (p *Parameters) stepBodies() int {
 	return p.Rotation().GGSWs() * (p.lit.Rank + 1) * p.lit.BootstrapGadget.Levels * p.lit.PolynomialSize
@@ -383,11 +444,22 @@ func (p *Parameters) stepBodies() int {
 
 // expandGGSW puts the masks before the bodies of a step.
 func (p *Parameters) expandGGSW(seed [SeedSize]byte, step int, bodies, dst []uint64) {
+	p.expandGLWE(seed, "ggsw mask", step, bodies, dst)
+}
+
+// expandPackingRows puts the masks before the bodies of a packing key.
+func (p *Parameters) expandPackingRows(seed [SeedSize]byte, j int, bodies, dst []uint64) {
+	p.expandGLWE(seed, "packing mask", j, bodies, dst)
+}
+
+// expandGLWE puts the masks before the bodies of item i of a sequence of GLWE
+// ciphertexts, as many for each item.
+func (p *Parameters) expandGLWE(seed [SeedSize]byte, label string, i int, bodies, dst []uint64) {
 	n, size := p.lit.PolynomialSize, p.BigDimension()
 	rows := len(bodies) / n
 	for r := range rows {
 		row := dst[r*(size+n) : (r+1)*(size+n)]
-		newStream(seed, "ggsw mask", uint64(step*rows+r)).residues(row[:size], p.lit.Modulus)
+		newStream(seed, label, uint64(i*rows+r)).residues(row[:size], p.lit.Modulus)
 		copy(row[size:], bodies[r*n:(r+1)*n])
 	}
 }
@@ -405,16 +477,14 @@ func (p *Parameters) expandKeySwitchRows(seed [SeedSize]byte, i int, bodies, dst
 
 // EvaluationKeySize is the number of bytes in the container of an evaluation key.
 func (p *Parameters) EvaluationKeySize() int64 {
-	gadgets, rows := p.evaluationKeyLen()
-	return codec.Overhead + int64(SeedSize+codec.ResidueSize*gadgets+4*rows)
+	gadgets, rows, packs := p.evaluationKeyLen()
+	return codec.Overhead + int64(SeedSize+codec.ResidueSize*(gadgets+packs)+4*rows)
 }
 
-// evaluationKeyLen is the number of residues of the bootstrapping key and of
-// words of the key-switching key.
-func (p *Parameters) evaluationKeyLen() (gadgets, rows int) {
-	l := p.lit
-	r := p.Rotation()
-	return r.Steps * r.GGSWs() * (l.Rank + 1) * l.BootstrapGadget.Levels * l.PolynomialSize, p.BigDimension() * l.KeySwitchGadget.Levels
+// evaluationKeyLen is the number of residues of the bootstrapping key, of words of
+// the key-switching key and of residues of the packing keys.
+func (p *Parameters) evaluationKeyLen() (gadgets, rows, packs int) {
+	return p.Rotation().Steps * p.stepBodies(), p.BigDimension() * p.lit.KeySwitchGadget.Levels, p.PackingKeys() * p.packingBodies()
 }
 
 // PublicKeySize is the number of bytes in the container of a public key.
@@ -432,6 +502,7 @@ func (k *EvaluationKey) WriteTo(w io.Writer) (int64, error) {
 	e.Bytes(k.seed[:])
 	e.Residues(k.ggsw, k.params.lit.Modulus)
 	e.U32s(k.rows)
+	e.Residues(k.packs, k.params.lit.Modulus)
 	if err := errors.Join(e.Err(), c.Close()); err != nil {
 		return 0, err
 	}

@@ -126,7 +126,7 @@ func TestKeysRoundTrip(t *testing.T) {
 		}
 		evk, id, err := ReadEvaluationKey(bytes.NewReader(evaluation.Bytes()), nil)
 		if err != nil || id != ks.Secret.ID() || evk.seed != ks.Evaluation.seed ||
-			fmt.Sprint(evk.rows) != fmt.Sprint(ks.Evaluation.rows) || len(evk.ggsw) != len(ks.Evaluation.ggsw) || evk.ID() != id {
+			fmt.Sprint(evk.rows) != fmt.Sprint(ks.Evaluation.rows) || fmt.Sprint(evk.packs) != fmt.Sprint(ks.Evaluation.packs) || len(evk.ggsw) != len(ks.Evaluation.ggsw) || evk.ID() != id {
 			t.Errorf("%s: evaluation key does not come back: %v", name, err)
 		}
 		if got, err := CheckEvaluationKey(bytes.NewReader(evaluation.Bytes()), ks.Public.Parameters()); err != nil || got != id {
@@ -162,14 +162,14 @@ func TestDecodeEncryptionRefuses(t *testing.T) {
 		t.Errorf("unknown form: %v", err)
 	}
 	var lerr *codec.LimitError
-	if _, err := DecodeEncryption(p, codec.NewBytesDecoder([]byte{1}), 1<<40); !errors.As(err, &lerr) {
+	if _, err := DecodeEncryption(p, codec.NewBytesDecoder([]byte{1, 0, 0, 0, 0}), 1<<40); !errors.As(err, &lerr) {
 		t.Errorf("2^40 messages: %v", err)
 	}
 	var terr *codec.TruncatedError
-	if _, err := DecodeEncryption(p, codec.NewBytesDecoder([]byte{2, 0}), 1); !errors.As(err, &terr) {
+	if _, err := DecodeEncryption(p, codec.NewBytesDecoder([]byte{2, 0, 0, 0, 0, 0}), 1); !errors.As(err, &terr) {
 		t.Errorf("no mask: %v", err)
 	}
-	body := append([]byte{1}, make([]byte, SeedSize)...)
+	body := append([]byte{1}, make([]byte, 4+SeedSize)...)
 	body = append(body, 255, 255, 255, 255, 255, 255)
 	var rerr *codec.ResidueError
 	if _, err := DecodeEncryption(p, codec.NewBytesDecoder(body), 1); !errors.As(err, &rerr) {
@@ -293,8 +293,8 @@ func FuzzReadKeys(f *testing.F) {
 // FuzzDecodeEncryption feeds the decoder of fresh ciphertexts.
 func FuzzDecodeEncryption(f *testing.F) {
 	p := preset(f, TestPreset)
-	f.Add(append([]byte{1}, make([]byte, SeedSize+6)...), 1)
-	f.Add(append([]byte{2}, make([]byte, 6*(p.BigDimension()+2))...), 2)
+	f.Add(append([]byte{1}, make([]byte, 4+SeedSize+6)...), 1)
+	f.Add(append([]byte{2}, make([]byte, 4+6*(p.BigDimension()+2))...), 2)
 	f.Fuzz(func(t *testing.T, body []byte, count int) {
 		if count < 0 {
 			return

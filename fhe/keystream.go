@@ -11,10 +11,10 @@ import (
 )
 
 // KeyStream is an evaluation key that is read while a backend prepares it, so that
-// there is no second copy of it in memory. GGSW and KeySwitchRows are those of an
-// EvaluationKey, for callers that ask for every step once, in about ascending
-// order, and then for every coefficient likewise. They may be called by several
-// goroutines. What they gave may be used only after Close has returned no error.
+// there is no second copy of it in memory. GGSW, KeySwitchRows and PackingRows are
+// those of an EvaluationKey, for callers that ask for every step once, in about
+// ascending order, then for every coefficient likewise, and then for every packing
+// key. They may be called by several goroutines. What they gave may be used only after Close has returned no error.
 type KeyStream struct {
 	params    *Parameters
 	container *codec.Reader
@@ -25,6 +25,7 @@ type KeyStream struct {
 	mu    sync.Mutex
 	steps inOrder[uint64]
 	rows  inOrder[uint32]
+	packs inOrder[uint64]
 }
 
 // inOrder deals out the items of a sequence that can only be read one after the
@@ -87,7 +88,7 @@ func (s *KeyStream) GGSW(step int, dst []uint64) {
 	s.mu.Lock()
 	bodies := s.steps.take(step, func(i int) []uint64 {
 		bodies := make([]uint64, s.params.stepBodies())
-		s.readBodies(i, bodies)
+		s.readBodies("bootstrapping key", i, bodies)
 		return bodies
 	})
 	s.mu.Unlock()
@@ -107,11 +108,25 @@ func (s *KeyStream) KeySwitchRows(i int, dst []uint32) {
 	s.params.expandKeySwitchRows(s.seed, i, bodies, dst)
 }
 
-// readBodies reads the bodies of the next step.
-func (s *KeyStream) readBodies(step int, bodies []uint64) {
+// PackingRows fills dst as EvaluationKey.PackingRows does, after the last
+// KeySwitchRows.
+func (s *KeyStream) PackingRows(j int, dst []uint64) {
+	s.mu.Lock()
+	bodies := s.packs.take(j, func(i int) []uint64 {
+		bodies := make([]uint64, s.params.packingBodies())
+		s.readBodies("packing key", i, bodies)
+		return bodies
+	})
+	s.mu.Unlock()
+	s.params.expandPackingRows(s.seed, j, bodies, dst)
+}
+
+// readBodies reads the bodies of the next item of a sequence of GLWE ciphertexts,
+// as many for each item: step i, or packing key i.
+func (s *KeyStream) readBodies(what string, i int, bodies []uint64) {
 	n := s.params.lit.PolynomialSize
 	for at := 0; at < len(bodies) && s.decoder.Err() == nil; at += n {
-		s.decoder.Enter("bootstrapping key", (step*len(bodies)+at)/n)
+		s.decoder.Enter(what, (i*len(bodies)+at)/n)
 		s.decoder.ResiduesTo("body", bodies[at:at+n], s.params.lit.Modulus)
 		s.decoder.Leave()
 	}
@@ -147,10 +162,11 @@ func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, KeyID, error
 	}
 	k := newEvaluationKey(s.params)
 	k.seed = s.seed
-	size, levels := s.params.stepBodies(), s.params.lit.KeySwitchGadget.Levels
+	size, levels, packing := s.params.stepBodies(), s.params.lit.KeySwitchGadget.Levels, s.params.packingBodies()
 	id, err := s.readAll(
 		func(step int) []uint64 { return k.ggsw[step*size : (step+1)*size] },
 		func(i int) []uint32 { return k.rows[i*levels : (i+1)*levels] },
+		func(j int) []uint64 { return k.packs[j*packing : (j+1)*packing] },
 	)
 	if err != nil {
 		return nil, KeyID{}, err
@@ -167,17 +183,21 @@ func CheckEvaluationKey(r io.Reader, p *Parameters) (KeyID, error) {
 	}
 	bodies := make([]uint64, s.params.stepBodies())
 	rows := make([]uint32, s.params.lit.KeySwitchGadget.Levels)
-	return s.readAll(func(int) []uint64 { return bodies }, func(int) []uint32 { return rows })
+	packs := make([]uint64, s.params.packingBodies())
+	return s.readAll(func(int) []uint64 { return bodies }, func(int) []uint32 { return rows }, func(int) []uint64 { return packs })
 }
 
-// readAll reads the key into the memory that the functions give for each step and
-// each coefficient.
-func (s *KeyStream) readAll(bodies func(step int) []uint64, rows func(i int) []uint32) (KeyID, error) {
+// readAll reads the key into the memory that the functions give for each step,
+// each coefficient and each packing key.
+func (s *KeyStream) readAll(bodies func(step int) []uint64, rows func(i int) []uint32, packs func(j int) []uint64) (KeyID, error) {
 	for step := range s.params.Rotation().Steps {
-		s.readBodies(step, bodies(step))
+		s.readBodies("bootstrapping key", step, bodies(step))
 	}
 	for i := 0; i < s.params.BigDimension() && s.decoder.Err() == nil; i++ {
 		s.readRows(i, rows(i))
+	}
+	for j := range s.params.PackingKeys() {
+		s.readBodies("packing key", j, packs(j))
 	}
 	return s.Close()
 }

@@ -54,6 +54,9 @@ func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 	return out
 }
 
+// SourceOf is the source of an error that belongs to this ciphertext alone.
+func SourceOf(c LWE) uint64 { return source(c.Value) }
+
 // source names a fresh error by the mask that came with it: masks are uniform, so
 // their first residues tell them apart but for one pair in 2^48, which is then
 // bounded more cautiously.

@@ -40,6 +40,9 @@ type Literal struct {
 
 	BootstrapGadget noise.Gadget // decomposition of the accumulator, over q
 	KeySwitchGadget noise.Gadget // decomposition of the key switch, over 2^32
+	// PackingGadget is the decomposition of the key switches that pack ciphertexts
+	// at rest, over q. Sets without it cannot pack.
+	PackingGadget noise.Gadget
 
 	GLWENoise int // b of TUniform(b), absolute modulo q
 	LWENoise  int // b of TUniform(b), absolute modulo 2^32
@@ -58,7 +61,7 @@ type Literal struct {
 	CarryBits   int // bits of carry above them; one bit of padding follows
 
 	// NormSquared is Σ w² of the heaviest linear combination of bootstrap
-	// outputs that may enter a bootstrap at MaxFailureLog2.
+	// outputs, packed or not, that may enter a bootstrap at MaxFailureLog2.
 	NormSquared float64
 
 	// TestOnly exempts the set from the security line. Its name must start
@@ -71,6 +74,7 @@ type Parameters struct {
 	lit         Literal
 	fingerprint [32]byte
 	maxVariance float64
+	packedDrop  int // low bits of a residue that are dropped at rest
 }
 
 // ParametersError says which field of a Literal cannot be used and why.
@@ -90,6 +94,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 862,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 14,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 	},
@@ -106,6 +111,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 864, Unroll: 3,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 14,
 		MessageBits: 2, CarryBits: 2, NormSquared: 34,
 	},
@@ -114,6 +120,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 862, BlockSize: 2,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 14,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 	},
@@ -122,6 +129,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 2048, Rank: 1, LWEDimension: 900, BlockSize: 3,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 3, Levels: 5},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 14,
 		MessageBits: 2, CarryBits: 2, NormSquared: 34,
 	},
@@ -130,6 +138,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 32,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 4,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 		TestOnly: true,
@@ -139,6 +148,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 32, Unroll: 2,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 4,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 		TestOnly: true,
@@ -148,6 +158,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 33, Unroll: 3,
 		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 4,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 		TestOnly: true,
@@ -157,6 +168,7 @@ var presets = []Literal{
 		Modulus: DefaultModulus, PolynomialSize: 512, Rank: 1, LWEDimension: 33, BlockSize: 3,
 		BootstrapGadget: noise.Gadget{BaseLog: 11, Levels: 2},
 		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
 		GLWENoise:       3, LWENoise: 4,
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 		TestOnly: true,
@@ -234,6 +246,8 @@ func NewParameters(l Literal) (*Parameters, error) {
 		return bad("BootstrapGadget", "2^%d × %d does not fit in 48 bits", l.BootstrapGadget.BaseLog, l.BootstrapGadget.Levels)
 	case !gadgetFits(l.KeySwitchGadget, 32):
 		return bad("KeySwitchGadget", "2^%d × %d does not fit in 32 bits", l.KeySwitchGadget.BaseLog, l.KeySwitchGadget.Levels)
+	case l.PackingGadget != noise.Gadget{} && !gadgetFits(l.PackingGadget, 48):
+		return bad("PackingGadget", "2^%d × %d does not fit in 48 bits", l.PackingGadget.BaseLog, l.PackingGadget.Levels)
 	case l.GLWENoise < 0 || l.GLWENoise > 40:
 		return bad("GLWENoise", "%d is outside [0, 40]", l.GLWENoise)
 	case l.LWENoise < 0 || l.LWENoise > 28:
@@ -254,6 +268,12 @@ func NewParameters(l Literal) (*Parameters, error) {
 	}
 	if pf := p.FailureProbability(l.NormSquared * p.BootstrapVariance()); pf > MaxFailureLog2 {
 		return bad("NormSquared", "a bootstrap would fail with probability 2^%.2f, over 2^%d", pf, MaxFailureLog2)
+	}
+	if p.Packs() {
+		p.packedDrop = p.findPackedDrop()
+		if pf := p.FailureProbability(l.NormSquared * p.PackedBound(noise.Bound{Variance: p.BootstrapVariance()}).Variance); pf > MaxFailureLog2 {
+			return bad("PackingGadget", "a bootstrap of packed ciphertexts would fail with probability 2^%.2f, over 2^%d", pf, MaxFailureLog2)
+		}
 	}
 	p.maxVariance = p.findMaxVariance()
 	p.fingerprint = sha256.Sum256(l.canonical())
@@ -334,6 +354,11 @@ func (l Literal) canonical() []byte {
 		b.WriteString("rotation\x00")
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.Unroll)))
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.BlockSize)))
+	}
+	if p := l.PackingGadget; p.Levels != 0 {
+		b.WriteString("packing\x00")
+		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(p.BaseLog)))
+		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(p.Levels)))
 	}
 	return b.Bytes()
 }
@@ -479,6 +504,45 @@ func (p *Parameters) findMaxVariance() float64 {
 		}
 	}
 	return lo
+}
+
+// Packs says whether the set has keys to pack ciphertexts at rest.
+func (p *Parameters) Packs() bool { return p.lit.PackingGadget.Levels > 0 }
+
+// packedShare bounds the variance of the rounding of ciphertexts at rest, as a share
+// of that of a bootstrap output.
+const packedShare = 1.0 / 64
+
+// findPackedDrop is the largest number of low bits whose rounding stays within
+// packedShare, and at most 32.
+func (p *Parameters) findPackedDrop() int {
+	drop := 0
+	for drop < 32 && noise.PackedRounding(p.BigDimension(), drop+1, p.q()) <= packedShare*p.BootstrapVariance() {
+		drop++
+	}
+	return drop
+}
+
+// PackedBits is how many bits of a residue are kept at rest.
+func (p *Parameters) PackedBits() int { return 48 - p.packedDrop }
+
+// PackingVariance is the relative variance that packing adds, without the rounding
+// to PackedBits.
+func (p *Parameters) PackingVariance() float64 {
+	l := p.lit
+	return noise.Packing(l.Rank, l.PolynomialSize, l.PackingGadget, p.glweVariance(), p.q())
+}
+
+// RoundingVariance is the relative variance that the rounding to PackedBits adds.
+func (p *Parameters) RoundingVariance() float64 {
+	return noise.PackedRounding(p.BigDimension(), p.packedDrop, p.q())
+}
+
+// PackedBound is the bound of a packed ciphertext that had the bound b before. Its
+// error is that of before and an independent one, so that its source stays.
+func (p *Parameters) PackedBound(b noise.Bound) noise.Bound {
+	b.Variance += float64(p.PackingVariance() + p.RoundingVariance())
+	return b
 }
 
 // CheckInput says whether a ciphertext with the given bound may enter a

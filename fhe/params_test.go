@@ -47,6 +47,7 @@ func TestNewParametersRefuses(t *testing.T) {
 		"LWEDimension":    func(l *Literal) { l.LWEDimension = 1 << 20 },
 		"BootstrapGadget": func(l *Literal) { l.BootstrapGadget = noise.Gadget{BaseLog: 1 << 40, Levels: 1 << 40} },
 		"KeySwitchGadget": func(l *Literal) { l.KeySwitchGadget.Levels = 17 },
+		"PackingGadget":   func(l *Literal) { l.PackingGadget.Levels = 0 },
 		"LWENoise":        func(l *Literal) { l.LWENoise-- },
 		"GLWENoise":       func(l *Literal) { l.GLWENoise-- },
 		"MessageBits":     func(l *Literal) { l.MessageBits = 9 },
@@ -60,6 +61,12 @@ func TestNewParametersRefuses(t *testing.T) {
 		}
 	}
 	l := good
+	l.PackingGadget = noise.Gadget{BaseLog: 10, Levels: 2}
+	var perr *ParametersError
+	if _, err := NewParameters(l); !errors.As(err, &perr) || perr.Field != "PackingGadget" {
+		t.Errorf("packing that is too noisy: %v", err)
+	}
+	l = good
 	l.NormSquared = 80
 	if _, err := NewParameters(l); err == nil {
 		t.Error("a combination that fails too often was accepted")

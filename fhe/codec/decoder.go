@@ -258,6 +258,39 @@ func (d *Decoder) residues(what string, base int, dst []uint64, q uint64) {
 	}
 }
 
+// CutResidues reads n residues modulo q <= MaxModulus without their drop low bits,
+// as Encoder.CutResidues writes them, into new memory. A residue that is not below q
+// is a *ResidueError, and a bit that is set after the last one is ErrPadding.
+func (d *Decoder) CutResidues(what string, n, drop int, q uint64) []uint64 {
+	width := 8*ResidueSize - drop
+	p := d.Bytes(what, (n*width+7)/8)
+	if d.err != nil {
+		return nil
+	}
+	out := make([]uint64, n)
+	var have uint64 // bits that were read and not used, fewer than 8 between elements
+	count := 0
+	for i := range out {
+		for ; count < width; count += 8 {
+			have |= uint64(p[0]) << count
+			p = p[1:]
+		}
+		x := have & (1<<width - 1) << drop
+		if x >= q {
+			d.err = &ResidueError{Place: d.place(what), Index: i, Value: x, Modulus: q}
+			return nil
+		}
+		out[i] = x
+		have >>= width
+		count -= width
+	}
+	if have != 0 {
+		d.Fail(what, ErrPadding)
+		return nil
+	}
+	return out
+}
+
 // vector reads n elements of size bytes into new memory that grows with what
 // arrives. read fills one chunk; base is the index of its first element.
 func vector[T any](d *Decoder, what string, n int, size uint64, read func(base int, dst []T)) []T {

@@ -107,6 +107,39 @@ func (e *Encoder) Residues(v []uint64, q uint64) {
 	}
 }
 
+// CutResidues writes a vector of residues modulo q <= MaxModulus whose drop low
+// bits are zero, 48-drop bits for each element, without its length: the bits of the
+// elements follow one another, low bits first, and zeros fill the last byte. An
+// element that is not below q, or has one of the low bits, is a *ResidueError. drop
+// is in [0, 47].
+func (e *Encoder) CutResidues(v []uint64, drop int, q uint64) {
+	if q > MaxModulus {
+		e.fail(&LimitError{What: "modulus", Got: q, Max: MaxModulus})
+	}
+	if e.err != nil {
+		return
+	}
+	width := 8*ResidueSize - drop
+	e.buf = e.buf[:0]
+	var have uint64 // bits that wait, fewer than 8 between elements
+	count := 0
+	for i, x := range v {
+		if x >= q || x>>drop<<drop != x {
+			e.fail(&ResidueError{Place: "residues", Index: i, Value: x, Modulus: q})
+			return
+		}
+		have |= x >> drop << count
+		for count += width; count >= 8; count -= 8 {
+			e.buf = append(e.buf, byte(have))
+			have >>= 8
+		}
+	}
+	if count > 0 {
+		e.buf = append(e.buf, byte(have))
+	}
+	e.write(e.buf)
+}
+
 func (e *Encoder) fail(err error) {
 	if e.err == nil {
 		e.err = err

@@ -16,6 +16,8 @@ var (
 	ErrTrailing = errors.New("codec: trailing bytes")
 	// ErrNotFinite means that a floating-point field holds NaN or an infinity.
 	ErrNotFinite = errors.New("codec: not a finite number")
+	// ErrPadding means that bits which only fill a byte are set.
+	ErrPadding = errors.New("codec: padding bits are set")
 )
 
 // A VersionError reports a format version that this package does not read.

@@ -17,14 +17,16 @@ const (
 	// maxListSize bounds the container of a list in bytes.
 	maxListSize = 64 << 20
 
-	// computedForm marks a list that holds LWE ciphertexts with their bounds,
-	// after the forms of fhe.Encryption.
+	// computedForm marks a list that holds LWE ciphertexts with their bounds, and
+	// packedForm one that holds an fhe.Packed, after the forms of fhe.Encryption.
 	computedForm = 3
+	packedForm   = 4
 )
 
 // List is a sequence of values of one key, in a codec container of kind
-// Ciphertexts. It is either fresh, one fhe.Encryption of all blocks, or
-// computed, the LWE ciphertexts of every block with their bounds. Its body is
+// Ciphertexts. It is fresh, one fhe.Encryption of all blocks; or computed, the LWE
+// ciphertexts of every block with their bounds; or packed, an fhe.Packed of all
+// blocks with their bounds, the form of results at rest. Its body is
 //
 //	32 bytes   key id
 //	 4 bytes   number of values
@@ -33,12 +35,18 @@ const (
 //	           computed: the byte 3, then for each block the variance (8 bytes),
 //	           the least and the greatest message and the source of the error
 //	           (8 bytes each), and the residues (6 bytes each)
+//	           packed: the byte 4, then for each value the greatest variance of its
+//	           blocks (8 bytes) and for each of them the least message, with 16
+//	           times the greatest (1 byte), and the source of the error (8 bytes),
+//	           then the fhe.Packed
 type List struct {
 	params *fhe.Parameters
 	id     fhe.KeyID
 	types  []Type
 	fresh  *fhe.Encryption
-	values []*Value // of a computed list
+	values []*Value      // of a computed list
+	packed *fhe.Packed   // of a packed list
+	bounds []noise.Bound // of the blocks of a packed list
 }
 
 // Encrypter encrypts the messages of blocks: a *fhe.SecretKey or an
@@ -82,6 +90,67 @@ func NewList(p *fhe.Parameters, id fhe.KeyID, values ...*Value) *List {
 	return l
 }
 
+// Packer packs ciphertexts, as a bootstrap.Evaluator does.
+type Packer interface {
+	Pack(in []fhe.LWE) (*fhe.Packed, error)
+}
+
+// Pack makes a packed list. The variance of every value grows to that of
+// fhe.Parameters.PackedBound of its noisiest block. The error is a *codec.LimitError
+// or that of the packer.
+func Pack(p *fhe.Parameters, id fhe.KeyID, packer Packer, values ...*Value) (*List, error) {
+	l := NewList(p, id, values...)
+	l.values = nil
+	if len(values) > MaxListValues {
+		return nil, &codec.LimitError{What: "values", Got: uint64(len(values)), Max: MaxListValues}
+	}
+	if n := l.Blocks(); n > fhe.MaxSlots {
+		return nil, &codec.LimitError{What: "blocks", Got: uint64(n), Max: fhe.MaxSlots}
+	}
+	var blocks []fhe.LWE
+	for _, v := range values {
+		worst := 0.0
+		for _, b := range v.Blocks {
+			worst = max(worst, b.Bound.Variance)
+		}
+		for _, b := range v.Blocks {
+			bound := b.Bound
+			bound.Variance = worst
+			l.bounds = append(l.bounds, p.PackedBound(bound))
+		}
+		blocks = append(blocks, v.Blocks...)
+	}
+	var err error
+	if l.packed, err = packer.Pack(blocks); err != nil {
+		return nil, err
+	}
+	for i, b := range blocks {
+		if b.Bound.Variance == 0 { // the error is that of packing alone
+			l.bounds[i].Source = fhe.SourceOf(l.packed.LWE(p, i, l.bounds[i]))
+		}
+	}
+	return l, nil
+}
+
+// Only returns value i as a list of its own. A fresh list stays fresh, and its part
+// is as small as it can be; others become computed ones.
+func (l *List) Only(i int) *List {
+	if l.fresh == nil {
+		return NewList(l.params, l.id, l.Value(i))
+	}
+	t := l.types[i]
+	return &List{params: l.params, id: l.id, types: []Type{t}, fresh: l.fresh.Slice(l.params, l.first(i), t.Blocks())}
+}
+
+// first is the number of blocks before value i.
+func (l *List) first(i int) int {
+	n := 0
+	for _, t := range l.types[:i] {
+		n += t.Blocks()
+	}
+	return n
+}
+
 // Parameters returns the parameter set of the ciphertexts.
 func (l *List) Parameters() *fhe.Parameters { return l.params }
 
@@ -92,13 +161,7 @@ func (l *List) KeyID() fhe.KeyID { return l.id }
 func (l *List) Len() int { return len(l.types) }
 
 // Blocks is the number of ciphertexts of all values.
-func (l *List) Blocks() int {
-	n := 0
-	for _, t := range l.types {
-		n += t.Blocks()
-	}
-	return n
-}
+func (l *List) Blocks() int { return l.first(len(l.types)) }
 
 // Type returns the type of value i.
 func (l *List) Type(i int) Type { return l.types[i] }
@@ -107,26 +170,30 @@ func (l *List) Type(i int) Type { return l.types[i] }
 // from its form alone.
 func (l *List) Fresh() bool { return l.fresh != nil }
 
-// Form describes how the list was made: by which key, or computed.
+// Form describes how the list was made: by which key, or computed, or packed.
 func (l *List) Form() string {
-	if l.fresh != nil {
+	switch {
+	case l.fresh != nil:
 		return l.fresh.Form().String()
+	case l.packed != nil:
+		return "packed"
 	}
 	return "computed"
 }
 
 // Value returns value i as ciphertexts at work.
 func (l *List) Value(i int) *Value {
-	if l.fresh == nil {
+	if l.fresh == nil && l.packed == nil {
 		return l.values[i]
 	}
-	first := 0
-	for _, t := range l.types[:i] {
-		first += t.Blocks()
-	}
+	first := l.first(i)
 	v := &Value{Type: l.types[i], Blocks: make([]fhe.LWE, l.types[i].Blocks())}
 	for b := range v.Blocks {
-		v.Blocks[b] = l.fresh.LWE(l.params, first+b, v.Type.blockMax())
+		if l.fresh != nil {
+			v.Blocks[b] = l.fresh.LWE(l.params, first+b, v.Type.blockMax())
+		} else {
+			v.Blocks[b] = l.packed.LWE(l.params, first+b, l.bounds[first+b])
+		}
 	}
 	return v
 }
@@ -140,9 +207,22 @@ func (l *List) MarshalBinary() ([]byte, error) {
 	for _, t := range l.types {
 		e.U8(uint8(t))
 	}
-	if l.fresh != nil {
+	switch {
+	case l.fresh != nil:
 		l.fresh.Encode(l.params, e)
-	} else {
+	case l.packed != nil:
+		e.U8(packedForm)
+		bounds := l.bounds
+		for _, t := range l.types {
+			e.F64(bounds[0].Variance)
+			for _, b := range bounds[:t.Blocks()] {
+				e.U8(uint8(b.Min | b.Max<<4))
+				e.U64(b.Source)
+			}
+			bounds = bounds[t.Blocks():]
+		}
+		l.packed.Encode(l.params, e)
+	default:
 		e.U8(computedForm)
 		for _, v := range l.values {
 			for _, b := range v.Blocks {
@@ -218,31 +298,83 @@ func decodeList(body []byte, p *fhe.Parameters) (*List, error) {
 	if d.Err() != nil {
 		return nil, d.Err()
 	}
-	if len(body) < len(l.id)+4+count+1 || body[len(l.id)+4+count] != computedForm {
-		e, err := fhe.DecodeEncryption(p, d, blocks)
-		if err == nil {
-			err = d.Finish()
-		}
-		if err != nil {
-			return nil, err
-		}
-		l.fresh = e
-		return l, nil
+	var form uint8
+	if at := len(l.id) + 4 + count; at < len(body) {
+		form = body[at]
 	}
+	var err error
+	switch form {
+	case computedForm:
+		err = l.decodeComputed(d)
+	case packedForm:
+		err = l.decodePacked(d, blocks)
+	default:
+		l.fresh, err = fhe.DecodeEncryption(p, d, blocks)
+	}
+	if err == nil {
+		err = d.Finish()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *List) decodeComputed(d *codec.Decoder) error {
 	d.U8("form")
 	for i, t := range l.types {
 		v := &Value{Type: t, Blocks: make([]fhe.LWE, t.Blocks())}
 		for b := range v.Blocks {
 			place := fmt.Sprintf("values[%d].blocks[%d]", i, b)
 			d.Enter(place, -1)
-			if err := decodeBlock(d, p, t, &v.Blocks[b], place); err != nil {
-				return nil, err
+			if err := decodeBlock(d, l.params, t, &v.Blocks[b], place); err != nil {
+				return err
 			}
 			d.Leave()
 		}
 		l.values = append(l.values, v)
 	}
-	return l, d.Finish()
+	return nil
+}
+
+func (l *List) decodePacked(d *codec.Decoder, blocks int) (err error) {
+	p := l.params
+	if !p.Packs() {
+		return &ListError{"form", "the parameters do not pack"}
+	}
+	d.U8("form")
+	least := p.PackedBound(noise.Bound{}).Variance
+	for i, t := range l.types {
+		d.Enter("values", i)
+		variance := d.F64("variance")
+		if d.Err() == nil && (variance < least || variance > 1) {
+			return &ListError{fmt.Sprintf("values[%d].variance", i), fmt.Sprintf("%g is outside [%g, 1]", variance, least)}
+		}
+		for b := range t.Blocks() {
+			d.Enter("blocks", b)
+			messages := d.U8("messages")
+			bound := noise.Bound{Variance: variance, Min: int64(messages & 15), Max: int64(messages >> 4), Source: d.U64("source")}
+			if d.Err() != nil {
+				return d.Err()
+			}
+			if err := checkMessages(t, bound, fmt.Sprintf("values[%d].blocks[%d]", i, b)); err != nil {
+				return err
+			}
+			l.bounds = append(l.bounds, bound)
+			d.Leave()
+		}
+		d.Leave()
+	}
+	l.packed, err = fhe.DecodePacked(p, d, blocks)
+	return err
+}
+
+// checkMessages refuses a bound on the message that the blocks of a type cannot have.
+func checkMessages(t Type, b noise.Bound, place string) error {
+	if b.Min < 0 || b.Min > b.Max || b.Max > t.blockMax() {
+		return &ListError{place, fmt.Sprintf("messages in [%d, %d] are not those of %v", b.Min, b.Max, t)}
+	}
+	return nil
 }
 
 func decodeBlock(d *codec.Decoder, p *fhe.Parameters, t Type, out *fhe.LWE, place string) error {
@@ -252,13 +384,10 @@ func decodeBlock(d *codec.Decoder, p *fhe.Parameters, t Type, out *fhe.LWE, plac
 	if d.Err() != nil {
 		return d.Err()
 	}
-	switch b := out.Bound; {
-	case b.Variance < 0 || b.Variance > 1:
-		return &ListError{place + ".variance", fmt.Sprintf("%g is outside [0, 1]", b.Variance)}
-	case b.Min < 0 || b.Min > b.Max || b.Max > t.blockMax():
-		return &ListError{place, fmt.Sprintf("messages in [%d, %d] are not those of %v", b.Min, b.Max, t)}
+	if v := out.Bound.Variance; v < 0 || v > 1 {
+		return &ListError{place + ".variance", fmt.Sprintf("%g is outside [0, 1]", v)}
 	}
-	return nil
+	return checkMessages(t, out.Bound, place)
 }
 
 // Decrypt returns the plaintext of a value.

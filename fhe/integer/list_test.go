@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	flags "flag"
+	"fmt"
 	"math"
 	"math/big"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
 var update = flags.Bool("update", false, "rewrite the lists in testdata")
@@ -67,6 +69,41 @@ func computedList(l *List) *List {
 	return NewList(l.Parameters(), l.KeyID(), values...)
 }
 
+// testPacker packs with the secret key: it makes a GLWE ciphertext of the phases. The
+// real one is in package bootstrap.
+type testPacker struct{ sk *fhe.SecretKey }
+
+func (tp testPacker) Pack(in []fhe.LWE) (*fhe.Packed, error) {
+	p := tp.sk.Parameters()
+	n, size, q := p.Literal().PolynomialSize, p.BigDimension(), p.Modulus()
+	var glwes [][]uint64
+	for at := 0; at < len(in); at += n {
+		group := in[at:min(at+n, len(in))]
+		glwe := make([]uint64, size+n)
+		for i := range size {
+			glwe[i] = uint64(i+1) * 0x9e3779b97f4a7c15 % q
+		}
+		for i, x := range group {
+			h := i * p.PackedStride(len(group))
+			mask := fhe.LWE{Value: make([]uint64, size+1)}
+			p.ExtractMask(mask.Value, glwe[:size], h)
+			glwe[size+h] = (tp.sk.Phase(x) + q - tp.sk.Phase(mask)) % q
+		}
+		glwes = append(glwes, glwe)
+	}
+	return p.NewPacked(glwes, len(in)), nil
+}
+
+// packedList is a list with the ciphertexts of another one, packed.
+func packedList(t testing.TB, sk *fhe.SecretKey, l *List) *List {
+	t.Helper()
+	packed, err := Pack(l.Parameters(), l.KeyID(), testPacker{sk}, computedList(l).values...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
+}
+
 func marshalList(t testing.TB, l *List) []byte {
 	t.Helper()
 	data, err := l.MarshalBinary()
@@ -95,6 +132,9 @@ func TestListRoundTrip(t *testing.T) {
 		"computed":        {computedList(bySecret), "computed", listPlaintexts},
 		"public computed": {computedList(byPublic), "computed", listPlaintexts},
 		"many":            {encryptList(t, sk, pk, "many", many...), "public-key", many},
+		"packed":          {packedList(t, sk, bySecret), "packed", listPlaintexts},
+		"packed many":     {packedList(t, sk, encryptList(t, sk, pk, "many", many...)), "packed", many},
+		"packed none":     {packedList(t, sk, NewList(p, sk.ID())), "packed", nil},
 		"secret none":     {encryptList(t, sk, sk, "none"), "secret-key", nil},
 		"public none":     {encryptList(t, sk, pk, "none"), "public-key", nil},
 		"computed none":   {NewList(p, sk.ID()), "computed", nil},
@@ -107,7 +147,7 @@ func TestListRoundTrip(t *testing.T) {
 					t.Fatal(err)
 				}
 				if l.Parameters().Fingerprint() != p.Fingerprint() || l.KeyID() != sk.ID() || l.Len() != len(test.plain) ||
-					l.Form() != test.form || l.Fresh() != (test.form != "computed") {
+					l.Form() != test.form || l.Fresh() != (test.form != "computed" && test.form != "packed") {
 					t.Errorf("%v of %v, %d values, %s", l.Parameters().Name(), l.KeyID(), l.Len(), l.Form())
 				}
 				for i, want := range test.plain {
@@ -121,6 +161,18 @@ func TestListRoundTrip(t *testing.T) {
 				}
 				if !bytes.Equal(marshalList(t, l), data) {
 					t.Error("encoded again, the list is another one")
+				}
+				for i := range l.Len() {
+					if i%50 > 5 {
+						continue
+					}
+					only, err := UnmarshalList(marshalList(t, l.Only(i)), p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if only.Fresh() != l.Fresh() || only.Len() != 1 || !cmp.Equal(only.Value(0), l.Value(i)) {
+						t.Errorf("value %d alone is another one", i)
+					}
 				}
 			}
 		})
@@ -162,47 +214,69 @@ const (
 	countAt = 32
 	typesAt = 36
 	formAt  = 38
-	bodyAt  = 39 // of an fhe.Encryption, or of the first block of a computed list
+	bodyAt  = 39                       // of an fhe.Encryption, or of the first block of a computed list
+	maskAt  = bodyAt + 8 + 9 + 8 + 4*9 // of a packed list
 )
+
+// packedLeast is the least variance of a packed value.
+func packedLeast() float64 {
+	p, err := fhe.Preset(fhe.TestPreset)
+	if err != nil {
+		panic(err)
+	}
+	return p.PackedBound(noise.Bound{}).Variance
+}
 
 // listCorpus is the table of the lists in testdata: how each differs from a
 // valid one, and why it is refused.
 var listCorpus = []struct {
-	name     string
-	computed bool
-	edit     func(body []byte) []byte
-	want     error // compared by value, or by errors.Is for the sentinels
+	name string
+	base string // fresh, computed or packed
+	edit func(body []byte) []byte
+	want error // compared by value, or by errors.Is for the sentinels
 }{
-	{"valid-fresh", false, func(b []byte) []byte { return b }, nil},
-	{"valid-computed", true, func(b []byte) []byte { return b }, nil},
-	{"empty", false, func([]byte) []byte { return nil }, &codec.TruncatedError{Place: "key id", Need: 32}},
-	{"no-values", false, func(b []byte) []byte { return b[:countAt] }, &codec.TruncatedError{Place: "values", Need: 4}},
-	{"count-limit", false, count(MaxListValues + 1), &codec.LimitError{What: "values", Got: MaxListValues + 1, Max: MaxListValues}},
-	{"count-max", false, count(math.MaxUint32), &codec.LimitError{What: "values", Got: math.MaxUint32, Max: MaxListValues}},
-	{"count-over-body", false, count(4000), &codec.TruncatedError{Place: "values", Need: 4000, Have: 65}},
-	{"type-1", false, set(typesAt, 1), &ListError{"values[0].type", "there is no type 1"}},
-	{"type-6", false, set(typesAt+1, 6), &ListError{"values[1].type", "there is no type 6"}},
-	{"type-wider", false, set(typesAt+1, byte(Uint16)), &codec.TruncatedError{Place: "bodies", Need: 54, Have: 30}},
-	{"no-form", false, func(b []byte) []byte { return b[:formAt] }, &codec.TruncatedError{Place: "form", Need: 1}},
-	{"form-0", false, set(formAt, 0), &fhe.FormError{Got: 0}},
-	{"form-4", false, set(formAt, 4), &fhe.FormError{Got: 4}},
-	{"form-public", false, set(formAt, byte(fhe.PublicForm)), &codec.TruncatedError{Place: "mask[0].residues", Need: 3072, Have: 62}},
-	{"form-computed", false, set(formAt, computedForm), &codec.TruncatedError{Place: "values[0].blocks[0].residues", Need: 3078, Have: 30}},
-	{"fresh-residue", false, func(b []byte) []byte { return set(len(b)-6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)(b) },
+	{"valid-fresh", "fresh", func(b []byte) []byte { return b }, nil},
+	{"valid-computed", "computed", func(b []byte) []byte { return b }, nil},
+	{"empty", "fresh", func([]byte) []byte { return nil }, &codec.TruncatedError{Place: "key id", Need: 32}},
+	{"no-values", "fresh", func(b []byte) []byte { return b[:countAt] }, &codec.TruncatedError{Place: "values", Need: 4}},
+	{"count-limit", "fresh", count(MaxListValues + 1), &codec.LimitError{What: "values", Got: MaxListValues + 1, Max: MaxListValues}},
+	{"count-max", "fresh", count(math.MaxUint32), &codec.LimitError{What: "values", Got: math.MaxUint32, Max: MaxListValues}},
+	{"count-over-body", "fresh", count(4000), &codec.TruncatedError{Place: "values", Need: 4000, Have: 69}},
+	{"type-1", "fresh", set(typesAt, 1), &ListError{"values[0].type", "there is no type 1"}},
+	{"type-6", "fresh", set(typesAt+1, 6), &ListError{"values[1].type", "there is no type 6"}},
+	{"type-wider", "fresh", set(typesAt+1, byte(Uint16)), &codec.TruncatedError{Place: "bodies", Need: 54, Have: 30}},
+	{"valid-packed", "packed", func(b []byte) []byte { return b }, nil},
+	{"no-form", "fresh", func(b []byte) []byte { return b[:formAt] }, &codec.TruncatedError{Place: "form", Need: 1}},
+	{"form-0", "fresh", set(formAt, 0), &fhe.FormError{Got: 0}},
+	{"form-5", "fresh", set(formAt, 5), &fhe.FormError{Got: 5}},
+	{"form-public", "fresh", set(formAt, byte(fhe.PublicForm)), &codec.TruncatedError{Place: "mask[0].residues", Need: 3072, Have: 62}},
+	{"form-computed", "fresh", set(formAt, computedForm), &codec.TruncatedError{Place: "values[0].blocks[0].residues", Need: 3078, Have: 34}},
+	{"fresh-residue", "fresh", func(b []byte) []byte { return set(len(b)-6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)(b) },
 		&codec.ResidueError{Place: "bodies", Index: 4, Value: 1<<48 - 1, Modulus: fhe.DefaultModulus}},
-	{"fresh-trailing", false, func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
-	{"variance-nan", true, variance(math.NaN()), codec.ErrNotFinite},
-	{"variance-infinite", true, variance(math.Inf(1)), codec.ErrNotFinite},
-	{"variance-negative", true, variance(-1e-300), &ListError{"values[0].blocks[0].variance", "-1e-300 is outside [0, 1]"}},
-	{"variance-over-1", true, variance(1.5), &ListError{"values[0].blocks[0].variance", "1.5 is outside [0, 1]"}},
-	{"min-negative", true, set(bodyAt+8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), &ListError{"values[0].blocks[0]", "messages in [-1, 1] are not those of ebool"}},
-	{"min-over-max", true, set(bodyAt+8, 2), &ListError{"values[0].blocks[0]", "messages in [2, 1] are not those of ebool"}},
-	{"max-of-bool", true, set(bodyAt+16, 3), &ListError{"values[0].blocks[0]", "messages in [0, 3] are not those of ebool"}},
-	{"computed-residue", true, set(bodyAt+32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+	{"fresh-first", "fresh", set(bodyAt, 0, 0, 1), &codec.LimitError{What: "messages", Got: fhe.MaxSlots + 5, Max: fhe.MaxSlots}},
+	{"public-first", "fresh", set(formAt, byte(fhe.PublicForm), 0, 2), &codec.LimitError{What: "first", Got: 512, Max: 511}},
+	{"fresh-trailing", "fresh", func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
+	{"variance-nan", "computed", variance(math.NaN()), codec.ErrNotFinite},
+	{"variance-infinite", "computed", variance(math.Inf(1)), codec.ErrNotFinite},
+	{"variance-negative", "computed", variance(-1e-300), &ListError{"values[0].blocks[0].variance", "-1e-300 is outside [0, 1]"}},
+	{"variance-over-1", "computed", variance(1.5), &ListError{"values[0].blocks[0].variance", "1.5 is outside [0, 1]"}},
+	{"min-negative", "computed", set(bodyAt+8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), &ListError{"values[0].blocks[0]", "messages in [-1, 1] are not those of ebool"}},
+	{"min-over-max", "computed", set(bodyAt+8, 2), &ListError{"values[0].blocks[0]", "messages in [2, 1] are not those of ebool"}},
+	{"max-of-bool", "computed", set(bodyAt+16, 3), &ListError{"values[0].blocks[0]", "messages in [0, 3] are not those of ebool"}},
+	{"computed-residue", "computed", set(bodyAt+32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
 		&codec.ResidueError{Place: "values[0].blocks[0].residues", Index: 0, Value: 1<<48 - 1, Modulus: fhe.DefaultModulus}},
-	{"computed-truncated", true, func(b []byte) []byte { return b[:len(b)-6] },
+	{"computed-truncated", "computed", func(b []byte) []byte { return b[:len(b)-6] },
 		&codec.TruncatedError{Place: "values[1].blocks[3].residues", Need: 3078, Have: 3072}},
-	{"computed-trailing", true, func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
+	{"computed-trailing", "computed", func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
+	{"packed-variance-nan", "packed", variance(math.NaN()), codec.ErrNotFinite},
+	{"packed-variance-small", "packed", variance(1e-30), &ListError{"values[0].variance", fmt.Sprintf("1e-30 is outside [%g, 1]", packedLeast())}},
+	{"packed-variance-over-1", "packed", variance(1.5), &ListError{"values[0].variance", fmt.Sprintf("1.5 is outside [%g, 1]", packedLeast())}},
+	{"packed-min-over-max", "packed", set(bodyAt+8, 0x12), &ListError{"values[0].blocks[0]", "messages in [2, 1] are not those of ebool"}},
+	{"packed-max", "packed", set(bodyAt+25, 0x40), &ListError{"values[1].blocks[0]", "messages in [0, 4] are not those of euint8"}},
+	{"packed-bounds-only", "packed", func(b []byte) []byte { return b[:maskAt] }, &codec.TruncatedError{Place: "mask[0].residues", Need: 1472}},
+	{"packed-truncated", "packed", func(b []byte) []byte { return b[:len(b)-1] }, &codec.TruncatedError{Place: "bodies", Need: 15, Have: 14}},
+	{"packed-padding", "packed", func(b []byte) []byte { b[len(b)-1] |= 0x80; return b }, codec.ErrPadding},
+	{"packed-trailing", "packed", func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
 }
 
 func set(at int, values ...byte) func([]byte) []byte {
@@ -233,8 +307,11 @@ func TestListCorpus(t *testing.T) {
 	for _, c := range listCorpus {
 		t.Run(c.name, func(t *testing.T) {
 			valid := fresh
-			if c.computed {
+			switch c.base {
+			case "computed":
 				valid = computedList(fresh)
+			case "packed":
+				valid = packedList(t, sk, fresh)
 			}
 			data := marshalList(t, valid)
 			made := codec.Encode(codec.Ciphertexts, p.Fingerprint(), c.edit(data[codec.HeaderSize:len(data)-codec.DigestSize]))
@@ -275,6 +352,7 @@ func TestListAllocations(t *testing.T) {
 	p := preset(t, fhe.TestPreset)
 	for name, body := range map[string][]byte{
 		"computed": append(append(binary.LittleEndian.AppendUint32(make([]byte, 32), MaxListValues), bytes.Repeat([]byte{byte(Uint64)}, MaxListValues)...), computedForm),
+		"packed":   append(append(binary.LittleEndian.AppendUint32(make([]byte, 32), 2048), bytes.Repeat([]byte{byte(Uint64)}, 2048)...), packedForm),
 		"public":   append(append(binary.LittleEndian.AppendUint32(make([]byte, 32), 2048), bytes.Repeat([]byte{byte(Uint64)}, 2048)...), byte(fhe.PublicForm)),
 	} {
 		data := codec.Encode(codec.Ciphertexts, p.Fingerprint(), body)

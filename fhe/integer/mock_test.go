@@ -167,6 +167,7 @@ func limited(t testing.TB, normSquared float64) *fhe.Parameters {
 	l := preset(t, fhe.TestPreset).Literal()
 	l.Name, l.PolynomialSize, l.LWEDimension = "insecure-test-small", 256, 8
 	l.NormSquared = normSquared
+	l.PackingGadget.BaseLog, l.PackingGadget.Levels = 0, 0 // which would set the limit
 	largest := func(field *int) (p *fhe.Parameters) {
 		for ; ; *field++ {
 			next, err := fhe.NewParameters(l)

@@ -210,6 +210,40 @@ func BlindRotation(r Rotation, k, N int, g Gadget, variance, q float64) float64 
 	return float64(float64(r.steps) * (float64(r.key*key) + float64(r.rounding*rounding)))
 }
 
+// Packing is the variance that packing LWE ciphertexts into a GLWE ciphertext of
+// rank k and size N by ring automorphisms adds (Chen, Dai, Kim, Song, "Efficient
+// Homomorphic Conversion Between (Ring) LWE Ciphertexts", 2020/015, algorithms 2
+// and 3), the errors of its keys having the given variance.
+//
+// Each of the L = log2(N) levels replaces c by c + τ(c), and two ciphertexts that
+// it merges first by their sum and difference with one of them shifted. τ keeps
+// every coefficient that holds a message, so that the error there doubles with the
+// message, and what the other ciphertext has there cancels. The factor of the
+// message, 2^L = N, was taken out before, exactly, and with it that of the error
+// that came in. The key switch of τ adds an error of its own, of variance V, which
+// the levels after it double: Σ_{j=1..L} 4^(L-j)·V = V·(N²-1)/3.
+//
+// A key switch adds k·l digits times the error of a row, and the rounding error of
+// the k mask polynomials where a bit of the key is set: V = k·N·(variance·Σ E[d²] +
+// rounding/2).
+func Packing(k, N int, g Gadget, variance, q float64) float64 {
+	rows := float64(variance * g.Digits())
+	rounding := float64((g.rounding() + float64(1/float64(24*float64(q*q)))) / 2)
+	keySwitch := float64(float64(k*N) * (rows + rounding))
+	return float64(keySwitch * float64((float64(N*N)-1)/3))
+}
+
+// PackedRounding is the variance that dropping the given number of low bits of a
+// GLWE ciphertext adds to the LWE ciphertexts in it, the mean over the keys having
+// been taken out of the body. A rounding error e of the mask leaves e·(s - 1/2), of
+// variance v/4 for each of the k·N bits of the key; its signs are independent, so
+// that the errors of two ciphertexts of one GLWE ciphertext are not correlated. The
+// body adds v. Here v = 4^bits/12.
+func PackedRounding(dimension, bits int, q float64) float64 {
+	unit := float64(math.Ldexp(1, 2*bits) / float64(12*float64(q*q)))
+	return float64(unit * (float64(dimension)/4 + 1))
+}
+
 // ModSwitch is the variance of the centred modulus switch to w.
 func ModSwitch(r Rotation, w float64) float64 {
 	unit := float64(1 / float64(12*float64(w*w)))

@@ -42,6 +42,8 @@ func TestPublishedPoint(t *testing.T) {
 		{"PBS", math.Log2(pbs), -28.09},
 		{"key switch", math.Log2(ks), -22.78},
 		{"modulus switch", math.Log2(ms), -19.83},
+		{"packing", math.Log2(Packing(1, 2048, Gadget{12, 3}, glwe, q)), -38.15},
+		{"rounding", math.Log2(PackedRounding(2048, 28, q)), -34.58},
 		{"failure", Log2Failure(1.0/64, 25*pbs+ks+ms), -139.73},
 	} {
 		if math.Abs(c.got-c.want) > 0.05 {

@@ -4,7 +4,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -32,10 +31,12 @@ type Check struct {
 }
 
 const (
-	// knownKey and knownBootstrap are the key id and the SHA-256 of the residues,
-	// as little-endian words, that knownAnswer computes everywhere.
-	knownKey       = "09bab1305ead6d1319a1a1bff3c907ab457b4be0c844e8df62c43d8c7c277b79"
+	// knownKey, knownBootstrap and knownPacked are the key id and the SHA-256 of the
+	// residues, as little-endian words, of a bootstrap output and of the same packed,
+	// that knownAnswer computes everywhere.
+	knownKey       = "57938bf2cb9770a221f4f0f59b4208d27605bcd2467f4dbb13cfeb33d2875898"
 	knownBootstrap = "41466cef149108b9519aec6b2ecbb2937cdf3ae1a5843c18d98103bb2571aa78"
+	knownPacked    = "ea116f9505107928d6c2a89c980428c35378536a2c67a61186004946f9ed52ab"
 
 	// needMemory is what a service with one key of the default parameters and a
 	// few jobs takes, in bytes.
@@ -59,7 +60,7 @@ func Run(ctx context.Context) []Check {
 		checks = append(checks, result("self-test "+name, selfTest(name), "transform, blind rotation and key switch have the known digests"))
 	}
 	err = knownAnswer(ctx, backend)
-	return append(checks, result("known answer", err, "keys and a bootstrap have the known digests"))
+	return append(checks, result("known answer", err, "keys, a bootstrap and packing have the known digests"))
 }
 
 // Healthy says that no check failed.
@@ -116,8 +117,8 @@ func selfTest(name string) error {
 }
 
 // knownAnswer makes keys of the test parameters from a fixed seed, encrypts 5,
-// bootstraps it with the table 15 - x, and compares the digests of key and
-// result, and what the result decrypts to.
+// bootstraps it with the table 15 - x, packs the result, and compares the digests of
+// key and results, and what they decrypt to.
 func knownAnswer(ctx context.Context, backend accel.Backend) error {
 	p, err := fhe.Preset(fhe.TestPreset)
 	if err != nil {
@@ -141,18 +142,28 @@ func knownAnswer(ctx context.Context, backend accel.Backend) error {
 		return err
 	}
 	out := tasks[0].Out[0]
-	var b bytes.Buffer
-	if err := binary.Write(&b, binary.LittleEndian, out.Value); err != nil {
+	list, err := evaluator.Pack([]fhe.LWE{out})
+	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(b.Bytes())
-	switch {
-	case keys.Secret.ID().String() != knownKey:
-		return fmt.Errorf("the keys have the id %s, want %s", keys.Secret.ID(), knownKey)
-	case keys.Secret.Decrypt(out) != 10:
-		return fmt.Errorf("a bootstrap gave %d, want 10", keys.Secret.Decrypt(out))
-	case hex.EncodeToString(digest[:]) != knownBootstrap:
-		return fmt.Errorf("a bootstrap has the digest %x, want %s", digest, knownBootstrap)
+	packed := list.LWE(p, 0, p.PackedBound(out.Bound))
+	if id := keys.Secret.ID().String(); id != knownKey {
+		return fmt.Errorf("the keys have the id %s, want %s", id, knownKey)
+	}
+	for _, r := range []struct {
+		what, known string
+		ct          fhe.LWE
+	}{{"a bootstrap", knownBootstrap, out}, {"packing", knownPacked, packed}} {
+		if got := keys.Secret.Decrypt(r.ct); got != 10 {
+			return fmt.Errorf("%s gave %d, want 10", r.what, got)
+		}
+		h := sha256.New()
+		if err := binary.Write(h, binary.LittleEndian, r.ct.Value); err != nil {
+			return err
+		}
+		if digest := hex.EncodeToString(h.Sum(nil)); digest != r.known {
+			return fmt.Errorf("%s has the digest %s, want %s", r.what, digest, r.known)
+		}
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ type SecretKeyReport struct {
 
 // ValuesReport describes a list of ciphertexts.
 type ValuesReport struct {
-	Form   string  `json:"form"` // secret-key, public-key or computed
+	Form   string  `json:"form"` // secret-key, public-key, computed or packed
 	Values []Value `json:"values"`
 }
 

@@ -1,0 +1,155 @@
+package fhe
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/noise"
+)
+
+// packingSets are the parameter sets that pack, and one with another rank.
+func packingSets(t testing.TB) []*Parameters {
+	var out []*Parameters
+	for _, name := range PresetNames() {
+		p := preset(t, name)
+		l := p.Literal()
+		if integers := l.MessageBits == 2 && l.CarryBits == 2; integers != p.Packs() {
+			t.Errorf("%s: packs: %v", name, p.Packs())
+		}
+		if p.Packs() {
+			out = append(out, p)
+		}
+	}
+	l := preset(t, TestPreset).Literal()
+	l.Name, l.Rank = "insecure-test-rank", 2
+	p, err := NewParameters(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, p)
+}
+
+// What packing adds stays within a few per cent of a bootstrap output, and the
+// rounding is the coarsest that does.
+func TestPackedVariance(t *testing.T) {
+	for _, p := range packingSets(t) {
+		b := p.BootstrapVariance()
+		if x := p.PackingVariance() / b; !(x > 0 && x < 1.0/64) {
+			t.Errorf("%s: packing adds %g of a bootstrap output", p.Name(), x)
+		}
+		if x := p.RoundingVariance() / b; !(x > 1.0/256 && x <= 1.0/64) {
+			t.Errorf("%s: rounding adds %g of a bootstrap output", p.Name(), x)
+		}
+		in := noise.Bound{Variance: 2 * b, Min: 1, Max: 3, Source: 7}
+		if got := p.PackedBound(in); got.Min != 1 || got.Max != 3 || got.Source != 7 || got.Variance < 0.999999*(2*b+p.PackingVariance()+p.RoundingVariance()) {
+			t.Errorf("%s: the bound %+v becomes %+v", p.Name(), in, got)
+		}
+		t.Logf("%s: %d bits, packing adds %.4f, rounding %.4f of a bootstrap output", p.Name(), p.PackedBits(), p.PackingVariance()/b, p.RoundingVariance()/b)
+	}
+}
+
+// TestPackedRoundTrip rounds GLWE ciphertexts, also at the ends of the range of
+// residues, encodes them and reads them back.
+func TestPackedRoundTrip(t *testing.T) {
+	for _, p := range packingSets(t) {
+		n, size, q := p.Literal().PolynomialSize, p.BigDimension(), p.Modulus()
+		unit := uint64(1) << (48 - p.PackedBits())
+		for _, count := range []int{0, 1, 3, n, n + 5} {
+			var glwes [][]uint64
+			s := newStream(testSeed("packed"), "test", uint64(count))
+			for at := 0; at < count; at += n {
+				glwe := make([]uint64, size+n)
+				s.residues(glwe, q)
+				glwe[0], glwe[1], glwe[2], glwe[3], glwe[4] = 0, unit/2-1, unit/2, q-1, q-unit/2-unit
+				glwes = append(glwes, glwe)
+			}
+			packed := p.NewPacked(glwes, count)
+			var body bytes.Buffer
+			e := codec.NewEncoder(&body)
+			packed.Encode(p, e)
+			d := codec.NewBytesDecoder(body.Bytes())
+			back, err := DecodePacked(p, d, count)
+			if err == nil {
+				err = d.Finish()
+			}
+			if e.Err() != nil || err != nil {
+				t.Fatalf("%s, %d: %v %v", p.Name(), count, e.Err(), err)
+			}
+			if want := len(glwes)*size*p.PackedBits()/8 + (count*p.PackedBits()+7)/8; body.Len() != want || back.Len() != count {
+				t.Errorf("%s: %d ciphertexts are %d in %d bytes, want %d", p.Name(), count, back.Len(), body.Len(), want)
+			}
+			for i := range count {
+				ct, again := packed.LWE(p, i, noise.Bound{}), back.LWE(p, i, noise.Bound{})
+				if !slices.Equal(ct.Value, again.Value) {
+					t.Fatalf("%s: ciphertext %d of %d has changed", p.Name(), i, count)
+				}
+				if i%97 != 0 && i != count-1 {
+					continue
+				}
+				exact := make([]uint64, size)
+				p.ExtractMask(exact, glwes[i/n], i%n*p.PackedStride(min(n, count-i/n*n)))
+				for j, a := range exact {
+					if e := centred(subMod(a, ct.Value[j], q), q); e < -int64(unit/2) || e > int64(unit/2) {
+						t.Fatalf("%s: residue %d is rounded to %d", p.Name(), a, ct.Value[j])
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestDecodePackedRefuses(t *testing.T) {
+	p := preset(t, TestPreset)
+	var lerr *codec.LimitError
+	if _, err := DecodePacked(p, codec.NewBytesDecoder(nil), MaxSlots+1); !errors.As(err, &lerr) {
+		t.Errorf("too many: %v", err)
+	}
+	var terr *codec.TruncatedError
+	if _, err := DecodePacked(p, codec.NewBytesDecoder(make([]byte, 100)), MaxSlots); !errors.As(err, &terr) {
+		t.Errorf("no mask: %v", err)
+	}
+}
+
+// A part of an encryption is the same ciphertexts.
+func TestSlice(t *testing.T) {
+	p, ks := preset(t, TestPreset), keys(t, TestPreset)
+	enc, err := ks.Public.Encrypter(backend(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := p.Literal().PolynomialSize
+	messages := make([]int64, 2*n+10)
+	for _, whole := range []*Encryption{ks.Secret.Encrypt(testSeed("slice"), messages), enc.Encrypt(testSeed("slice"), messages)} {
+		for _, at := range []struct{ from, count, masks int }{{0, 1, 1}, {0, 0, 0}, {n - 1, 1, 1}, {n - 1, 2, 2}, {n, n, 1}, {5, 2 * n, 3}, {2*n + 9, 1, 1}, {2*n + 10, 0, 0}} {
+			part := whole.Slice(p, at.from, at.count).Slice(p, 0, at.count)
+			var body bytes.Buffer
+			part.Encode(p, codec.NewEncoder(&body))
+			d := codec.NewBytesDecoder(body.Bytes())
+			back, err := DecodeEncryption(p, d, at.count)
+			if err == nil {
+				err = d.Finish()
+			}
+			if err != nil {
+				t.Fatalf("%s %+v: %v", whole.Form(), at, err)
+			}
+			want := 1 + 4 + 6*at.count
+			if whole.Form() == SecretForm {
+				want += SeedSize
+			} else {
+				want += 6 * p.BigDimension() * at.masks
+			}
+			if body.Len() != want || back.Form() != whole.Form() || back.Len() != at.count {
+				t.Errorf("%s %+v: %d in %d bytes, want %d", whole.Form(), at, back.Len(), body.Len(), want)
+			}
+			for i := range at.count {
+				got, want := back.LWE(p, i, 3), whole.LWE(p, at.from+i, 3)
+				if !slices.Equal(got.Value, want.Value) || got.Bound != want.Bound {
+					t.Fatalf("%s %+v: ciphertext %d is another one", whole.Form(), at, i)
+				}
+			}
+		}
+	}
+}
