@@ -43,7 +43,8 @@ func (e *InsecureError) Error() string {
 // Run tests the backend, opens the data directory, listens and computes until ctx
 // ends. Then it takes no new jobs, lets running ones end within DrainTimeout,
 // gives calls in progress a few seconds, and closes. ready is called with the
-// address once calls are answered. The error is nil after an orderly end.
+// address once calls are answered. Traces go where the environment says, if it
+// does. The error is nil after an orderly end.
 func Run(ctx context.Context, c Config, ready func(address string)) (err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -71,6 +72,16 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 	if monitoring != nil {
 		defer monitoring.Close()
 	}
+	var options []grpc.ServerOption
+	traces, err := tracing(ctx, c.Version, c.Log)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		defer endTracing(traces, c.Log)
+		c.Tracer = traces
+		options = append(options, traceCalls(traces))
+	}
 	server, err := coprocessor.Open(ctx, c.Options)
 	if err != nil {
 		return err
@@ -84,7 +95,7 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		// It answers until the calls have ended: that it drains is worth knowing.
 		defer c.Monitor.serve(monitoring, server.Monitor(c.Monitor.Profiling), c.Log)()
 	}
-	g := server.GRPC()
+	g := server.GRPC(options...)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()
 
