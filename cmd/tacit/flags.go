@@ -35,12 +35,24 @@ func fromEnvironment(cmd *cobra.Command) (err error) {
 			return
 		}
 		if value := os.Getenv(variable[0]); value != "" {
-			if e := cmd.Flags().Set(f.Name, value); e != nil {
+			if e := setFrom(cmd, f, value, variable[0]); e != nil {
 				err = fmt.Errorf("%s: %w", variable[0], e)
 			}
 		}
 	})
 	return err
+}
+
+// origin is the annotation of a flag that was set by something other than the
+// command line.
+const origin = "tacit_origin"
+
+// setFrom sets a flag and remembers what it was set by.
+func setFrom(cmd *cobra.Command, f *pflag.Flag, value, by string) error {
+	if err := cmd.Flags().Set(f.Name, value); err != nil {
+		return err
+	}
+	return cmd.Flags().SetAnnotation(f.Name, origin, []string{by})
 }
 
 // required marks flags that have no default.

@@ -30,6 +30,9 @@ interrupted.`,
 			if err := fromEnvironment(cmd); err != nil {
 				return &usageError{cmd, err}
 			}
+			if err := fromFile(cmd); err != nil {
+				return err
+			}
 			if err := cmd.ValidateRequiredFlags(); err != nil {
 				return &usageError{cmd, err}
 			}
@@ -42,7 +45,7 @@ interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd, err} })
 	root.AddCommand(
 		keygenCommand(u), encryptCommand(u), decryptCommand(u), inspectCommand(u), paramsCommand(u),
-		serveCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u), verifyCommand(u),
+		serveCommand(u), configCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u), verifyCommand(u),
 		demoCommand(u), doctorCommand(u), benchCommand(u), versionCommand(u),
 	)
 	root.InitDefaultCompletionCmd()

@@ -77,6 +77,7 @@ unless --insecure-plaintext is given.`,
 			})
 		},
 	}
+	configFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys; made if it is absent")
 	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")

@@ -139,6 +139,7 @@ func hintFor(err error) string {
 		call      *client.Error
 		plaintext *client.InsecureError
 		listen    *host.InsecureError
+		profiling *host.ProfilingError
 		locked    *store.LockedError
 		key       *inspect.KeyError
 		truncated *codec.TruncatedError
@@ -155,6 +156,8 @@ func hintFor(err error) string {
 		return callHint(call)
 	case errors.As(err, &plaintext), errors.As(err, &listen):
 		return "use a loopback address and a tunnel, or accept the risk with --insecure-plaintext"
+	case errors.As(err, &profiling):
+		return "use a loopback address for --metrics-listen, or leave --pprof out"
 	case errors.As(err, &locked):
 		return "stop the other process, or choose another directory with --data"
 	case errors.As(err, &key):
