@@ -139,8 +139,12 @@ func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, 
 	if err != nil {
 		t.Fatalf("%v %v %v: %v", op, types, x, err)
 	}
-	// The result goes through its encoding, as it does between jobs.
-	data, err := integer.NewList(f.params, sk.ID(), out).MarshalBinary()
+	// The result is packed and goes through its encoding, as it does between jobs.
+	list, err := integer.Pack(f.params, sk.ID(), f.eval, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := list.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}

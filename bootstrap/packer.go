@@ -87,6 +87,7 @@ type packing struct {
 	acc   []uint64   // a key switch's sum, transformed
 	digit []uint64   // a polynomial of digits
 	left  []uint64   // what is left of a polynomial's magnitudes to decompose
+	sign  []uint64   // 1 where a coefficient of it is negative, else 0
 }
 
 func newPacking(pk *Packer) *packing {
@@ -94,7 +95,8 @@ func newPacking(pk *Packer) *packing {
 	size := pk.params.BigDimension() + n
 	s := &packing{
 		Packer: pk, right: make([][]uint64, len(pk.keys)),
-		auto: make([]uint64, size), acc: make([]uint64, size), digit: make([]uint64, n), left: make([]uint64, n),
+		auto: make([]uint64, size), acc: make([]uint64, size), digit: make([]uint64, n),
+		left: make([]uint64, n), sign: make([]uint64, n),
 	}
 	for i := range s.right {
 		s.right[i] = make([]uint64, size)
@@ -188,7 +190,7 @@ func (s *packing) addAutomorphism(out, in []uint64, level int) {
 		s.magnitudes(s.auto[u*n : (u+1)*n])
 		// Rows are consumed from the last level, that of the least digit.
 		for j := l.PackingGadget.Levels; j >= 1; j-- {
-			s.digits(s.auto[u*n:(u+1)*n], j == 1)
+			s.digits(j == 1)
 			s.ring.NTT(s.digit, s.digit)
 			r := row[(u*l.PackingGadget.Levels+j-1)*size:][:size]
 			for at := 0; at < size; at += n {
@@ -198,67 +200,63 @@ func (s *packing) addAutomorphism(out, in []uint64, level int) {
 	}
 	for at := 0; at < size; at += n {
 		s.ring.INTT(s.acc[at:at+n], s.acc[at:at+n])
-		body := at == size-n
 		for i, x := range s.acc[at : at+n] {
-			y := out[at+i]
-			if body {
-				y = addMod(y, s.auto[at+i], q)
-			}
-			out[at+i] = subMod(y, x, q)
+			out[at+i] = subMod(out[at+i], x, q)
 		}
+	}
+	body := out[size-n:]
+	for i, x := range s.auto[size-n:] {
+		body[i] = addMod(body[i], x, q)
 	}
 }
 
 // automorphism sets dst to src after X -> X^(2^level+1).
 func automorphism(dst, src []uint64, level int, q uint64) {
 	n := len(src)
+	sign := bits.Len(uint(n)) - 1
 	at, step := 0, 1<<level+1
 	for _, x := range src {
-		if at < n {
-			dst[at] = x
-		} else {
-			dst[at-n] = subMod(0, x, q)
-		}
+		// X^(at) is -X^(at-n) from n on. No branch: it would be taken at random.
+		dst[at&(n-1)] = pick(x, subMod(0, x, q), uint64(at>>sign&1))
 		at = (at + step) & (2*n - 1)
 	}
 }
 
+// pick returns x if bit is 0 and y if it is 1.
+func pick(x, y, bit uint64) uint64 { return x ^ (x^y)&-bit }
+
 // magnitudes begins the gadget decomposition of a polynomial, with the digits that
-// accel.Rotator.Rotate defines: s.left receives the rounded magnitudes.
+// accel.Rotator.Rotate defines: s.left receives the rounded magnitudes and s.sign 1
+// where they belong to a negative number, else 0.
 func (s *packing) magnitudes(poly []uint64) {
 	g, q := s.params.Literal().PackingGadget, s.ring.Modulus()
 	drop := 48 - g.BaseLog*g.Levels
+	// floor((c + half)/2^drop) for c = x, and for c = x - q < 0 the magnitude is
+	// floor((q - x + 2^drop-1 - half)/2^drop).
 	half := uint64(1) << drop >> 1
+	below := uint64(1)<<drop - 1 - half
 	for i, x := range poly {
-		// floor((c + half)/2^drop) for c = x, and for c = x - q < 0 the magnitude
-		// is floor((q - x + 2^drop-1 - half)/2^drop).
-		if x <= q/2 {
-			s.left[i] = (x + half) >> drop
-		} else {
-			s.left[i] = (q - x + 1<<drop - 1 - half) >> drop
-		}
+		_, negative := bits.Sub64(q/2, x, 0)
+		s.left[i] = pick(x+half, q-x+below, negative) >> drop
+		s.sign[i] = negative
 	}
 }
 
 // digits takes the next digits, from the least, of the polynomial that magnitudes was
 // given, as residues, into s.digit. The last one takes what remains.
-func (s *packing) digits(poly []uint64, last bool) {
-	base, q := uint64(1)<<s.params.Literal().PackingGadget.BaseLog, s.ring.Modulus()
-	for i, x := range poly {
-		d := s.left[i]
+func (s *packing) digits(last bool) {
+	log, q := s.params.Literal().PackingGadget.BaseLog, s.ring.Modulus()
+	base := uint64(1) << log
+	for i, left := range s.left {
+		d := left
 		if !last {
-			rest := d / base
 			d &= base - 1
-			if d > base/2 { // a negative digit, d - base
-				d += q - base
-				rest++
-			}
-			s.left[i] = rest
+			_, over := bits.Sub64(base/2, d, 0)
+			d -= base & -over
+			s.left[i] = left>>log + over
 		}
-		if x > q/2 {
-			d = subMod(0, d, q)
-		}
-		s.digit[i] = d
+		d = pick(d, -d, s.sign[i])
+		s.digit[i] = d + q&-(d>>63) // d is in [-base/2, base/2], or what remains
 	}
 }
 

@@ -3,6 +3,7 @@ package fhe
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -97,6 +98,47 @@ func TestPackedRoundTrip(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestRoundingNoise compares what rounding adds to the errors with the formula: the
+// sample variance lies within its 99 % interval, and neighbours are correlated as
+// little as the bits of one key are. (Without centring it would be about one half.)
+func TestRoundingNoise(t *testing.T) {
+	for _, p := range []*Parameters{preset(t, DefaultPreset), packingSets(t)[len(packingSets(t))-1]} {
+		sk, _, err := EncryptionKeys(p, testSeed("rounding"), backend(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, size, q := p.Literal().PolynomialSize, p.BigDimension(), p.Modulus()
+		s := newStream(testSeed("rounding"), "test", 0)
+		var squares, neighbours, samples float64
+		for samples < 4096 {
+			glwe := make([]uint64, size+n)
+			s.residues(glwe, q)
+			const count = 32
+			packed := p.NewPacked([][]uint64{glwe}, count)
+			last := 0.0
+			for i := range count {
+				h := i * p.PackedStride(count)
+				exact := LWE{Value: make([]uint64, size+1)}
+				p.ExtractMask(exact.Value, glwe[:size], h)
+				exact.Value[size] = glwe[size+h]
+				e := float64(centred(subMod(sk.Phase(packed.LWE(p, i, noise.Bound{})), sk.Phase(exact), q), q)) / float64(q)
+				squares += e * e
+				neighbours += last * e
+				last = e
+				samples++
+			}
+		}
+		ratio, within := squares/samples/p.RoundingVariance(), 2.576*math.Sqrt(2/samples)
+		t.Logf("%s: 2^%.2f, measured/predicted %.3f ± %.3f over %.0f", p.Name(), math.Log2(p.RoundingVariance()), ratio, within, samples)
+		if math.Abs(ratio-1) > within {
+			t.Errorf("%s: rounding adds %.3f times its variance, outside 1 ± %.3f", p.Name(), ratio, within)
+		}
+		if r := neighbours / squares; math.Abs(r) > 4*math.Sqrt(1/samples+1/float64(n)) {
+			t.Errorf("%s: neighbours have a correlation of %.3f", p.Name(), r)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package micro times the parts of the engine: transforms, one step of a blind
 // rotation, the key switch, whole bootstraps at several batch sizes on one core,
-// and their throughput on several. Every operation is checked to be right before
+// their throughput on several, and packing for rest. Every operation is checked to be right before
 // it is timed, keys and ciphertexts are real, and a figure is the distribution of
 // many samples, not one number.
 package micro
@@ -43,6 +43,9 @@ var (
 // DefaultSamples is the number of samples of each figure.
 const DefaultSamples = 20
 
+// packedCount is how many ciphertexts a packing sample is: those of a 64-bit integer.
+const packedCount = 32
+
 // throughputTasks is how many bootstraps a throughput sample is.
 const throughputTasks = 64
 
@@ -81,6 +84,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	report := &Report{CPU: setting.OfCPU(o.Backend), Go: runtime.Version(), Samples: o.Samples}
 	total := len(o.Params) * (5 + 2*len(o.Batches) + len(o.Workers))
+	for _, p := range o.Params {
+		if p.Packs() {
+			total++
+		}
+	}
 	done := 0
 	for _, p := range o.Params {
 		m := &measurement{ctx: ctx, options: o, params: p, done: func() {
@@ -124,7 +132,7 @@ func (m *measurement) run() (err error) {
 	if m.lut, err = m.params.NewLUT(0, top, func(x int64) int64 { return top - x }); err != nil {
 		return err
 	}
-	for _, step := range []func() error{m.ring, m.batches, m.throughput} {
+	for _, step := range []func() error{m.ring, m.batches, m.throughput, m.packing} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -276,6 +284,31 @@ func (m *measurement) throughput() error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// packing times the packing of as many ciphertexts as a 64-bit integer has.
+func (m *measurement) packing() error {
+	if !m.params.Packs() {
+		return nil
+	}
+	in := make([]fhe.LWE, packedCount)
+	for i, t := range m.tasks(packedCount) {
+		in[i] = t.In
+	}
+	var packed *fhe.Packed
+	if err := m.time(Figure{Name: "packing", Batch: packedCount}, m.options.Samples, packedCount, func() (err error) {
+		packed, err = m.eval.Pack(in)
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, x := range in {
+		want := int64(i) & m.params.MessageMax()
+		if got := m.keys.Secret.Decrypt(packed.LWE(m.params, i, m.params.PackedBound(x.Bound))); got != want {
+			return fmt.Errorf("packed ciphertext %d holds %d, want %d", i, got, want)
 		}
 	}
 	return nil

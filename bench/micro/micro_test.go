@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 5 + 2*2 + 1; last != want || len(r.Sets) != 1 || len(r.Sets[0].Figures) != want {
+	if want := 5 + 2*2 + 1 + 1; last != want || len(r.Sets) != 1 || len(r.Sets[0].Figures) != want {
 		t.Fatalf("%d steps, %+v", last, r)
 	}
 	for _, f := range r.Sets[0].Figures {
@@ -46,7 +46,7 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 	var text strings.Builder
-	if err := r.Markdown(&text); err != nil || !strings.Contains(text.String(), "| key switch and bootstrap | 3 |") {
+	if err := r.Markdown(&text); err != nil || !strings.Contains(text.String(), "| key switch and bootstrap | 3 |") || !strings.Contains(text.String(), "| packing | 32 |") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
 
