@@ -75,6 +75,10 @@ var (
 	longBuckets  = prometheus.ExponentialBuckets(0.01, 4, 10)
 )
 
+// alarms are reasons that alert rules look for. They are counted from 0, so that
+// the first one is an increase.
+var alarms = []string{"DATA_LOSS", "PANIC", "RESULT_CONFLICT", "UNAVAILABLE"}
+
 // NewMetrics returns metrics of a source, of the Go runtime and of the process.
 func NewMetrics(s Source) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
@@ -94,6 +98,10 @@ func NewMetrics(s Source) *Metrics {
 	m.calls = histogram("tacit_grpc_seconds", "Time of a call, by method and status code; of a stream, to its end.", shortBuckets, "method", "code")
 	m.jobErrors = counter("tacit_job_errors_total", "Attempts at jobs that failed, by reason.", "reason")
 	m.callErrors = counter("tacit_call_errors_total", "Calls that were refused, by reason.", "reason")
+	for _, reason := range alarms {
+		m.jobErrors.WithLabelValues(reason)
+		m.callErrors.WithLabelValues(reason)
+	}
 	m.keyRequests = counter("tacit_key_requests_total", "Uses of an evaluation key: hit when it was prepared, miss when it had to be.", "result")
 	m.keyPrepare = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "tacit_key_prepare_seconds", Help: "Time to prepare an evaluation key.", Buckets: longBuckets,
