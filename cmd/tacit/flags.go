@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/fhe"
 )
 
@@ -18,12 +19,15 @@ const environment = "tacit_environment"
 // env lets flags of a command be set by the environment: --a-b by TACIT_A_B.
 func env(cmd *cobra.Command, flags ...string) {
 	for _, name := range flags {
-		f := cmd.Flags().Lookup(name)
-		variable := "TACIT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		f.Usage += " [$" + variable + "]"
-		if err := cmd.Flags().SetAnnotation(name, environment, []string{variable}); err != nil {
-			panic(err) // no such flag: a mistake in the program
-		}
+		envAs(cmd, name, "TACIT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	}
+}
+
+// envAs lets a flag of a command be set by a variable of another name.
+func envAs(cmd *cobra.Command, flag, variable string) {
+	cmd.Flags().Lookup(flag).Usage += " [$" + variable + "]"
+	if err := cmd.Flags().SetAnnotation(flag, environment, []string{variable}); err != nil {
+		panic(err) // no such flag: a mistake in the program
 	}
 }
 
@@ -95,19 +99,53 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 	}
 }
 
-// connection is how commands reach a server.
+// connection is how commands reach a server, and as whom.
 type connection struct {
-	server    string
-	plaintext bool
+	server     string
+	plaintext  bool
+	tls        bool
+	certs      client.TLSFiles
+	tokenFile  string
+	signingKey string
+	audience   string
 }
 
-// connectionFlags adds --server and --insecure-plaintext to a command.
+// connectionFlags adds --server and what else a connection needs to a command.
 func connectionFlags(cmd *cobra.Command, c *connection) {
-	cmd.Flags().StringVar(&c.server, "server", defaultAddress, "host and port of the server")
-	cmd.Flags().BoolVar(&c.plaintext, "insecure-plaintext", false, "talk to another machine without encryption")
-	env(cmd, "server", "insecure-plaintext")
+	flags := cmd.Flags()
+	flags.StringVar(&c.server, "server", defaultAddress, "host and port of the server")
+	flags.BoolVar(&c.plaintext, "insecure-plaintext", false, "talk to another machine without encryption")
+	flags.BoolVar(&c.tls, "tls", false, "encrypt the connection, with the authorities of the system or of --tls-ca")
+	flags.StringVar(&c.certs.CA, "tls-ca", "", "authority in PEM that the server's certificate must come from; implies --tls")
+	flags.StringVar(&c.certs.Cert, "tls-cert", "", "our certificate in PEM; implies --tls")
+	flags.StringVar(&c.certs.Key, "tls-key", "", "key of our certificate in PEM")
+	flags.StringVar(&c.certs.ServerName, "tls-server-name", "", "name that the server's certificate must have, instead of its host")
+	flags.StringVar(&c.tokenFile, "token-file", "", "file with the token that says who we are")
+	flags.StringVar(&c.signingKey, "signing-key", "", "Ed25519 key in PEM that signs our calls, instead of a token")
+	flags.StringVar(&c.audience, "audience", signature.DefaultAudience, "name of the server in signed calls")
+	env(cmd, "server", "insecure-plaintext", "tls", "tls-ca", "tls-cert", "tls-key", "tls-server-name", "token-file", "signing-key", "audience")
 }
 
 func (c *connection) dial() (*client.Client, error) {
-	return client.Dial(c.server, client.Options{InsecurePlaintext: c.plaintext})
+	opts := client.Options{InsecurePlaintext: c.plaintext, Audience: c.audience}
+	var err error
+	if (c.certs.Cert == "") != (c.certs.Key == "") {
+		return nil, &client.OptionsError{Reason: "--tls-cert and --tls-key go together"}
+	}
+	if c.tls || c.certs.CA != "" || c.certs.Cert != "" {
+		if opts.TLS, err = c.certs.Config(); err != nil {
+			return nil, err
+		}
+	}
+	if c.tokenFile != "" {
+		if opts.Token, err = readToken(c.tokenFile); err != nil {
+			return nil, err
+		}
+	}
+	if c.signingKey != "" {
+		if opts.Signer, err = readSigningKey(c.signingKey); err != nil {
+			return nil, err
+		}
+	}
+	return client.Dial(c.server, opts)
 }

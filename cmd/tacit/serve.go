@@ -12,6 +12,8 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/coprocessor"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
+	"github.com/tacit-fhe/tacit/coprocessor/signature"
 )
 
 // defaultAddress is where a server listens and where clients look for it.
@@ -19,6 +21,8 @@ const defaultAddress = "127.0.0.1:7400"
 
 func serveCommand(u *ui) *cobra.Command {
 	var data, listen, metrics, params, logFormat, logLevel string
+	var callersFile, audience, auditLog string
+	var certs host.TLSFiles
 	var workers, jobs int
 	var drain time.Duration
 	var plaintext, profiling bool
@@ -34,8 +38,16 @@ An interrupt (SIGINT) or SIGTERM ends it in order: no new jobs, running ones hav
 the time of --drain to end and are otherwise taken up again at the next start. A
 second signal ends it at once, which loses nothing either.
 
-Connections are not encrypted yet, so that only loopback addresses are allowed
-unless --insecure-plaintext is given.`,
+Without --callers, everyone who connects is an administrator, and only loopback
+addresses are allowed. With it, whoever calls needs a credential of that file, which
+'tacit token' makes and withdraws; what a role or a right does not allow is denied.
+With --tls-cert and --tls-key connections are encrypted (TLS 1.3), with
+--tls-client-ca clients also need a certificate of that authority. Addresses that
+other machines reach need both TLS and callers, unless --insecure-plaintext is given.
+These files are read again when they change.
+
+--audit-log receives a line of JSON for every call that was to change something or
+was denied: time, outcome, method, principal, credential, peer and what it was about.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(u.err, logFormat, logLevel)
@@ -48,25 +60,53 @@ unless --insecure-plaintext is given.`,
 			if workers < 0 || jobs < 0 || drain < 0 {
 				return wrongUsage(cmd, "--workers, --jobs and --drain are not negative")
 			}
+			if (certs.Cert == "") != (certs.Key == "") {
+				return wrongUsage(cmd, "--tls-cert and --tls-key go together")
+			}
+			if certs.ClientCA != "" && certs.Cert == "" {
+				return wrongUsage(cmd, "--tls-client-ca needs --tls-cert and --tls-key")
+			}
+			if plaintext && certs.Cert != "" {
+				return wrongUsage(cmd, "--insecure-plaintext and --tls-cert exclude each other")
+			}
 			p, err := u.preset(params)
 			if err != nil {
 				return err
+			}
+			options := coprocessor.Options{
+				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs,
+				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
+			}
+			var transport *host.TLSFiles
+			if certs.Cert != "" {
+				transport = &certs
+			}
+			if callersFile != "" {
+				if options.Callers, err = access.OpenCallers(callersFile, log); err != nil {
+					return err
+				}
+			}
+			if auditLog != "" {
+				audit, err := openAudit(auditLog, log)
+				if err != nil {
+					return err
+				}
+				defer audit.Close()
+				options.Audit = slog.New(slog.NewJSONHandler(audit, nil))
 			}
 			backend, err := cpu.New()
 			if err != nil {
 				return err
 			}
 			defer backend.Close()
+			options.Backend = backend
 			if plaintext {
-				u.warn("connections are not encrypted: whoever can reach %s can use this server and see what it computes", listen)
+				u.warn("connections are not encrypted: whoever sees those to %s sees what is computed, and can take part", listen)
 			}
 			collectOften()
 			return host.Run(cmd.Context(), host.Config{
-				Options: coprocessor.Options{
-					Dir: data, Params: p, Backend: backend, Workers: workers, ConcurrentJobs: jobs,
-					DrainTimeout: drain, Version: version(), Log: log,
-				},
-				Listen: listen, InsecurePlaintext: plaintext,
+				Options: options,
+				Listen:  listen, TLS: transport, InsecurePlaintext: plaintext,
 				Monitor: host.MonitorConfig{Listen: metrics, Profiling: profiling, Ready: func(address string) {
 					log.Info("metrics are served", "url", "http://"+address+"/")
 				}},
@@ -82,6 +122,12 @@ unless --insecure-plaintext is given.`,
 	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys; made if it is absent")
 	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")
 	flags.BoolVar(&plaintext, "insecure-plaintext", false, "allow addresses that other machines reach")
+	flags.StringVar(&certs.Cert, "tls-cert", "", "certificate of the server in PEM")
+	flags.StringVar(&certs.Key, "tls-key", "", "key of the certificate in PEM")
+	flags.StringVar(&certs.ClientCA, "tls-client-ca", "", "authority in PEM that every client needs a certificate of")
+	flags.StringVar(&callersFile, "callers", "", "who may call: the file of 'tacit token'")
+	flags.StringVar(&audience, "audience", signature.DefaultAudience, "name of this service in signed calls")
+	flags.StringVar(&auditLog, "audit-log", "", "file that every decision is appended to")
 	flags.StringVar(&metrics, "metrics-listen", "", "host and port for metrics, health and a status page, over HTTP; :9464 is on this machine alone; off if empty")
 	flags.BoolVar(&profiling, "pprof", false, "serve profiles with the metrics")
 	paramsFlag(cmd, &params)
@@ -90,7 +136,11 @@ unless --insecure-plaintext is given.`,
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
-	env(cmd, "data", "listen", "insecure-plaintext", "metrics-listen", "pprof", "workers", "jobs", "drain", "log-format", "log-level")
+	// Clients have flags of these names too, for another certificate.
+	envAs(cmd, "tls-cert", "TACIT_SERVE_TLS_CERT")
+	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
+	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
+	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "drain", "log-format", "log-level")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	required(cmd, "data")

@@ -154,8 +154,12 @@ func hintFor(err error) string {
 		return own.Hint()
 	case errors.As(err, &call):
 		return callHint(call)
-	case errors.As(err, &plaintext), errors.As(err, &listen):
-		return "use a loopback address and a tunnel, or accept the risk with --insecure-plaintext"
+	case errors.As(err, &plaintext):
+		return "encrypt the connection with --tls or --tls-ca, or accept the risk with --insecure-plaintext, where no token is sent"
+	case errors.As(err, &listen):
+		return "encrypt connections with --tls-cert and --tls-key, or accept the risk with --insecure-plaintext"
+	case errors.As(err, new(*host.OpenError)):
+		return "make a file of callers with 'tacit token create' and give it with --callers"
 	case errors.As(err, &profiling):
 		return "use a loopback address for --metrics-listen, or leave --pprof out"
 	case errors.As(err, &locked):
@@ -183,6 +187,16 @@ func callHint(e *client.Error) string {
 		return "start a server with 'tacit serve', or name another one with --server"
 	}
 	switch e.Reason {
+	case "NO_CREDENTIALS":
+		return "say who you are with --token-file, --signing-key or --tls-cert"
+	case "BAD_CREDENTIALS", "EXPIRED_CREDENTIALS":
+		return "ask the operator of the server for another credential"
+	case "STALE_SIGNATURE":
+		return "compare the clocks of this machine and of the server"
+	case "ROLE_MISSING":
+		return "ask the operator of the server for a credential with this role"
+	case "RIGHT_MISSING":
+		return "ask an owner of the ciphertext for the right"
 	case "UNKNOWN_KEY":
 		return "upload the evaluation key first: tacit upload evaluation.key"
 	case "PARAMETERS_MISMATCH":

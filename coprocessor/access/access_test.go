@@ -341,6 +341,9 @@ func TestLists(t *testing.T) {
 		}
 		for _, o := range objects {
 			for _, name := range names {
+				if owns, err := again.Owns(ctx, name, o); err != nil || owns != owner[subject{o, name}] {
+					t.Fatalf("%s owns %s: %v, %v", name, o, owns, err)
+				}
 				got, err := again.Rights(ctx, user(name), o)
 				if want := rightsOf(o, name); err != nil || got != want {
 					t.Fatalf("%s has %s on %s, want %s, %v", name, got, o, want, err)

@@ -233,6 +233,15 @@ func (s *Lists) Own(ctx context.Context, name string, o Object) error {
 	return err
 }
 
+// Owns reports whether a principal is an owner of an object. Local owns all.
+func (s *Lists) Owns(ctx context.Context, name string, o Object) (bool, error) {
+	if name == localName {
+		return true, nil
+	}
+	l, _, err := s.read(ctx, o)
+	return slices.Contains(l.Owners, name), err
+}
+
 // Rights returns what a principal may do with an object.
 func (s *Lists) Rights(ctx context.Context, p Principal, o Object) (Rights, error) {
 	if p.Has(Admin) {

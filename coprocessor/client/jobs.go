@@ -132,7 +132,12 @@ type watch struct {
 func (w *watch) follow(ctx context.Context, c *Client, id string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.service.WatchJob(ctx, &tacitv1.WatchJobRequest{Id: id})
+	req := &tacitv1.WatchJobRequest{Id: id}
+	ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_WatchJob_FullMethodName, req)
+	if err != nil {
+		return err
+	}
+	stream, err := c.service.WatchJob(ctx, req)
 	if err != nil {
 		return err
 	}

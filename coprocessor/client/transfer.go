@@ -31,12 +31,16 @@ func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progr
 		}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		first := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}}
+		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName, first)
+		if err != nil {
+			return nil, err
+		}
 		stream, err := c.service.UploadEvaluationKey(ctx)
 		if err != nil {
 			return nil, err
 		}
-		info, err := send(stream, r, size,
-			&tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}},
+		info, err := send(stream, r, size, first,
 			func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
 				return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
 			}, progress)
@@ -82,15 +86,22 @@ func send[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], r io.Read
 // UploadList sends a container of fresh ciphertexts and returns what the service
 // stored, in the order of the list. The same container gets the same handles.
 func (c *Client) UploadList(ctx context.Context, data []byte) ([]*tacitv1.CiphertextInfo, error) {
+	digest := sha256.Sum256(data)
+	first := &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{
+		Header: &tacitv1.CiphertextsHeader{Size: uint64(len(data)), Sha256: digest[:]},
+	}}
 	resp, err := retry(ctx, c, func() (*tacitv1.UploadCiphertextsResponse, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadCiphertexts_FullMethodName, first)
+		if err != nil {
+			return nil, err
+		}
 		stream, err := c.service.UploadCiphertexts(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return send(stream, bytes.NewReader(data), int64(len(data)),
-			&tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: &tacitv1.CiphertextsHeader{Size: uint64(len(data))}}},
+		return send(stream, bytes.NewReader(data), int64(len(data)), first,
 			func(chunk []byte) *tacitv1.UploadCiphertextsRequest {
 				return &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: chunk}}
 			}, nil)
@@ -142,7 +153,12 @@ func (c *Client) Fetch(ctx context.Context, handles ...[32]byte) ([]Ciphertext, 
 	return retry(ctx, c, func() ([]Ciphertext, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		stream, err := c.service.FetchCiphertexts(ctx, &tacitv1.FetchCiphertextsRequest{Handles: raw(handles)})
+		req := &tacitv1.FetchCiphertextsRequest{Handles: raw(handles)}
+		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_FetchCiphertexts_FullMethodName, req)
+		if err != nil {
+			return nil, err
+		}
+		stream, err := c.service.FetchCiphertexts(ctx, req)
 		if err != nil {
 			return nil, err
 		}

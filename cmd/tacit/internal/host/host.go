@@ -14,17 +14,21 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/coprocessor"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 )
 
 // callTimeout is how long calls in progress may go on after the jobs have ended.
 const callTimeout = 5 * time.Second
 
-// Config says what to run. All fields but InsecurePlaintext and Monitor are
-// required.
+// Config says what to run. All fields but TLS, InsecurePlaintext and Monitor are
+// required. Where other machines reach the address, so are TLS and Callers, unless
+// InsecurePlaintext says otherwise.
 type Config struct {
 	coprocessor.Options
 	// Listen is a host and a port; port 0 takes a free one.
 	Listen string
+	// TLS encrypts the connections; nil is plain text.
+	TLS *TLSFiles
 	// InsecurePlaintext allows an address that other machines reach. The
 	// connection is not encrypted.
 	InsecurePlaintext bool
@@ -38,6 +42,16 @@ type InsecureError struct {
 
 func (e *InsecureError) Error() string {
 	return fmt.Sprintf("%s is reached by other machines, and connections are not encrypted", e.Address)
+}
+
+// OpenError refuses to listen where other machines reach it when everybody is an
+// administrator.
+type OpenError struct {
+	Address string
+}
+
+func (e *OpenError) Error() string {
+	return fmt.Sprintf("%s is reached by other machines, and there are no callers: everyone would be an administrator", e.Address)
 }
 
 // Run tests the backend, opens the data directory, listens and computes until ctx
@@ -54,7 +68,23 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		return fmt.Errorf("listen: %w", err)
 	}
 	if !c.InsecurePlaintext && !address.IP.IsLoopback() {
-		return &InsecureError{c.Listen}
+		if c.TLS == nil {
+			return &InsecureError{c.Listen}
+		}
+		if c.Callers == nil {
+			return &OpenError{c.Listen}
+		}
+	}
+	if c.Callers == nil {
+		c.Log.Warn("there are no callers: everyone who connects is an administrator", "principal", access.Local.Name, "listen", c.Listen)
+	}
+	var transport []grpc.ServerOption
+	if c.TLS != nil {
+		option, err := c.TLS.credentials(c.Log)
+		if err != nil {
+			return err
+		}
+		transport = append(transport, option)
 	}
 	if err := accel.SelfTest(c.Backend); err != nil {
 		return err
@@ -95,7 +125,7 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		// It answers until the calls have ended: that it drains is worth knowing.
 		defer c.Monitor.serve(monitoring, server.Monitor(c.Monitor.Profiling), c.Log)()
 	}
-	g := server.GRPC(options...)
+	g := server.GRPC(append(options, transport...)...)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()
 
