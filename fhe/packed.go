@@ -11,6 +11,7 @@ import (
 // up to N of them, its body cut to the coefficients that hold one and its residues
 // to PackedBits bits.
 type Packed struct {
+	counts []int      // of the ciphertexts of a group
 	masks  [][]uint64 // k·N residues a group, their low bits zero
 	bodies []uint64   // one residue a ciphertext, likewise
 }
@@ -54,9 +55,22 @@ func (p *Parameters) NewPacked(glwes [][]uint64, count int) *Packed {
 			mean := shift[h] >> 1 % int64(q)
 			c.bodies = append(c.bodies, p.round(subMod(glwe[size+h], residue(mean, q), q)))
 		}
+		c.counts = append(c.counts, group)
 		c.masks = append(c.masks, mask)
 	}
 	return c
+}
+
+// JoinPacked returns the ciphertexts of several lists in one, which shares their
+// memory.
+func JoinPacked(lists ...*Packed) *Packed {
+	out := new(Packed)
+	for _, c := range lists {
+		out.counts = append(out.counts, c.counts...)
+		out.masks = append(out.masks, c.masks...)
+		out.bodies = append(out.bodies, c.bodies...)
+	}
+	return out
 }
 
 // round returns the multiple of 2^packedDrop that is nearest to a residue, as a
@@ -85,17 +99,26 @@ func (c *Packed) Len() int { return len(c.bodies) }
 
 // LWE extracts ciphertext i, with the bound given. No key is needed.
 func (c *Packed) LWE(p *Parameters, i int, bound noise.Bound) LWE {
-	n, size := p.lit.PolynomialSize, p.BigDimension()
-	group := i / n
-	stride := p.PackedStride(min(len(c.bodies)-group*n, n))
+	size := p.BigDimension()
 	out := LWE{Value: make([]uint64, size+1), Bound: bound}
-	p.ExtractMask(out.Value, c.masks[group], i%n*stride)
 	out.Value[size] = c.bodies[i]
+	group := 0
+	for i >= c.counts[group] {
+		i -= c.counts[group]
+		group++
+	}
+	p.ExtractMask(out.Value, c.masks[group], i*p.PackedStride(c.counts[group]))
 	return out
 }
 
-// Encode appends the ciphertexts, without their number and bounds, to a body.
+// Encode appends the ciphertexts, without their number and bounds, to a body: the
+// number of groups and the size of each, 4 bytes each, all masks, and all bodies, cut
+// to PackedBits.
 func (c *Packed) Encode(p *Parameters, e *codec.Encoder) {
+	e.U32(uint32(len(c.counts)))
+	for _, n := range c.counts {
+		e.U32(uint32(n))
+	}
 	for _, m := range c.masks {
 		e.CutResidues(m, p.packedDrop, p.lit.Modulus)
 	}
@@ -108,7 +131,22 @@ func DecodePacked(p *Parameters, d *codec.Decoder, count int) (*Packed, error) {
 	if d.Err() == nil && count > MaxSlots {
 		d.Fail("bodies", &codec.LimitError{What: "messages", Got: uint64(count), Max: MaxSlots})
 	}
-	for g := 0; g*p.lit.PolynomialSize < count && d.Err() == nil; g++ {
+	left := count
+	for range d.Count("groups", count, 4) {
+		n := d.U32("group")
+		if most := min(left, p.lit.PolynomialSize); d.Err() == nil && (n < 1 || int64(n) > int64(most)) {
+			d.Fail("group", &codec.LimitError{What: "ciphertexts", Got: uint64(n), Max: uint64(most)})
+		}
+		if d.Err() != nil {
+			return nil, d.Err()
+		}
+		c.counts = append(c.counts, int(n))
+		left -= int(n)
+	}
+	if left > 0 {
+		d.Fail("groups", &codec.TruncatedError{Place: "groups", Need: uint64(count), Have: uint64(count - left)})
+	}
+	for g := 0; g < len(c.counts) && d.Err() == nil; g++ {
 		d.Enter("mask", g)
 		c.masks = append(c.masks, d.CutResidues("residues", p.BigDimension(), p.packedDrop, p.lit.Modulus))
 		d.Leave()

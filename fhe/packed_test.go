@@ -2,6 +2,7 @@ package fhe
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
@@ -79,7 +80,7 @@ func TestPackedRoundTrip(t *testing.T) {
 			if e.Err() != nil || err != nil {
 				t.Fatalf("%s, %d: %v %v", p.Name(), count, e.Err(), err)
 			}
-			if want := len(glwes)*size*p.PackedBits()/8 + (count*p.PackedBits()+7)/8; body.Len() != want || back.Len() != count {
+			if want := 4 + len(glwes)*(4+size*p.PackedBits()/8) + (count*p.PackedBits()+7)/8; body.Len() != want || back.Len() != count {
 				t.Errorf("%s: %d ciphertexts are %d in %d bytes, want %d", p.Name(), count, back.Len(), body.Len(), want)
 			}
 			for i := range count {
@@ -150,8 +151,29 @@ func TestDecodePackedRefuses(t *testing.T) {
 		t.Errorf("too many: %v", err)
 	}
 	var terr *codec.TruncatedError
-	if _, err := DecodePacked(p, codec.NewBytesDecoder(make([]byte, 100)), MaxSlots); !errors.As(err, &terr) {
-		t.Errorf("no mask: %v", err)
+	for what, body := range map[string][]byte{
+		"no groups":      {0, 0, 0, 0},
+		"too few groups": {1, 0, 0, 0, 5, 0, 0, 0},
+		"no mask":        {2, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 1},
+		"many groups":    {7, 0, 0, 0, 1, 0, 0, 0},
+	} {
+		if _, err := DecodePacked(p, codec.NewBytesDecoder(body), 7); !errors.As(err, &terr) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, body := range map[string][]byte{
+		"more groups than ciphertexts": {8, 0, 0, 0, 1, 0, 0, 0},
+		"an empty group":               {2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0},
+		"a group that is too large":    {1, 0, 0, 0, 8, 0, 0, 0},
+		"a group of 2^31":              {1, 0, 0, 0, 0, 0, 0, 128},
+	} {
+		if _, err := DecodePacked(p, codec.NewBytesDecoder(body), 7); !errors.As(err, &lerr) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	body := binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0}, uint32(p.Literal().PolynomialSize+1))
+	if _, err := DecodePacked(p, codec.NewBytesDecoder(body), 2000); !errors.As(err, &lerr) {
+		t.Errorf("a group larger than N: %v", err)
 	}
 }
 

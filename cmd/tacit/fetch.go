@@ -140,7 +140,14 @@ func (d *destination) fetch(ctx context.Context, c *client.Client) ([]ciphertext
 	if together == nil {
 		return views, nil
 	}
-	data, err := join(together)
+	list, err := integer.Join(together...)
+	if errors.As(err, new(*integer.ListError)) {
+		return nil, &hinted{err, "fetch them into a folder"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := list.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
@@ -153,19 +160,4 @@ func write(path string, data []byte) error {
 		return err
 	}
 	return keyfile.WritePublic(path, data)
-}
-
-// join makes one list of several under the same key.
-func join(lists []*integer.List) ([]byte, error) {
-	var values []*integer.Value
-	first := lists[0]
-	for _, l := range lists {
-		if l.KeyID() != first.KeyID() || l.Parameters().Fingerprint() != first.Parameters().Fingerprint() {
-			return nil, &hinted{errors.New("the ciphertexts belong to different keys"), "fetch them into a folder"}
-		}
-		for i := range l.Len() {
-			values = append(values, l.Value(i))
-		}
-	}
-	return integer.NewList(first.Parameters(), first.KeyID(), values...).MarshalBinary()
 }

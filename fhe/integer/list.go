@@ -101,11 +101,8 @@ type Packer interface {
 func Pack(p *fhe.Parameters, id fhe.KeyID, packer Packer, values ...*Value) (*List, error) {
 	l := NewList(p, id, values...)
 	l.values = nil
-	if len(values) > MaxListValues {
-		return nil, &codec.LimitError{What: "values", Got: uint64(len(values)), Max: MaxListValues}
-	}
-	if n := l.Blocks(); n > fhe.MaxSlots {
-		return nil, &codec.LimitError{What: "blocks", Got: uint64(n), Max: fhe.MaxSlots}
+	if err := l.checkSize(); err != nil {
+		return nil, err
 	}
 	var blocks []fhe.LWE
 	for _, v := range values {
@@ -130,6 +127,53 @@ func Pack(p *fhe.Parameters, id fhe.KeyID, packer Packer, values ...*Value) (*Li
 		}
 	}
 	return l, nil
+}
+
+// Join makes one list of several of one key and set of parameters. It is packed if
+// they all are, else computed. The error is a *ListError for lists of different keys
+// or parameters, or a *codec.LimitError.
+func Join(lists ...*List) (*List, error) {
+	if len(lists) == 0 {
+		return nil, &ListError{"lists", "there is none"}
+	}
+	first := lists[0]
+	out := &List{params: first.params, id: first.id}
+	var packs []*fhe.Packed
+	for i, l := range lists {
+		if l.id != first.id || l.params.Fingerprint() != first.params.Fingerprint() {
+			return nil, &ListError{fmt.Sprintf("lists[%d]", i), "it belongs to another key than the first one"}
+		}
+		out.types = append(out.types, l.types...)
+		if l.packed != nil {
+			out.bounds = append(out.bounds, l.bounds...)
+			packs = append(packs, l.packed)
+		}
+	}
+	if err := out.checkSize(); err != nil {
+		return nil, err
+	}
+	if len(packs) == len(lists) {
+		out.packed = fhe.JoinPacked(packs...)
+		return out, nil
+	}
+	var values []*Value
+	for _, l := range lists {
+		for i := range l.Len() {
+			values = append(values, l.Value(i))
+		}
+	}
+	return NewList(out.params, out.id, values...), nil
+}
+
+// checkSize refuses more values or blocks than a list can have.
+func (l *List) checkSize() error {
+	if len(l.types) > MaxListValues {
+		return &codec.LimitError{What: "values", Got: uint64(len(l.types)), Max: MaxListValues}
+	}
+	if n := l.Blocks(); n > fhe.MaxSlots {
+		return &codec.LimitError{What: "blocks", Got: uint64(n), Max: fhe.MaxSlots}
+	}
+	return nil
 }
 
 // Only returns value i as a list of its own. A fresh list stays fresh, and its part

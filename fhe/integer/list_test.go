@@ -189,6 +189,49 @@ func TestListRoundTrip(t *testing.T) {
 	}
 }
 
+func TestJoin(t *testing.T) {
+	sk, pk := listKeys(t)
+	p := sk.Parameters()
+	fresh := encryptList(t, sk, pk, "join", listPlaintexts...)
+	first, second := packedList(t, sk, fresh), packedList(t, sk, encryptList(t, sk, sk, "join too", Plain(Uint8, 9), Plain(Bool, 1)))
+	for _, c := range []struct {
+		form  string
+		lists []*List
+	}{
+		{"packed", []*List{first, second, first}},
+		{"packed", []*List{second}},
+		{"computed", []*List{fresh, second}},
+		{"computed", []*List{first, computedList(second)}},
+	} {
+		var want []*Value
+		for _, l := range c.lists {
+			want = append(want, computedList(l).values...)
+		}
+		joined, err := Join(c.lists...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := UnmarshalList(marshalList(t, joined), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back.Form() != c.form || !cmp.Equal(computedList(back).values, want) {
+			t.Errorf("%d lists are %s of %d values", len(c.lists), back.Form(), back.Len())
+		}
+	}
+	var lerr *ListError
+	if _, err := Join(); !errors.As(err, &lerr) {
+		t.Errorf("nothing: %v", err)
+	}
+	if _, err := Join(first, NewList(p, fhe.KeyID{1})); !errors.As(err, &lerr) || lerr.Place != "lists[1]" {
+		t.Errorf("two keys: %v", err)
+	}
+	var limit *codec.LimitError
+	if _, err := Join(slices.Repeat([]*List{first}, MaxListValues/len(listPlaintexts)+1)...); !errors.As(err, &limit) || limit.What != "values" {
+		t.Errorf("too many values: %v", err)
+	}
+}
+
 func TestEncryptRefuses(t *testing.T) {
 	sk, _ := listKeys(t)
 	for name, test := range map[string]struct {
@@ -215,7 +258,7 @@ const (
 	typesAt = 36
 	formAt  = 38
 	bodyAt  = 39                       // of an fhe.Encryption, or of the first block of a computed list
-	maskAt  = bodyAt + 8 + 9 + 8 + 4*9 // of a packed list
+	packsAt = bodyAt + 8 + 9 + 8 + 4*9 // of the fhe.Packed of a packed list
 )
 
 // packedLeast is the least variance of a packed value.
@@ -243,7 +286,7 @@ var listCorpus = []struct {
 	{"count-max", "fresh", count(math.MaxUint32), &codec.LimitError{What: "values", Got: math.MaxUint32, Max: MaxListValues}},
 	{"count-over-body", "fresh", count(4000), &codec.TruncatedError{Place: "values", Need: 4000, Have: 69}},
 	{"type-1", "fresh", set(typesAt, 1), &ListError{"values[0].type", "there is no type 1"}},
-	{"type-6", "fresh", set(typesAt+1, 6), &ListError{"values[1].type", "there is no type 6"}},
+	{"type-9", "fresh", set(typesAt+1, 9), &ListError{"values[1].type", "there is no type 9"}},
 	{"type-wider", "fresh", set(typesAt+1, byte(Uint16)), &codec.TruncatedError{Place: "bodies", Need: 54, Have: 30}},
 	{"valid-packed", "packed", func(b []byte) []byte { return b }, nil},
 	{"no-form", "fresh", func(b []byte) []byte { return b[:formAt] }, &codec.TruncatedError{Place: "form", Need: 1}},
@@ -273,7 +316,11 @@ var listCorpus = []struct {
 	{"packed-variance-over-1", "packed", variance(1.5), &ListError{"values[0].variance", fmt.Sprintf("1.5 is outside [%g, 1]", packedLeast())}},
 	{"packed-min-over-max", "packed", set(bodyAt+8, 0x12), &ListError{"values[0].blocks[0]", "messages in [2, 1] are not those of ebool"}},
 	{"packed-max", "packed", set(bodyAt+25, 0x40), &ListError{"values[1].blocks[0]", "messages in [0, 4] are not those of euint8"}},
-	{"packed-bounds-only", "packed", func(b []byte) []byte { return b[:maskAt] }, &codec.TruncatedError{Place: "mask[0].residues", Need: 1472}},
+	{"packed-bounds-only", "packed", func(b []byte) []byte { return b[:packsAt] }, &codec.TruncatedError{Place: "groups", Need: 4}},
+	{"packed-no-mask", "packed", func(b []byte) []byte { return b[:packsAt+8] }, &codec.TruncatedError{Place: "mask[0].residues", Need: 1472}},
+	{"packed-group", "packed", set(packsAt+4, 6), &codec.LimitError{What: "ciphertexts", Got: 6, Max: 5}},
+	{"packed-group-missing", "packed", set(packsAt+4, 4), &codec.TruncatedError{Place: "groups", Need: 5, Have: 4}},
+	{"packed-groups", "packed", set(packsAt, 6), &codec.LimitError{What: "groups", Got: 6, Max: 5}},
 	{"packed-truncated", "packed", func(b []byte) []byte { return b[:len(b)-1] }, &codec.TruncatedError{Place: "bodies", Need: 15, Have: 14}},
 	{"packed-padding", "packed", func(b []byte) []byte { b[len(b)-1] |= 0x80; return b }, codec.ErrPadding},
 	{"packed-trailing", "packed", func(b []byte) []byte { return append(b, 0) }, codec.ErrTrailing},
