@@ -91,7 +91,7 @@ func (r *run) equal(want bool, a, b []fhe.LWE) ([]fhe.LWE, error) {
 }
 
 // allZero tests whether all digits are zero, or whether one is not. Zero tests
-// of packed digits give flags, and up to 15 flags are counted by one more.
+// of packed digits give flags, and up to 16 flags are counted by one more.
 func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
 	// Digits of one sign go first, as many positive ones pack into one sum.
 	var oneSided, others []digit
@@ -109,14 +109,11 @@ func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
 		}
 	}
 	leaves := r.pack(append(oneSided, others...))
-	last, f := r.tables.isZero, isZero
+	f := isZero
 	if !want {
-		last, f = r.tables.notZero, notZero
+		f = notZero
 	}
-	switch len(leaves) {
-	case 0:
-		return constants([]int64{truth(want)}), nil
-	case 1:
+	if len(leaves) == 1 {
 		if out, err := r.direct(leaves[0], f); out != nil || err != nil {
 			return out, err
 		}
@@ -129,23 +126,37 @@ func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
 	if err := r.bootstrap(&tests); err != nil {
 		return nil, err
 	}
-	const most = signReach
+	return r.all(want, flags)
+}
+
+// all tests whether all flags are 1, or whether one is not.
+func (r *run) all(want bool, flags []fhe.LWE) ([]fhe.LWE, error) {
+	const most = 16
 	for len(flags) > most {
 		var joins batch
 		var next []fhe.LWE
 		// Every join takes away most-1 flags.
 		n := min((len(flags)-2)/(most-1), len(flags)/most)
 		for i := range n {
-			joins.add(r.missing(flags[i*most:(i+1)*most]), r.tables.isZero, func(o []fhe.LWE) { next = append(next, o[0]) })
+			r.each(&joins, r.missing(flags[i*most:(i+1)*most]), r.tables.allFlags, []func(int64) int64{isZero},
+				func(o []fhe.LWE) { next = append(next, o[0]) })
 		}
 		if err := r.bootstrap(&joins); err != nil {
 			return nil, err
 		}
 		flags = append(next, flags[n*most:]...)
 	}
+	in := r.missing(flags)
+	if isConstant(in) {
+		return constants([]int64{truth((in.Bound.Min == 0) == want)}), nil
+	}
+	lut := r.tables.allFlags
+	if !want {
+		lut = r.tables.someFlag
+	}
 	out := make([]fhe.LWE, 1)
 	var final batch
-	final.to(&out[0], r.missing(flags), last)
+	final.to(&out[0], in, lut)
 	return out, r.bootstrap(&final)
 }
 
@@ -172,8 +183,8 @@ func (r *run) direct(x fhe.LWE, f func(int64) int64) ([]fhe.LWE, error) {
 }
 
 // compare tests a < b and its kin. The signs of packed digits are joined, most
-// significant first, by sign(8·s3 + 4·s2 + 2·s1 + s0), and the last join of up
-// to three applies the predicate.
+// significant first, by sign(8·s3 + 4·s2 + 2·s1 + s0), and the last join
+// applies the predicate.
 func (r *run) compare(op Op, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	digits, err := r.digits(a, b)
 	if err != nil {
@@ -264,15 +275,15 @@ func newJoin(children []*signNode) *signNode {
 // joinSigns applies a predicate to the sign of the most significant combination
 // that is not zero.
 func (r *run) joinSigns(combinations []fhe.LWE, op Op) ([]fhe.LWE, error) {
-	const wide, last = 4, 3 // children that fit in [-15, 15] and in [-7, 7]
+	const wide = 4 // children that fit in [-15, 15]
 	items := make([]*signNode, len(combinations))
 	for i, x := range combinations {
 		items[i] = &signNode{in: x}
 	}
 	all := slices.Clone(items)
-	for len(items) > last {
+	for len(items) > wide {
 		// Every join takes away wide-1 items.
-		joins := (len(items) - last + wide - 2) / (wide - 1)
+		joins := (len(items) - 2) / (wide - 1)
 		var next []*signNode
 		for ; joins > 0 && len(items) > 1; joins-- {
 			k := min(wide, len(items))

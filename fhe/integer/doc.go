@@ -9,17 +9,58 @@
 //
 // A ciphertext is clean when its error is that of a bootstrap output or less and
 // independent of every other ciphertext. Clean operands cost what Cost predicts.
-// The output of Not, and of Select between two ciphertexts, is correct but not
-// clean: where it is too noisy for the packed form of the next operation, that
-// operation falls back to one that needs more bootstraps.
+// The outputs of Select between two ciphertexts, of Min and Max, and of shifts
+// by an encrypted amount are correct but not clean: where one is too noisy for
+// the packed form of the next operation, that operation falls back to one that
+// needs more bootstraps.
 //
-// Four tricks keep the count low. A table on 8 of the 16 boxes holds a second
-// function, so that message and carry come from one bootstrap. Sign and zero
-// test are negacyclic, so that differences in -15..15, two blocks of either
-// operand, are tested at once. Tables scale their outputs, so that four signs
-// join with weights 8, 4, 2 and 1 at the noise of a plain sum. And public
-// knowledge of a block, from a plaintext operand or from its bounds, removes the
-// bootstraps whose outcome it decides.
+// # What keeps the count low
+//
+//   - Sums wait in columns until they have filled a block (columns): one
+//     bootstrap takes a sum of up to 15 apart into message and carry. Up to 8 it
+//     does so by two halves of one table, up to 10 by a table whose steps are
+//     the carry (pairBoxes), up to 15 by a staircase and its shifts (stair), at
+//     twelve times the variance.
+//   - A product of two blocks takes one bootstrap for both of its digits: the
+//     blocks become numbers whose sums tell products apart, arranged so that the
+//     low digits and the high digits are the same table at two shifts
+//     (productBoxes).
+//   - Sign and zero test are negacyclic, or are so up to a constant, on
+//     differences in -15..15: two blocks of either operand at once, and four
+//     signs or sixteen flags join in one bootstrap.
+//   - A table of which all but some boxes are 0 yields a block at every place
+//     where an encrypted digit may move it, for the price of one (shift).
+//   - A function of eight bits is sixteen bootstraps for four bits of result,
+//     by a Walsh-Hadamard sum: adding half the torus negates a table (lookup).
+//   - Public knowledge of a block, from a plaintext operand or from its bounds,
+//     removes the bootstraps whose outcome it decides. A plaintext factor is
+//     digits from -2 to 2, a plaintext divisor a product.
+//
+// The failure probability of every input is that of its noise bound, which is
+// checked before each bootstrap. Where a parameter set has no room for a form,
+// sums are shorter, blocks are refreshed, or the condition of a select is scaled
+// by a bootstrap of its own.
+//
+// # Strategies
+//
+// Throughput spends the fewest bootstraps: carries ripple. Latency takes the
+// fewest rounds: carries look ahead by prefixes that join four at a time. Both
+// give the same plaintexts, each always the same ciphertexts. Bootstraps and
+// rounds, of encrypted operands with the default parameters (where a set has room
+// for a norm of 34 only, select, min and max take one more, and products and long
+// sums a few):
+//
+//	                     Throughput           Latency
+//	                     64 bits   32 bits    64 bits   32 bits
+//	add, sub, neg        32/32     16/16      111/4     54/4
+//	eq, ne               17/2      9/2        the same
+//	lt, le, gt, ge       21/3      11/3       the same
+//	min, max             53/4      27/4       the same
+//	and, or, xor         32/1      16/1       the same
+//	select               32/1      16/1       the same
+//	shl, shr, rotl, rotr 128/3     65/4       the same
+//	mul                  896/38    247/21     1014/10   293/9
+//	div and rem          2366/745  672/240    4287/311  1158/148
 //
 // What may not enter here: running bootstraps (package bootstrap), keys, jobs.
 package integer

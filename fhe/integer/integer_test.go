@@ -20,60 +20,87 @@ var ctx = context.Background()
 // apply runs one operation on plaintexts, encrypted where the bit of kinds is
 // set, and checks the result, its bounds, that Cost knew what would be spent and
 // that the operands are unchanged.
-func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, x ...uint64) {
-	name := func() string { return fmt.Sprintf("%v %v %x, encrypted %03b", op, types, x, kinds) }
-	operands := make([]Operand, len(types))
+func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, x ...*big.Int) {
+	t.Helper()
+	x = slices.Clone(x)
+	operands := m.operands(op, types, kinds, x)
 	before := make([]*Value, len(types))
-	for i, typ := range types {
-		if kinds>>i&1 == 1 {
-			v := m.encrypt(typ, x[i])
-			operands[i] = v
-			before[i] = &Value{Type: typ, Blocks: make([]fhe.LWE, len(v.Blocks))}
+	for i, o := range operands {
+		if v, ok := o.(*Value); ok {
+			before[i] = &Value{Type: v.Type, Blocks: make([]fhe.LWE, len(v.Blocks))}
 			for j, b := range v.Blocks {
 				before[i].Blocks[j] = fhe.LWE{Value: slices.Clone(b.Value), Bound: b.Bound}
 			}
-		} else {
-			operands[i] = Plain(typ, x[i])
 		}
 	}
 	predicted, err := e.Cost(op, operands...)
 	if err != nil {
-		t.Fatalf("%s: %v", name(), err)
+		t.Fatalf("%v %v %x, encrypted %b: %v", op, types, x, kinds, err)
 	}
 	m.spent = Cost{}
 	checkResult(t, e, m, op, operands, types, x)
 	if m.spent != predicted {
-		t.Fatalf("%s: spent %+v, predicted %+v", name(), m.spent, predicted)
+		t.Fatalf("%v %v %x, encrypted %b: spent %+v, predicted %+v", op, types, x, kinds, m.spent, predicted)
 	}
 	for i, b := range before {
 		if b != nil {
 			for j, block := range operands[i].(*Value).Blocks {
 				if block.Bound != b.Blocks[j].Bound || !slices.Equal(block.Value, b.Blocks[j].Value) {
-					t.Fatalf("%s: operand %d has changed", name(), i)
+					t.Fatalf("%v %v %x, encrypted %b: operand %d has changed", op, types, x, kinds, i)
 				}
 			}
 		}
 	}
 }
 
-// checkResult runs one operation and checks its result and the bounds of that.
-func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []uint64) {
+// checkResult runs one operation and checks its results and the bounds of those.
+func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []*big.Int) []*Value {
 	t.Helper()
-	got, err := e.Apply(ctx, op, operands...)
+	got, err := e.ApplyAll(ctx, op, operands...)
 	if err != nil {
-		t.Fatalf("%v %v %x: %v", op, types, x, err)
+		t.Fatalf("%v %v %v %x: %v", e.strategy, op, types, x, err)
 	}
-	if typ, _ := op.Result(types...); got.Type != typ {
-		t.Fatalf("%v %v %x: a %v, not a %v", op, types, x, got.Type, typ)
+	results, _ := op.Results(types...)
+	if len(got) != len(results) {
+		t.Fatalf("%v %v: %d results, not %d", op, types, len(got), len(results))
 	}
-	if y, z := m.decrypt(t, e, got), want(op, types[len(types)-1], x...); y != z {
-		t.Fatalf("%v %v %x = %x, want %x", op, types, x, y, z)
+	wanted := want(op, types, x...)
+	for i, v := range got {
+		if v.Type != results[i] {
+			t.Fatalf("%v %v %x: a %v, not a %v", op, types, x, v.Type, results[i])
+		}
+		y := m.decrypt(t, e, v)
+		if wanted != nil && y.Cmp(wanted[i]) != 0 {
+			t.Fatalf("%v %v %v %x, result %d: %x, want %x", e.strategy, op, types, x, i, y, wanted[i])
+		}
+		if op == OpRandBounded && y.Cmp(x[1]) >= 0 {
+			t.Fatalf("%v below %x: %x", op, x[1], y)
+		}
 	}
+	return got
 }
 
+var strategies = []Strategy{Throughput, Latency}
+
+// Every pair of 8-bit operands of the operations that others are made of, and
+// every seventh of others, fewer of the slow ones; every third pair with a
+// plaintext right operand as well, and some through all checks and by either
+// strategy.
 func TestExhaustive8Bit(t *testing.T) {
 	for op := range opCount {
-		types := operandTypes(op, Uint8)
+		types := shapes(op, Uint8)[0]
+		if op.Operands() != 2 && op != OpSelect && op != OpNeg && op != OpNot || op == OpDiv || op == OpRem || op == OpMul || op == OpMulOverflow {
+			continue // in TestVectors, or with OpDivRem
+		}
+		stride := 7
+		switch op {
+		case OpAdd, OpSub, OpLt, OpGe, OpEq:
+			stride = 1
+		case OpDivRem, OpIsIn, OpRandBounded:
+			stride = 37
+		case OpLookup, OpCast:
+			stride = 257
+		}
 		t.Run(op.String(), func(t *testing.T) {
 			t.Parallel()
 			e, m := newMock(t, small(t))
@@ -82,82 +109,117 @@ func TestExhaustive8Bit(t *testing.T) {
 				left[x], right[x] = m.encrypt(Uint8, uint64(x)), m.encrypt(Uint8, uint64(x))
 			}
 			bits := []Operand{m.encrypt(Bool, 0), m.encrypt(Bool, 1)}
-			for i := range 1 << 16 {
-				x := []uint64{uint64(i & 255), uint64(i >> 8)}
-				// Every third pair, and those at which a comparison turns.
-				plaintextToo := i%3 == 0 || x[0]-x[1]+1 <= 2
-				switch op.Operands() {
-				case 1:
-					if x[1] == 0 {
-						checkResult(t, e, m, op, []Operand{left[x[0]]}, types, x[:1])
+			for i := 0; i < 1<<16; i += stride {
+				a, b := i&255, i>>8 // a stride that is odd meets all of them
+				x := []*big.Int{big.NewInt(int64(a)), big.NewInt(int64(b))}
+				turn := a-b+1 >= 0 && a-b+1 <= 2
+				switch {
+				case op.Operands() == 1:
+					if b == 0 {
+						checkResult(t, e, m, op, []Operand{left[a]}, types, x[:1])
 					}
 					x = x[:1]
-				case 2:
-					checkResult(t, e, m, op, []Operand{left[x[0]], right[x[1]]}, types, x)
-					if plaintextToo {
-						checkResult(t, e, m, op, []Operand{left[x[0]], Plain(Uint8, x[1])}, types, x)
-					}
-				case 3:
+				case op == OpSelect:
 					for c, bit := range bits {
-						checkResult(t, e, m, op, []Operand{bit, left[x[0]], right[x[1]]}, types, []uint64{uint64(c), x[0], x[1]})
+						checkResult(t, e, m, op, []Operand{bit, left[a], right[b]}, types, []*big.Int{big.NewInt(int64(c)), x[0], x[1]})
 					}
-					x = []uint64{uint64(i/23) & 1, x[0], x[1]}
+					x = append([]*big.Int{big.NewInt(int64(i / 23 & 1))}, x...)
+				case stride <= 7:
+					checkResult(t, e, m, op, []Operand{left[a], right[b]}, types, x)
+					if i%3 == 0 || turn {
+						checkResult(t, e, m, op, []Operand{left[a], Plain(Uint8, uint64(b))}, types, x)
+					}
 				}
-				// And some of them as plaintexts, or through all checks.
-				if i%23 == 0 {
-					apply(t, e, m, op, types, i/23%(1<<len(types)), x...)
+				if stride > 7 || i/stride%23 == 0 {
+					for len(x) < len(types) {
+						x = append(x, big.NewInt(int64(i*7+len(x))&255))
+					}
+					apply(t, e.Using(strategies[i/23%2]), m, op, types, i/23/2%(1<<len(types)), x...)
 				}
 			}
 		})
+	}
+}
+
+// Pairs of 8-bit factors: every product of two blocks at every place.
+func TestExhaustiveMul(t *testing.T) {
+	e, m := newMock(t, small(t))
+	for i := 0; i < 1<<16; i += 11 {
+		x := []*big.Int{big.NewInt(int64(i & 255)), big.NewInt(int64(i >> 8))}
+		for _, op := range []Op{OpMul, OpMulOverflow} {
+			checkResult(t, e.Using(strategies[i%2]), m, op, []Operand{m.encryptBig(Uint8, x[0]), m.encryptBig(Uint8, x[1])}, []Type{Uint8, Uint8}, x)
+		}
 	}
 }
 
 func TestBool(t *testing.T) {
 	e, m := newMock(t, small(t))
 	for op := range opCount {
-		types := operandTypes(op, Bool)
-		for i := range 1 << (2 * len(types)) {
-			x := []uint64{uint64(i & 1), uint64(i >> 1 & 1), uint64(i >> 2 & 1)}[:len(types)]
-			if types != nil {
+		for _, types := range shapes(op, Bool) {
+			for i := range 1 << (2 * min(len(types), 3)) {
+				x := []*big.Int{big.NewInt(int64(i & 1)), big.NewInt(int64(i >> 1 & 1)), big.NewInt(int64(i >> 2 & 1))}[:len(types)]
 				apply(t, e, m, op, types, i>>len(types), x...)
 			}
 		}
 	}
 }
 
-func TestWide(t *testing.T) {
-	const vectors = 240
-	for _, typ := range []Type{Uint16, Uint32, Uint64} {
+// vectors is how many random vectors of an operation a type gets, of every kind
+// of operands and either strategy: at least 200, but for what takes too long.
+func vectors(op Op, t Type) int {
+	n := 240
+	switch op {
+	case OpMul, OpMulOverflow, OpMulDiv, OpDiv, OpRem, OpDivRem:
+		// A product has (Bits/2)² pairs of blocks.
+		n = min(n, 240*16*16/(t.Bits()*t.Bits()))
+	case OpSum, OpIsIn, OpShl, OpShr, OpRotl, OpRotr, OpLookup, OpLookup2, OpRand, OpRandBounded, OpCast:
+		n = min(n, max(20, 240*32/t.Bits()))
+	default:
+		n = min(n, max(60, 240*64/t.Bits()))
+	}
+	return max(n, 2)
+}
+
+func TestVectors(t *testing.T) {
+	for _, typ := range allTypes[1:] {
 		t.Run(typ.String(), func(t *testing.T) {
 			t.Parallel()
 			e, m := newMock(t, small(t))
 			r := rand.New(rand.NewPCG(1, uint64(typ)))
 			for op := range opCount {
-				types := operandTypes(op, typ)
-				x := make([]uint64, len(types))
-				for i := range vectors {
-					for j, typ := range types {
-						x[j] = random(r, typ)
-					}
-					if i%4 == 0 && len(x) > 1 {
-						x[len(x)-1] = x[len(x)-2] ^ 1<<r.IntN(typ.Bits())
-					}
-					apply(t, e, m, op, types, i%(1<<len(types)), x...)
-				}
-				last := len(x) - 1
-				for i, a := range edges(typ) {
-					x[last] = a
-					for j, b := range edges(typ) {
-						x[0] = b
-						if last == 2 {
-							x[0], x[1] = uint64(i+j)&1, b
-						}
-						apply(t, e, m, op, types, 1<<len(types)-1, x...)
-						apply(t, e, m, op, types, (i+j)%(1<<len(types)), x...)
-					}
+				for n, types := range shapes(op, typ) {
+					testVectors(t, e, m, r, op, types, vectors(op, typ)>>min(n, 3))
 				}
 			}
 		})
+	}
+}
+
+func testVectors(t *testing.T, e *Evaluator, m *mock, r *rand.Rand, op Op, types []Type, count int) {
+	x := make([]*big.Int, len(types))
+	for i := range count {
+		for j, typ := range types {
+			x[j] = random(r, typ)
+		}
+		last := len(x) - 1
+		if i%4 == 0 && last > 0 && types[last] == types[last-1] {
+			x[last] = new(big.Int).Xor(x[last-1], new(big.Int).Lsh(big.NewInt(1), uint(r.IntN(types[last].Bits()))))
+		}
+		apply(t, e.Using(strategies[i%2]), m, op, types, i/2, x...)
+	}
+	values := edges(types[len(types)-1])
+	for i, a := range values {
+		for j := range values {
+			if (i*len(values)+j)%max(1, 2*len(values)*len(values)/max(count, 1)) != 0 {
+				continue
+			}
+			for k, typ := range types {
+				x[k] = wrap(typ, values[(j+k)%len(values)])
+			}
+			x[len(x)-1] = a
+			apply(t, e.Using(strategies[(i+j)%2]), m, op, types, 1<<len(types)-1, x...)
+			apply(t, e.Using(strategies[(i+j+1)%2]), m, op, types, i+j, x...)
+		}
 	}
 }
 
@@ -184,13 +246,13 @@ func TestCost(t *testing.T) {
 		{OpNeg, []Operand{enc(Uint64)}, Cost{32, 32}},
 
 		{OpLt, []Operand{enc(Uint8), enc(Uint8)}, Cost{3, 2}},
-		{OpLt, []Operand{enc(Uint16), enc(Uint16)}, Cost{6, 3}},
+		{OpLt, []Operand{enc(Uint16), enc(Uint16)}, Cost{5, 2}},
 		{OpLt, []Operand{enc(Uint32), enc(Uint32)}, Cost{11, 3}},
-		{OpLt, []Operand{enc(Uint64), enc(Uint64)}, Cost{22, 4}},
-		{OpLe, []Operand{enc(Uint64), enc(Uint64)}, Cost{22, 4}},
-		{OpGt, []Operand{enc(Uint64), enc(Uint64)}, Cost{22, 4}},
-		{OpGe, []Operand{enc(Uint64), enc(Uint64)}, Cost{22, 4}},
-		{OpGe, []Operand{enc(Uint64), Plain(Uint64, pattern)}, Cost{22, 4}},
+		{OpLt, []Operand{enc(Uint64), enc(Uint64)}, Cost{21, 3}},
+		{OpLe, []Operand{enc(Uint64), enc(Uint64)}, Cost{21, 3}},
+		{OpGt, []Operand{enc(Uint64), enc(Uint64)}, Cost{21, 3}},
+		{OpGe, []Operand{enc(Uint64), enc(Uint64)}, Cost{21, 3}},
+		{OpGe, []Operand{enc(Uint64), Plain(Uint64, pattern)}, Cost{21, 3}},
 		{OpLt, []Operand{enc(Uint64), Plain(Uint64, 0)}, Cost{}},
 		{OpGe, []Operand{enc(Uint64), Plain(Uint64, 0)}, Cost{}},
 		{OpGt, []Operand{enc(Uint64), Plain(Uint64, 1<<64-1)}, Cost{}},
@@ -202,8 +264,8 @@ func TestCost(t *testing.T) {
 		{OpEq, []Operand{enc(Uint8), enc(Uint8)}, Cost{3, 2}},
 		{OpEq, []Operand{enc(Uint16), enc(Uint16)}, Cost{5, 2}},
 		{OpEq, []Operand{enc(Uint32), enc(Uint32)}, Cost{9, 2}},
-		{OpEq, []Operand{enc(Uint64), enc(Uint64)}, Cost{18, 3}},
-		{OpNe, []Operand{enc(Uint64), enc(Uint64)}, Cost{18, 3}},
+		{OpEq, []Operand{enc(Uint64), enc(Uint64)}, Cost{17, 2}},
+		{OpNe, []Operand{enc(Uint64), enc(Uint64)}, Cost{17, 2}},
 		{OpEq, []Operand{enc(Uint64), Plain(Uint64, 0)}, Cost{8, 2}},
 		{OpNe, []Operand{enc(Uint64), Plain(Uint64, 1<<64-1)}, Cost{8, 2}},
 		{OpEq, []Operand{enc(Uint8), Plain(Uint8, 0x0f)}, Cost{1, 1}},
@@ -238,53 +300,109 @@ func TestCost(t *testing.T) {
 }
 
 // Every input of every operation on clean operands meets the failure bound of
-// the default parameters, and the heaviest are those that the table names.
+// every secure parameter set: the heaviest combinations are those that the table
+// names, by the room a set has, or others, which cost more.
 func TestFailureProbability(t *testing.T) {
-	p := preset(t, "tacit-2m2c-v1")
-	e, m := newMock(t, p)
-	heaviest := map[Op]float64{ // Σ w²
-		OpAdd: 3, OpSub: 3, OpNeg: 2, OpEq: 34, OpNe: 34, OpLt: 34, OpLe: 34, OpGt: 34, OpGe: 34,
-		OpAnd: 17, OpOr: 17, OpXor: 17, OpNot: 0, OpSelect: 51,
-	}
-	for op := range opCount {
-		types := operandTypes(op, Uint64)
-		for kinds := range 1 << len(types) {
-			if op == OpSelect && kinds&1 == 0 {
-				continue
-			}
-			m.loudest = 0
-			apply(t, e, m, op, types, kinds, []uint64{1, 0x0123456789abcdef, 0xfedcba9876543210}[:len(types)]...)
-			if pf := p.FailureProbability(m.loudest); pf > fhe.MaxFailureLog2 {
-				t.Errorf("%v, encrypted %03b: failure probability 2^%.2f", op, kinds, pf)
-			}
-			norm := m.loudest / p.BootstrapVariance()
-			if norm > heaviest[op]*1.000001 {
-				t.Errorf("%v, encrypted %03b: norm %.3f, expected at most %v", op, kinds, norm, heaviest[op])
-			}
-			if kinds == 1<<len(types)-1 && norm < heaviest[op]*0.999999 {
-				t.Errorf("%v: norm %.3f, expected %v", op, norm, heaviest[op])
-			}
+	for _, name := range fhe.PresetNames() {
+		p := preset(t, name)
+		if p.Literal().TestOnly || p.Literal().MessageBits != blockBits {
+			continue
 		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			heaviest := map[Op]float64{ // Σ w²
+				OpAdd: 3, OpSub: 3, OpNeg: 2, OpEq: 34, OpNe: 34, OpLt: 34, OpLe: 34, OpGt: 34, OpGe: 34,
+				OpAnd: 17, OpOr: 17, OpXor: 17, OpNot: 0, OpSelect: 51, OpMin: 51, OpMax: 51,
+				OpShl: 20, OpShr: 20, OpRotl: 20, OpRotr: 20, OpRand: 0, OpRandBounded: 0,
+				OpAddOverflow: 3, OpSubOverflow: 3, OpLookup: 21, OpLookup2: 21,
+			}
+			if p.Literal().NormSquared < 51 { // the condition of a select is scaled by a bootstrap
+				heaviest[OpSelect], heaviest[OpMin], heaviest[OpMax] = 17, 34, 34
+			}
+			e, m := newMock(t, p)
+			for op := range opCount {
+				if heaviest[op] == 0 && op != OpNot && op != OpRand && op != OpRandBounded {
+					continue // below
+				}
+				for n, types := range shapes(op, Uint32) {
+					for kinds := range 1 << min(len(types), 4) {
+						if op == OpSelect && kinds&1 == 0 {
+							continue
+						}
+						m.loudest = 0
+						x := make([]*big.Int, len(types))
+						for i, typ := range types {
+							x[i] = wrap(typ, new(big.Int).SetUint64(0x0123456789abcdef*uint64(2*i+1)))
+						}
+						apply(t, e, m, op, types, kinds, x...)
+						exact := n == 0 && kinds == 1<<min(len(types), 4)-1 && (op != OpSelect || heaviest[op] == 51)
+						checkLoudest(t, p, m, op, heaviest[op], exact)
+					}
+				}
+			}
+			// These sum up as much as there is room for.
+			for _, strategy := range strategies {
+				for _, op := range []Op{OpMul, OpMulOverflow, OpDiv, OpRem, OpDivRem, OpMulDiv, OpAdd, OpSub, OpSum, OpIsIn, OpCast} {
+					for kinds := range 4 {
+						m.loudest = 0
+						x := []*big.Int{big.NewInt(0x9bdf), big.NewInt(0xcdef), big.NewInt(10), big.NewInt(0x9bdf)}
+						types := shapes(op, Uint16)[0]
+						apply(t, e.Using(strategy), m, op, types, kinds, x[:len(types)]...)
+						checkLoudest(t, p, m, op, p.MaxVariance()/p.BootstrapVariance(), false)
+					}
+				}
+			}
+		})
 	}
 	// The packed forms again, each by its weights.
-	for name, weights := range map[string][]float64{
-		"a + b + carry":            {1, 1, 1},
-		"two blocks of a - b":      {4, 1, 4, 1},
-		"four scaled signs":        {1, 1, 1, 1},
-		"fifteen flags":            slices.Repeat([]float64{1}, 15),
-		"4a + b":                   {4, 1},
-		"a + b, single bits":       {1, 1},
-		"7c + a - b":               {7, 1, 1},
-		"4c + 2a + b, single bits": {4, 2, 1},
-		"4c + x":                   {4, 1},
+	for name, form := range map[string]struct {
+		weights []float64
+		all     bool // every set has room, not only those of norm 51
+	}{
+		"a + b + carry":               {[]float64{1, 1, 1}, true},
+		"two blocks of a - b":         {[]float64{4, 1, 4, 1}, true},
+		"four scaled signs":           {[]float64{1, 1, 1, 1}, true},
+		"sixteen flags":               {slices.Repeat([]float64{1}, 16), true},
+		"4a + b":                      {[]float64{4, 1}, true},
+		"a + b, single bits":          {[]float64{1, 1}, true},
+		"7c + a - b":                  {[]float64{7, 1, 1}, false},
+		"7c, scaled, + a - b":         {[]float64{1, 1, 1}, true},
+		"4c + 2a + b, single bits":    {[]float64{4, 2, 1}, true},
+		"4c + x":                      {[]float64{4, 1}, true},
+		"two factors":                 {[]float64{1, 1}, true},
+		"rest - product - borrow":     {[]float64{1, 1, 1, 1, 1}, true},
+		"three comparisons and 4c":    {[]float64{1, 1, 1, 4}, true},
+		"4s + what moved to a place":  {[]float64{4, 1, 1, 1, 1}, true},
+		"4a + b and 16 times 4 bits":  {[]float64{4, 1, 1, 1, 1, 1}, true},
+		"sixteen Walsh terms":         {slices.Repeat([]float64{1}, 16), true},
+		"two folded messages and one": {append(slices.Repeat([]float64{1, 1, 1, -3}, 2), 1), true},
+		"message and two statuses":    {[]float64{1, 4, 1}, true},
+		"status and three below":      {[]float64{4, 1, 1, 1}, true},
 	} {
 		norm := 0.0
-		for _, w := range weights {
+		for _, w := range form.weights {
 			norm += w * w
 		}
-		if pf := p.FailureProbability(norm * p.BootstrapVariance()); pf > fhe.MaxFailureLog2 {
-			t.Errorf("%s: failure probability 2^%.2f", name, pf)
+		for _, set := range fhe.PresetNames() {
+			p := preset(t, set)
+			if p.Literal().TestOnly || p.Literal().MessageBits != blockBits || !form.all && p.Literal().NormSquared < 51 {
+				continue
+			}
+			if pf := p.FailureProbability(norm * p.BootstrapVariance()); pf > fhe.MaxFailureLog2 {
+				t.Errorf("%s: %s: failure probability 2^%.2f", set, name, pf)
+			}
 		}
+	}
+}
+
+func checkLoudest(t *testing.T, p *fhe.Parameters, m *mock, op Op, heaviest float64, exact bool) {
+	t.Helper()
+	if pf := p.FailureProbability(m.loudest); pf > fhe.MaxFailureLog2 {
+		t.Errorf("%v: failure probability 2^%.2f", op, pf)
+	}
+	norm := m.loudest / p.BootstrapVariance()
+	if norm > heaviest*1.000001 || exact && norm < heaviest*0.999999 {
+		t.Errorf("%v: norm %.3f, expected %v", op, norm, heaviest)
 	}
 }
 
@@ -297,29 +415,30 @@ func TestNoisyOperands(t *testing.T) {
 
 func testNoisyOperands(t *testing.T, p *fhe.Parameters) {
 	limit := p.MaxVariance() / p.BootstrapVariance()
-	for _, times := range []float64{1, 2, 5.8, 12, 30, limit * 0.999} {
-		e, m := newMock(t, p)
-		r := rand.New(rand.NewPCG(2, uint64(times)))
+	e, m := newMock(t, p)
+	r := rand.New(rand.NewPCG(2, 2))
+	for step, times := range []float64{1, 2, 5.8, 12, 30, limit * 0.999} {
 		for op := range opCount {
-			for _, typ := range allTypes {
-				types := operandTypes(op, typ)
-				for noisy := range 1 << len(types) {
-					operands := make([]Operand, len(types))
-					x := make([]uint64, len(types))
-					for i, typ := range types {
-						x[i] = random(r, typ)
-						if noisy>>i&1 == 1 {
-							operands[i] = m.noisy(typ, x[i], times)
-						} else if r.IntN(4) == 0 {
-							operands[i] = Plain(typ, x[i])
-						} else {
-							operands[i] = m.encrypt(typ, x[i])
+			for _, typ := range []Type{Bool, Uint8, Uint16, Uint64} {
+				if typ == Uint64 && vectors(op, typ) < 60 {
+					continue
+				}
+				for _, types := range shapes(op, typ) {
+					for noisy := range 1 << min(len(types), 3) {
+						x := make([]*big.Int, len(types))
+						kinds := 0
+						for i, typ := range types {
+							x[i] = random(r, typ)
+							kinds |= int(truth(r.IntN(4) > 0)) << i
 						}
+						operands := m.operands(op, types, kinds|noisy, x)
+						for i, o := range operands {
+							if v, ok := o.(*Value); ok && noisy>>i&1 == 1 {
+								operands[i] = m.noisy(v.Type, x[i], times)
+							}
+						}
+						checkResult(t, e.Using(strategies[step%2]), m, op, operands, types, x)
 					}
-					if types == nil {
-						continue
-					}
-					checkResult(t, e, m, op, operands, types, x)
 				}
 			}
 		}
@@ -335,7 +454,8 @@ func TestNotKeepsPackedForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.spent = Cost{}
-	checkResult(t, e, m, OpLt, []Operand{not, m.encrypt(Uint64, 9)}, []Type{Uint64, Uint64}, []uint64{^uint64(12345), 9})
+	y := new(big.Int).Xor(maximum(Uint64), big.NewInt(12345))
+	checkResult(t, e, m, OpLt, []Operand{not, m.encrypt(Uint64, 9)}, []Type{Uint64, Uint64}, []*big.Int{y, big.NewInt(9)})
 	clean, err := e.Cost(OpLt, x, x)
 	if err != nil || m.spent != clean {
 		t.Errorf("spent %+v, want %+v, %v", m.spent, clean, err)
@@ -346,9 +466,9 @@ func TestNotKeepsPackedForms(t *testing.T) {
 func TestSelectWithLessRoom(t *testing.T) {
 	e, m := newMock(t, tight(t))
 	for _, typ := range []Type{Uint8, Uint64} {
-		for c := range uint64(2) {
+		for c := range int64(2) {
 			for kinds := range 8 {
-				apply(t, e, m, OpSelect, []Type{Bool, typ, typ}, kinds, c, 0xa5, 0x3c)
+				apply(t, e, m, OpSelect, []Type{Bool, typ, typ}, kinds, big.NewInt(c), big.NewInt(0xa5), big.NewInt(0x3c))
 			}
 		}
 		cost, err := e.Cost(OpSelect, &Value{Type: Bool}, &Value{Type: typ}, &Value{Type: typ})
@@ -362,7 +482,7 @@ func TestSelectWithLessRoom(t *testing.T) {
 func TestNoisyCost(t *testing.T) {
 	e, m := newMock(t, small(t))
 	clean := func() *Value { return m.encrypt(Uint64, 5) }
-	noisy := func(times float64) *Value { return m.noisy(Uint64, 6, times) }
+	noisy := func(times float64) *Value { return m.noisy(Uint64, big.NewInt(6), times) }
 	bit := func() *Value { return m.encrypt(Bool, 1) }
 	// As loud as 4c + a may have it, where 7c + a - b is too loud even with 7c fresh.
 	loud := math.Pow(math.Sqrt(e.params.MaxVariance()/e.params.BootstrapVariance())-4.01, 2)
@@ -377,15 +497,15 @@ func TestNoisyCost(t *testing.T) {
 		{"both refreshed", OpSub, []Operand{noisy(30), noisy(30)}, Cost{96, 33}},
 		{"block by block", OpLt, []Operand{noisy(2), clean()}, Cost{32 + 11, 4}},
 		{"block by block", OpEq, []Operand{noisy(2), clean()}, Cost{32 + 3, 3}},
-		{"refreshed", OpEq, []Operand{noisy(50), clean()}, Cost{32 + 18, 4}},
+		{"refreshed", OpEq, []Operand{noisy(50), clean()}, Cost{32 + 17, 3}},
 		{"output of select", OpAnd, []Operand{noisy(2), noisy(2)}, Cost{32, 1}},
 		{"refreshed", OpXor, []Operand{noisy(4), clean()}, Cost{64, 2}},
 		{"condition scaled", OpSelect, []Operand{bit(), noisy(2), clean()}, Cost{33, 2}},
 		{"condition scaled", OpSelect, []Operand{bit(), clean(), noisy(20)}, Cost{33, 2}},
 		{"two tables", OpSelect, []Operand{bit(), noisy(loud), noisy(loud)}, Cost{64, 1}},
 		{"refreshed", OpSelect, []Operand{bit(), clean(), noisy(50)}, Cost{96, 2}},
-		{"condition refreshed", OpSelect, []Operand{m.noisy(Bool, 1, 4), clean(), Plain(Uint64, 0)}, Cost{33, 2}},
-		{"single bits", OpSelect, []Operand{bit(), m.noisy(Bool, 1, 6), bit()}, Cost{2, 1}},
+		{"condition refreshed", OpSelect, []Operand{m.noisy(Bool, big.NewInt(1), 4), clean(), Plain(Uint64, 0)}, Cost{33, 2}},
+		{"single bits", OpSelect, []Operand{bit(), m.noisy(Bool, big.NewInt(1), 6), bit()}, Cost{2, 1}},
 	} {
 		m.spent = Cost{}
 		if _, err := e.Apply(ctx, tt.op, tt.operands...); err != nil || m.spent != tt.want {
@@ -398,18 +518,22 @@ func TestNoisyCost(t *testing.T) {
 func TestSameCiphertextTwice(t *testing.T) {
 	e, m := newMock(t, small(t))
 	for op := range opCount {
-		for _, typ := range allTypes {
-			types := operandTypes(op, typ)
-			if types == nil {
-				continue
-			}
-			for _, x := range edges(typ) {
-				v := m.encrypt(typ, x)
-				operands, xs := []Operand{v, v, v}[:len(types)], []uint64{x, x, x}[:len(types)]
-				if op == OpSelect && typ != Bool {
-					operands[0], xs[0] = m.encrypt(Bool, 1), 1
+		for _, typ := range []Type{Bool, Uint8, Uint16, Address} {
+			for n, types := range shapes(op, typ) {
+				for i, x := range edges(typ) {
+					v := m.encryptBig(typ, x)
+					xs := make([]*big.Int, len(types))
+					for j, typ := range types {
+						xs[j] = wrap(typ, x)
+					}
+					operands := m.operands(op, types, 1<<len(types)-1, xs)
+					for j, o := range operands {
+						if o, ok := o.(*Value); ok && o.Type == typ {
+							operands[j] = v
+						}
+					}
+					checkResult(t, e.Using(strategies[(i+n)%2]), m, op, operands, types, xs)
 				}
-				checkResult(t, e, m, op, operands, types, xs)
 			}
 		}
 	}
@@ -421,66 +545,68 @@ func TestPrograms(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	type variable struct {
 		v *Value
-		x uint64
+		x *big.Int
 	}
 	pool := map[Type][]variable{}
-	for _, typ := range []Type{Bool, Uint16} {
+	for _, typ := range []Type{Bool, Uint8, Uint16} {
 		for range 3 {
 			x := random(r, typ)
-			pool[typ] = append(pool[typ], variable{m.encrypt(typ, x), x})
+			pool[typ] = append(pool[typ], variable{m.encryptBig(typ, x), x})
 		}
 	}
-	for step := range 4000 {
+	for range 4000 {
 		op := Op(r.IntN(int(opCount)))
-		typ := []Type{Bool, Uint16, Uint16}[r.IntN(3)]
-		types := operandTypes(op, typ)
-		if types == nil {
+		all := shapes(op, []Type{Bool, Uint8, Uint16, Uint16}[r.IntN(4)])
+		if len(all) == 0 {
 			continue
 		}
-		operands, x := make([]Operand, len(types)), make([]uint64, len(types))
+		types := all[r.IntN(len(all))]
+		x := make([]*big.Int, len(types))
 		for i, typ := range types {
-			if r.IntN(6) == 0 {
-				x[i] = random(r, typ)
-				operands[i] = Plain(typ, x[i])
-			} else {
-				pick := pool[typ][r.IntN(len(pool[typ]))]
-				operands[i], x[i] = pick.v, pick.x
+			x[i] = random(r, typ)
+		}
+		operands := m.operands(op, types, 1<<len(types)-1, x)
+		for i, o := range operands {
+			if v, ok := o.(*Value); ok {
+				if list := pool[v.Type]; len(list) > 0 && r.IntN(6) > 0 {
+					pick := list[r.IntN(len(list))]
+					operands[i], x[i] = pick.v, pick.x
+				} else if op != OpDiv && op != OpRem && op != OpDivRem {
+					operands[i] = PlainBig(v.Type, x[i])
+				}
 			}
 		}
-		got, err := e.Apply(ctx, op, operands...)
-		if err != nil {
-			t.Fatalf("step %d: %v", step, err)
-		}
-		y := want(op, typ, x...)
-		if z := m.decrypt(t, e, got); z != y {
-			t.Fatalf("step %d: %v %v %x = %x, want %x", step, op, typ, x, z, y)
-		}
-		list := pool[got.Type]
-		if len(list) < 12 {
-			pool[got.Type] = append(list, variable{got, y})
-		} else {
-			list[r.IntN(len(list))] = variable{got, y}
+		for _, v := range checkResult(t, e.Using(strategies[r.IntN(2)]), m, op, operands, types, x) {
+			next := variable{v, m.decrypt(t, e, v)}
+			if list := pool[v.Type]; len(list) < 12 {
+				pool[v.Type] = append(list, next)
+			} else {
+				list[r.IntN(len(list))] = next
+			}
 		}
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
 	e, m := newMock(t, small(t))
-	a, b, c := m.encrypt(Uint32, 0xdeadbeef), m.encrypt(Uint32, 0xdeadbeee), m.encrypt(Bool, 1)
 	var wg sync.WaitGroup
 	for op := range opCount {
-		wg.Go(func() {
-			operands, x := []Operand{a, b}[:min(2, op.Operands())], []uint64{0xdeadbeef, 0xdeadbeee}
-			if op == OpSelect {
-				operands, x = append([]Operand{c}, operands...), append([]uint64{1}, x...)
-			}
-			got, err := e.Apply(ctx, op, operands...)
-			if err != nil {
-				t.Errorf("%v: %v", op, err)
-			} else if y, z := m.decrypt(t, e, got), want(op, Uint32, x...); y != z {
-				t.Errorf("%v = %x, want %x", op, y, z)
-			}
-		})
+		types := shapes(op, Uint8)[0]
+		x := make([]*big.Int, len(types))
+		for i, typ := range types {
+			x[i] = wrap(typ, big.NewInt(int64(0xbe+i)))
+		}
+		operands := m.operands(op, types, 1<<len(types)-1, x)
+		for _, s := range strategies {
+			wg.Go(func() {
+				got, err := e.Using(s).Apply(ctx, op, operands...)
+				if err != nil {
+					t.Errorf("%v: %v", op, err)
+				} else if y, z := m.decrypt(t, e, got), want(op, types, x...); z != nil && y.Cmp(z[0]) != 0 {
+					t.Errorf("%v = %x, want %x", op, y, z)
+				}
+			})
+		}
 	}
 	wg.Wait()
 }
@@ -488,37 +614,119 @@ func TestConcurrentUse(t *testing.T) {
 func TestMethods(t *testing.T) {
 	e, m := newMock(t, small(t))
 	a, b, c := m.encrypt(Uint8, 200), m.encrypt(Uint8, 100), m.encrypt(Bool, 1)
-	for op, call := range map[Op]func() (*Value, error){
-		OpAdd:    func() (*Value, error) { return e.Add(ctx, a, b) },
-		OpSub:    func() (*Value, error) { return e.Sub(ctx, a, b) },
-		OpNeg:    func() (*Value, error) { return e.Neg(ctx, a) },
-		OpEq:     func() (*Value, error) { return e.Eq(ctx, a, b) },
-		OpNe:     func() (*Value, error) { return e.Ne(ctx, a, b) },
-		OpLt:     func() (*Value, error) { return e.Lt(ctx, a, b) },
-		OpLe:     func() (*Value, error) { return e.Le(ctx, a, b) },
-		OpGt:     func() (*Value, error) { return e.Gt(ctx, a, b) },
-		OpGe:     func() (*Value, error) { return e.Ge(ctx, a, b) },
-		OpAnd:    func() (*Value, error) { return e.And(ctx, a, b) },
-		OpOr:     func() (*Value, error) { return e.Or(ctx, a, b) },
-		OpXor:    func() (*Value, error) { return e.Xor(ctx, a, b) },
-		OpNot:    func() (*Value, error) { return e.Not(ctx, a) },
-		OpSelect: func() (*Value, error) { return e.Select(ctx, c, a, b) },
+	table := testTable(Uint8, Uint8)
+	seed := Seed{Uint8, [fhe.SeedSize]byte{7}}
+	two := func(first, second *Value, err error) func() ([]*Value, error) {
+		return func() ([]*Value, error) { return []*Value{first, second}, err }
+	}
+	single := func(v *Value, err error) func() ([]*Value, error) {
+		return func() ([]*Value, error) { return []*Value{v}, err }
+	}
+	for op, call := range map[Op]func() ([]*Value, error){
+		OpAdd:         single(e.Add(ctx, a, b)),
+		OpSub:         single(e.Sub(ctx, a, b)),
+		OpNeg:         single(e.Neg(ctx, a)),
+		OpEq:          single(e.Eq(ctx, a, b)),
+		OpNe:          single(e.Ne(ctx, a, b)),
+		OpLt:          single(e.Lt(ctx, a, b)),
+		OpLe:          single(e.Le(ctx, a, b)),
+		OpGt:          single(e.Gt(ctx, a, b)),
+		OpGe:          single(e.Ge(ctx, a, b)),
+		OpAnd:         single(e.And(ctx, a, b)),
+		OpOr:          single(e.Or(ctx, a, b)),
+		OpXor:         single(e.Xor(ctx, a, b)),
+		OpNot:         single(e.Not(ctx, a)),
+		OpSelect:      single(e.Select(ctx, c, a, b)),
+		OpMul:         single(e.Mul(ctx, a, b)),
+		OpDiv:         single(e.Div(ctx, a, b)),
+		OpRem:         single(e.Rem(ctx, a, b)),
+		OpDivRem:      two(e.DivRem(ctx, a, b)),
+		OpMin:         single(e.Min(ctx, a, b)),
+		OpMax:         single(e.Max(ctx, a, b)),
+		OpShl:         single(e.Shl(ctx, a, b)),
+		OpShr:         single(e.Shr(ctx, a, b)),
+		OpRotl:        single(e.Rotl(ctx, a, b)),
+		OpRotr:        single(e.Rotr(ctx, a, b)),
+		OpCast:        single(e.Cast(ctx, a, Bool)),
+		OpRand:        single(e.Rand(ctx, seed)),
+		OpRandBounded: single(e.RandBounded(ctx, seed, Plain(Uint8, 8))),
+		OpSum:         single(e.Sum(ctx, a, b, a)),
+		OpIsIn:        single(e.IsIn(ctx, a, b, a)),
+		OpMulDiv:      single(e.MulDiv(ctx, a, b, Plain(Uint8, 7))),
+		OpAddOverflow: two(e.AddOverflow(ctx, a, b)),
+		OpSubOverflow: two(e.SubOverflow(ctx, a, b)),
+		OpMulOverflow: two(e.MulOverflow(ctx, a, b)),
+		OpLookup:      single(e.Lookup(ctx, a, table)),
+		OpLookup2:     single(e.Lookup2(ctx, a, b, table)),
 	} {
 		got, err := call()
 		if err != nil {
 			t.Fatalf("%v: %v", op, err)
 		}
-		x := []uint64{200, 100}
-		if op == OpSelect {
-			x = []uint64{1, 200, 100}
+		x := map[Op][]int64{OpSelect: {1, 200, 100}, OpSum: {200, 100, 200}, OpIsIn: {200, 100, 200}, OpMulDiv: {200, 100, 7}}[op]
+		if x == nil {
+			x = []int64{200, 100}
 		}
-		if y, z := m.decrypt(t, e, got), want(op, Uint8, x...); y != z {
-			t.Errorf("%v = %d, want %d", op, y, z)
+		types := shapes(op, Uint8)[0]
+		if op == OpCast {
+			types = []Type{Uint8, Bool}
+		}
+		var bigs []*big.Int
+		for _, y := range x {
+			bigs = append(bigs, big.NewInt(y))
+		}
+		for i, z := range want(op, types, bigs...) {
+			if y := m.decrypt(t, e, got[i]); y.Cmp(z) != 0 {
+				t.Errorf("%v = %d, want %d", op, y, z)
+			}
 		}
 	}
 	v, err := e.Trivial(Plain(Uint16, 0xabcd))
-	if err != nil || v.Type != Uint16 || m.decrypt(t, e, v) != 0xabcd || v.Blocks[0].Bound.Variance != 0 {
+	if err != nil || v.Type != Uint16 || m.decrypt(t, e, v).Uint64() != 0xabcd || v.Blocks[0].Bound.Variance != 0 {
 		t.Errorf("Trivial = %v, %v", v, err)
+	}
+	for _, f := range []func(context.Context, Operand, Operand) (*Value, *Value, error){e.DivRem, e.AddOverflow, e.SubOverflow, e.MulOverflow} {
+		if x, y, err := f(ctx, a, c); x != nil || y != nil || err == nil {
+			t.Errorf("two results of mixed types: %v, %v, %v", x, y, err)
+		}
+	}
+}
+
+// Random values: the same whenever the seed is, whatever the strategy, and every
+// message of a block as often as it should be.
+func TestRandom(t *testing.T) {
+	e, m := newMock(t, small(t))
+	var counts [4]int
+	for i := range byte(60) {
+		seed := Seed{Uint64, [fhe.SeedSize]byte{i}}
+		one, err := e.Rand(ctx, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := e.Using(Latency).Rand(ctx, seed)
+		if err != nil || m.decrypt(t, e, one).Cmp(m.decrypt(t, e, two)) != 0 {
+			t.Fatalf("seed %d: two values, %v", i, err)
+		}
+		for _, b := range one.Blocks {
+			d, err := m.message(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[d]++
+		}
+	}
+	for d, n := range counts { // of 1920: expected 480, standard deviation 19
+		if n < 400 || n > 560 {
+			t.Errorf("message %d came %d times of 1920", d, n)
+		}
+	}
+	for k := range 8 {
+		for i := range byte(30) {
+			v, err := e.RandBounded(ctx, Seed{Uint8, [fhe.SeedSize]byte{i, 1}}, Plain(Uint8, 1<<k))
+			if err != nil || m.decrypt(t, e, v).Int64() >= 1<<k {
+				t.Fatalf("below %d: %v, %v", 1<<k, m.decrypt(t, e, v), err)
+			}
+		}
 	}
 }
 
@@ -527,6 +735,7 @@ func TestRefusals(t *testing.T) {
 	e, m := newMock(t, p)
 	var typeError *TypeError
 	var rangeError *RangeError
+	var scalarError *ScalarError
 	var valueError *ValueError
 	var noiseError *noise.NoiseError
 	var messageError *noise.MessageError
@@ -549,6 +758,32 @@ func TestRefusals(t *testing.T) {
 		{"bool order", OpLt, []Operand{bit, bit}, &typeError, 0},
 		{"condition", OpSelect, []Operand{u8, u8, u8}, &typeError, 0},
 		{"branches differ", OpSelect, []Operand{bit, u8, bit}, &typeError, 2},
+		{"address sum", OpAdd, []Operand{&Value{Type: Address}, &Value{Type: Address}}, &typeError, 0},
+		{"address bits", OpXor, []Operand{&Value{Type: Address}, &Value{Type: Address}}, &typeError, 0},
+		{"bool list", OpIsIn, []Operand{bit, bit}, &typeError, 0},
+		{"mixed list", OpSum, []Operand{u8, u8, u16}, &typeError, 2},
+		{"list of nothing", OpIsIn, []Operand{u8}, &typeError, 1},
+		{"list too long", OpSum, slices.Repeat([]Operand{u8}, MaxElements+1), &typeError, MaxElements},
+		{"amount", OpShl, []Operand{u8, bit}, &typeError, 1},
+		{"shifted bool", OpShl, []Operand{bit, u8}, &typeError, 0},
+		{"no type to cast to", OpCast, []Operand{u8, u16}, &typeError, 1},
+		{"cast of a type", OpCast, []Operand{To(Uint8), To(Uint8)}, &typeError, 0},
+		{"cast to no type", OpCast, []Operand{u8, To(9)}, &typeError, 1},
+		{"no seed", OpRand, []Operand{u8}, &typeError, 0},
+		{"random address", OpRand, []Operand{Seed{Type: Address}}, &typeError, 0},
+		{"encrypted bound", OpRandBounded, []Operand{Seed{Type: Uint8}, u8}, &typeError, 1},
+		{"bound 0", OpRandBounded, []Operand{Seed{Type: Uint8}, Plain(Uint8, 0)}, &scalarError, 1},
+		{"bound 6", OpRandBounded, []Operand{Seed{Type: Uint8}, Plain(Uint8, 6)}, &scalarError, 1},
+		{"encrypted divisor", OpMulDiv, []Operand{u8, u8, u8}, &typeError, 2},
+		{"division by zero", OpDiv, []Operand{u8, Plain(Uint8, 0)}, &scalarError, 1},
+		{"remainder by zero", OpRem, []Operand{u8, Plain(Uint8, 0)}, &scalarError, 1},
+		{"both by zero", OpDivRem, []Operand{Plain(Uint8, 3), Plain(Uint8, 0)}, &scalarError, 1},
+		{"product by zero", OpMulDiv, []Operand{u8, u8, Plain(Uint8, 0)}, &scalarError, 2},
+		{"no table", OpLookup, []Operand{u8, u8}, &typeError, 1},
+		{"nil table", OpLookup, []Operand{u8, (*Table)(nil)}, &typeError, 1},
+		{"table of another size", OpLookup, []Operand{u8, testTable(Bool, Uint8)}, &typeError, 1},
+		{"table on 16 bits", OpLookup, []Operand{u16, testTable(Uint8, Uint8)}, &typeError, 0},
+		{"table on a bit and a byte", OpLookup2, []Operand{u8, bit, testTable(Uint8, Uint8)}, &typeError, 1},
 		{"missing", OpAdd, []Operand{u8}, &typeError, 1},
 		{"too many", OpNot, []Operand{u8, u8}, &typeError, 1},
 		{"nil", OpAdd, []Operand{u8, nil}, &typeError, 1},
@@ -577,6 +812,8 @@ func TestRefusals(t *testing.T) {
 			operand = typeError.Operand
 		case errors.As(err, &rangeError):
 			operand = rangeError.Operand
+		case errors.As(err, &scalarError):
+			operand = scalarError.Operand
 		case errors.As(err, &valueError):
 			operand = valueError.Operand
 		}
@@ -607,13 +844,20 @@ func TestRefusals(t *testing.T) {
 	}
 	m.failWith = errors.New("no accelerator")
 	for op := range opCount {
-		operands := []Operand{u8, m.encrypt(Uint8, 2)}[:min(2, op.Operands())]
-		if op == OpSelect {
-			operands = append([]Operand{bit}, operands...)
+		types := shapes(op, Uint8)[0]
+		x := make([]*big.Int, len(types))
+		for i, typ := range types {
+			x[i] = wrap(typ, big.NewInt(int64(3+i)))
 		}
-		if _, err := e.Apply(ctx, op, operands...); op != OpNot && !errors.Is(err, m.failWith) {
-			t.Errorf("%v hides the error of the bootstrapper: %v", op, err)
+		operands := m.operands(op, types, 1<<len(types)-1, x)
+		for _, s := range strategies {
+			if _, err := e.Using(s).Apply(ctx, op, operands...); op != OpNot && op != OpCast && !errors.Is(err, m.failWith) {
+				t.Errorf("%v hides the error of the bootstrapper: %v", op, err)
+			}
 		}
+	}
+	if _, err := NewTable(Uint8, []uint64{0, 256}); !errors.As(err, &rangeError) || rangeError.Operand != 1 {
+		t.Errorf("a table with a value that does not fit: %v", err)
 	}
 }
 
@@ -634,7 +878,7 @@ func TestNames(t *testing.T) {
 	if _, err := ParseOp("mul "); err == nil {
 		t.Error("ParseOp takes an unknown name")
 	}
-	if got := fmt.Sprint(Type(1), opCount, Type(9).Bits(), Uint64.Bits(), Bool.Blocks(), Uint8.Blocks(), Uint64.Blocks()); got != fmt.Sprintf("type 1 operation %d 0 64 1 4 32", opCount) {
+	if got := fmt.Sprint(Type(1), opCount, Type(9).Bits(), Address.Bits(), Uint256.Blocks(), Uint64.Bits(), Bool.Blocks(), Uint8.Blocks(), Uint64.Blocks()); got != fmt.Sprintf("type 1 operation %d 0 160 128 64 1 4 32", opCount) {
 		t.Error(got)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 
@@ -95,11 +97,13 @@ func (m *mock) message(x fhe.LWE) (int64, error) {
 }
 
 // encrypt returns a clean value, as noisy as a bootstrap output.
-func (m *mock) encrypt(t Type, x uint64) *Value {
+func (m *mock) encrypt(t Type, x uint64) *Value { return m.encryptBig(t, new(big.Int).SetUint64(x)) }
+
+func (m *mock) encryptBig(t Type, x *big.Int) *Value {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := &Value{Type: t, Blocks: make([]fhe.LWE, t.Blocks())}
-	for i, d := range Plain(t, x).digits() {
+	for i, d := range PlainBig(t, x).digits() {
 		v.Blocks[i] = m.fresh(m.params.Encode(d), noise.Bound{Variance: m.params.BootstrapVariance(), Max: t.blockMax()})
 	}
 	return v
@@ -107,8 +111,8 @@ func (m *mock) encrypt(t Type, x uint64) *Value {
 
 // noisy is encrypt with errors that other ciphertexts may share, and a variance
 // of the given multiple of that of a bootstrap output.
-func (m *mock) noisy(t Type, x uint64, times float64) *Value {
-	v := m.encrypt(t, x)
+func (m *mock) noisy(t Type, x *big.Int, times float64) *Value {
+	v := m.encryptBig(t, x)
 	for i := range v.Blocks {
 		v.Blocks[i].Bound.Source = 0
 		v.Blocks[i].Bound.Variance *= times
@@ -118,18 +122,18 @@ func (m *mock) noisy(t Type, x uint64, times float64) *Value {
 
 // decrypt returns the plaintext of a result, after it has checked that the
 // result is one that operations take.
-func (m *mock) decrypt(t testing.TB, e *Evaluator, v *Value) uint64 {
+func (m *mock) decrypt(t testing.TB, e *Evaluator, v *Value) *big.Int {
 	t.Helper()
 	if err := e.check(0, v); err != nil {
 		t.Fatal(err)
 	}
-	var x uint64
-	for i, b := range v.Blocks {
-		d, err := m.message(b)
+	x := new(big.Int)
+	for i := len(v.Blocks) - 1; i >= 0; i-- {
+		d, err := m.message(v.Blocks[i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		x |= uint64(d) << (blockBits * i)
+		x.Lsh(x, blockBits).Add(x, big.NewInt(d))
 	}
 	return x
 }
@@ -186,87 +190,232 @@ func limited(t testing.TB, normSquared float64) *fhe.Parameters {
 	return p
 }
 
-func mask(t Type) uint64 { return math.MaxUint64 >> (64 - t.Bits()) }
+// wrap is x modulo the range of a type.
+func wrap(t Type, x *big.Int) *big.Int {
+	return new(big.Int).And(x, maximum(t))
+}
 
-// want is the reference for every operation, on plaintexts of type t.
-func want(op Op, t Type, x ...uint64) uint64 {
-	flag := func(b bool) uint64 {
+func maximum(t Type) *big.Int {
+	m := new(big.Int).Lsh(big.NewInt(1), uint(t.Bits()))
+	return m.Sub(m, big.NewInt(1))
+}
+
+// want is the reference for every operation on plaintexts of the given types, or
+// nothing for random values.
+func want(op Op, types []Type, x ...*big.Int) []*big.Int {
+	flag := func(b bool) []*big.Int {
 		if b {
-			return 1
+			return []*big.Int{big.NewInt(1)}
 		}
-		return 0
+		return []*big.Int{big.NewInt(0)}
+	}
+	t := types[len(types)-1]
+	var z big.Int
+	is := func(x *big.Int) []*big.Int { return []*big.Int{wrap(t, x)} }
+	over := func(x *big.Int) []*big.Int { return append(is(x), flag(wrap(t, x).Cmp(x) != 0)...) }
+	rotate := func(left uint) []*big.Int {
+		right := new(big.Int).Rsh(x[0], uint(types[0].Bits())-left)
+		return []*big.Int{wrap(types[0], z.Or(z.Lsh(x[0], left), right))}
 	}
 	switch op {
 	case OpAdd:
-		return (x[0] + x[1]) & mask(t)
+		return is(z.Add(x[0], x[1]))
 	case OpSub:
-		return (x[0] - x[1]) & mask(t)
-	case OpNeg:
-		return -x[0] & mask(t)
-	case OpEq:
-		return flag(x[0] == x[1])
-	case OpNe:
-		return flag(x[0] != x[1])
-	case OpLt:
-		return flag(x[0] < x[1])
-	case OpLe:
-		return flag(x[0] <= x[1])
-	case OpGt:
-		return flag(x[0] > x[1])
-	case OpGe:
-		return flag(x[0] >= x[1])
-	case OpAnd:
-		return x[0] & x[1]
-	case OpOr:
-		return x[0] | x[1]
-	case OpXor:
-		return x[0] ^ x[1]
-	case OpNot:
-		return x[0] ^ mask(t)
-	case OpSelect:
-		if x[0] == 1 {
-			return x[1]
+		return is(z.Sub(x[0], x[1]))
+	case OpMul:
+		return is(z.Mul(x[0], x[1]))
+	case OpAddOverflow:
+		return over(z.Add(x[0], x[1]))
+	case OpSubOverflow:
+		return over(z.Sub(x[0], x[1]))
+	case OpMulOverflow:
+		return over(z.Mul(x[0], x[1]))
+	case OpSum:
+		for _, y := range x {
+			z.Add(&z, y)
 		}
-		return x[2]
+		return is(&z)
+	case OpDiv, OpRem, OpDivRem:
+		q, r := maximum(t), x[0]
+		if x[1].Sign() != 0 {
+			q, r = new(big.Int).QuoRem(x[0], x[1], new(big.Int))
+		}
+		return map[Op][]*big.Int{OpDiv: {q}, OpRem: {r}, OpDivRem: {q, r}}[op]
+	case OpMulDiv:
+		return is(z.Quo(z.Mul(x[0], x[1]), x[2]))
+	case OpMin:
+		if x[0].Cmp(x[1]) < 0 {
+			return x[:1]
+		}
+		return x[1:]
+	case OpMax:
+		if x[0].Cmp(x[1]) > 0 {
+			return x[:1]
+		}
+		return x[1:]
+	case OpNeg:
+		return is(z.Neg(x[0]))
+	case OpEq:
+		return flag(x[0].Cmp(x[1]) == 0)
+	case OpNe:
+		return flag(x[0].Cmp(x[1]) != 0)
+	case OpLt:
+		return flag(x[0].Cmp(x[1]) < 0)
+	case OpLe:
+		return flag(x[0].Cmp(x[1]) <= 0)
+	case OpGt:
+		return flag(x[0].Cmp(x[1]) > 0)
+	case OpGe:
+		return flag(x[0].Cmp(x[1]) >= 0)
+	case OpIsIn:
+		return flag(slices.ContainsFunc(x[1:], func(y *big.Int) bool { return x[0].Cmp(y) == 0 }))
+	case OpAnd:
+		return is(z.And(x[0], x[1]))
+	case OpOr:
+		return is(z.Or(x[0], x[1]))
+	case OpXor:
+		return is(z.Xor(x[0], x[1]))
+	case OpNot:
+		return is(z.Not(x[0]))
+	case OpSelect:
+		if x[0].Sign() == 1 {
+			return x[1:2]
+		}
+		return x[2:]
+	case OpShl, OpShr, OpRotl, OpRotr:
+		width := int64(types[0].Bits())
+		s := uint(new(big.Int).Mod(x[1], big.NewInt(width)).Int64())
+		switch op {
+		case OpShl:
+			return []*big.Int{wrap(types[0], z.Lsh(x[0], s))}
+		case OpShr:
+			return []*big.Int{z.Rsh(x[0], s)}
+		case OpRotl:
+			return rotate(s)
+		}
+		return rotate((uint(width) - s) % uint(width))
+	case OpCast:
+		if t == Bool {
+			return flag(x[0].Sign() != 0)
+		}
+		return is(x[0])
+	case OpLookup:
+		return []*big.Int{new(big.Int).SetUint64(testTable(types[0], t).values[x[0].Int64()])}
+	case OpLookup2:
+		return []*big.Int{new(big.Int).SetUint64(testTable(types[0], t).values[x[0].Int64()&15<<4+x[1].Int64()&15])}
+	case OpRand, OpRandBounded:
+		return nil
 	}
 	panic(op)
 }
 
-// operandTypes are the types of an operation on values of type t, or nothing if
-// it does not take them.
-func operandTypes(op Op, t Type) []Type {
-	types := []Type{t, t, t}[:op.Operands()]
-	if op == OpSelect {
-		types[0] = Bool
+// testTable is a function without structure of a Bool or eight bits.
+func testTable(from, to Type) *Table {
+	values := make([]uint64, 1<<min(from.Bits(), 8))
+	r := rand.New(rand.NewPCG(4, uint64(to)))
+	for i := range values {
+		values[i] = r.Uint64() & wrap(to, new(big.Int).SetUint64(math.MaxUint64)).Uint64()
 	}
-	if _, err := op.Result(types...); err != nil {
-		return nil
+	table, err := NewTable(to, values)
+	if err != nil {
+		panic(err)
 	}
-	return types
+	return table
 }
 
-var allTypes = []Type{Bool, Uint8, Uint16, Uint32, Uint64}
+// shapes are lists of operand types of an operation on values of type t: the
+// plain one first, then those of other lengths and other results.
+func shapes(op Op, t Type) (all [][]Type) {
+	same := slices.Repeat([]Type{t}, 8)
+	switch op {
+	case OpSelect:
+		all = [][]Type{{Bool, t, t}}
+	case OpShl, OpShr, OpRotl, OpRotr:
+		all = [][]Type{{t, t}, {t, Uint8}}
+	case OpCast:
+		for _, to := range allTypes {
+			all = append(all, []Type{t, to})
+		}
+	case OpSum:
+		all = [][]Type{same[:3], same[:1], same[:2], same}
+	case OpIsIn:
+		all = [][]Type{same[:4], same[:2]}
+	case OpLookup:
+		all = [][]Type{{t, Uint8}, {t, Bool}, {t, Uint32}}
+	case OpLookup2:
+		all = [][]Type{{t, t, Uint8}, {t, t, Bool}}
+	default:
+		all = [][]Type{same[:op.Operands()]}
+	}
+	return slices.DeleteFunc(all, func(types []Type) bool {
+		_, err := op.Results(types...)
+		return err != nil
+	})
+}
 
-// edges are plaintexts at which carries, signs and plaintext folding change.
-func edges(t Type) []uint64 {
-	m := mask(t)
-	all := []uint64{0, 1, 2, 3, 4, 5, 15, 16, m / 2, m/2 + 1, m - 1, m, 0x5555555555555555 & m, 0xaaaaaaaaaaaaaaaa & m, m - 3, m &^ 15, 0x10 << (t.Bits() / 2) & m, 0x0123456789abcdef & m}
-	var out []uint64
-	for _, x := range all {
-		if x <= m {
-			out = append(out, x)
+// operands are the operands of an operation on plaintexts, encrypted where the
+// bit of kinds is set and the operation takes ciphertexts. It changes plaintexts
+// that the operation does not take.
+func (m *mock) operands(op Op, types []Type, kinds int, x []*big.Int) []Operand {
+	out := make([]Operand, len(types))
+	for i, t := range types {
+		out[i] = PlainBig(t, x[i])
+		if kinds>>i&1 == 1 {
+			out[i] = m.encryptBig(t, x[i])
+		}
+		switch {
+		case op == OpCast && i == 1:
+			out[i] = To(t)
+		case (op == OpRand || op == OpRandBounded) && i == 0:
+			seed := Seed{Type: t}
+			x[i].FillBytes(seed.Bytes[:])
+			out[i] = seed
+		case op == OpRandBounded:
+			x[i] = new(big.Int).Lsh(big.NewInt(1), uint(x[i].Bit(0)+2*x[i].Bit(1)+4*x[i].Bit(2))%uint(t.Bits()))
+			out[i] = PlainBig(t, x[i])
+		case (op == OpLookup || op == OpLookup2) && i == op.Operands()-1:
+			out[i] = testTable(types[0], t)
+		case op == OpMulDiv && i == 2:
+			if x[i].Sign() == 0 {
+				x[i] = big.NewInt(1)
+			}
+			out[i] = PlainBig(t, x[i])
+		case (op == OpDiv || op == OpRem || op == OpDivRem) && i == 1 && x[i].Sign() == 0:
+			out[i] = m.encryptBig(t, x[i])
 		}
 	}
 	return out
 }
 
-func random(r *rand.Rand, t Type) uint64 {
-	x := r.Uint64() & mask(t)
+var allTypes = []Type{Bool, Uint8, Uint16, Uint32, Uint64, Uint128, Address, Uint256}
+
+// edges are plaintexts at which carries, signs and plaintext folding change.
+func edges(t Type) []*big.Int {
+	m := maximum(t)
+	half := new(big.Int).Rsh(m, 1)
+	fives := new(big.Int).Quo(m, big.NewInt(3))
+	out := []*big.Int{m, half, fives}
+	for _, d := range []int64{1, 3, 15} {
+		out = append(out, new(big.Int).Sub(m, big.NewInt(d)), new(big.Int).Add(half, big.NewInt(d)))
+	}
+	out = append(out, new(big.Int).Lsh(fives, 1), new(big.Int).Lsh(big.NewInt(16), uint(t.Bits()/2)), new(big.Int).AndNot(m, big.NewInt(15)))
+	for _, d := range []int64{0, 1, 2, 3, 4, 5, 10, 15, 16} {
+		out = append(out, big.NewInt(d))
+	}
+	return slices.DeleteFunc(out, func(x *big.Int) bool { return x.Sign() < 0 || x.Cmp(m) > 0 })
+}
+
+func random(r *rand.Rand, t Type) *big.Int {
+	x := new(big.Int)
+	for range (t.Bits() + 63) / 64 {
+		x.Lsh(x, 64).Or(x, new(big.Int).SetUint64(r.Uint64()))
+	}
+	x = wrap(t, x)
 	switch r.IntN(4) {
 	case 0:
-		x >>= r.IntN(t.Bits()) // short
+		x.Rsh(x, uint(r.IntN(t.Bits()))) // short
 	case 1:
-		x = x << r.IntN(t.Bits()) & mask(t) // trailing zeros
+		x = wrap(t, x.Lsh(x, uint(r.IntN(t.Bits())))) // trailing zeros
 	}
 	return x
 }

@@ -1,6 +1,8 @@
 package integer
 
 import (
+	"errors"
+	"iter"
 	"slices"
 
 	"github.com/tacit-fhe/tacit/fhe"
@@ -15,36 +17,64 @@ type run struct {
 	tables     *tables
 	boot       func([]fhe.PBS) error
 	boundsOnly bool
+	strategy   Strategy
 }
 
 // apply runs an operation on operands that have been checked. The blocks it
 // returns are its caller's; those without a Value are constants.
-func (r *run) apply(op Op, in [][]fhe.LWE) ([]fhe.LWE, error) {
-	switch op {
-	case OpAdd:
-		return r.ripple(in[0], in[1], false)
+func (r *run) apply(c *call) ([][]fhe.LWE, error) {
+	in := c.in
+	switch c.op {
+	case OpAdd, OpSum:
+		return one(r.addUp(in))
 	case OpSub:
-		return r.ripple(in[0], in[1], true)
+		return r.add(in[0], in[1], -1, false)
 	case OpNeg:
-		return r.ripple(constants(make([]int64, len(in[0]))), in[0], true)
+		return r.add(constants(make([]int64, len(in[0]))), in[0], -1, false)
+	case OpAddOverflow:
+		return r.add(in[0], in[1], 1, true)
+	case OpSubOverflow:
+		return r.add(in[0], in[1], -1, true)
+	case OpMul, OpMulOverflow:
+		return r.multiply(in[0], in[1], c.op == OpMulOverflow)
+	case OpDiv, OpRem, OpDivRem:
+		return r.divide(c.op, in[0], in[1])
+	case OpMulDiv:
+		return one(r.multiplyDivide(in[0], in[1], plaintext(in[2])))
+	case OpMin, OpMax:
+		return one(r.extreme(c.op, in[0], in[1]))
+	case OpShl, OpShr, OpRotl, OpRotr:
+		return one(r.shift(c.op, in[0], in[1]))
+	case OpCast:
+		return one(r.cast(in[0], c.results[0]))
+	case OpRand, OpRandBounded:
+		return one(r.random(c))
+	case OpIsIn:
+		return one(r.isIn(in[0], in[1:]))
+	case OpLookup:
+		return one(r.lookup(in[0], c.table))
+	case OpLookup2:
+		return one(r.lookup(slices.Concat(in[1][:2], in[0][:2]), c.table))
 	case OpEq, OpNe:
 		if len(in[0]) == 1 { // Bool
-			return r.bitwise(op, in[0], in[1])
+			return one(r.bitwise(c.op, in[0], in[1]))
 		}
-		return r.equal(op == OpEq, in[0], in[1])
+		return one(r.equal(c.op == OpEq, in[0], in[1]))
 	case OpLt, OpLe, OpGt, OpGe:
-		return r.compare(op, in[0], in[1])
+		return one(r.compare(c.op, in[0], in[1]))
 	case OpNot:
 		top := int64(3)
 		if len(in[0]) == 1 { // Bool
 			top = 1
 		}
-		return r.not(in[0], top), nil
+		return one(r.not(in[0], top), nil)
 	case OpSelect:
-		return r.choose(in[0][0], in[1], in[2])
+		return one(r.choose(in[0][0], in[1], in[2]))
 	}
-	return r.bitwise(op, in[0], in[1])
+	return one(r.bitwise(c.op, in[0], in[1]))
 }
+
+func one(blocks []fhe.LWE, err error) ([][]fhe.LWE, error) { return [][]fhe.LWE{blocks}, err }
 
 // constant is a block of known message. Nothing reads its residues, and it gets
 // them only in a result.
@@ -117,6 +147,54 @@ func (b *batch) to(dst *fhe.LWE, in fhe.LWE, lut *fhe.LUT) {
 	b.add(in, lut, func(out []fhe.LWE) { *dst = out[0] })
 }
 
+// together runs parts that do not depend on each other, a round of bootstraps of
+// all of them at a time. The first error of a part ends them all.
+func (r *run) together(parts ...func(r *run) error) error {
+	type running struct {
+		next func() ([]fhe.PBS, bool)
+		err  error // of the part
+	}
+	errEnded := errors.New("integer: another part has failed")
+	var failed error // of the round before
+	all := make([]running, len(parts))
+	for i, part := range parts {
+		next, stop := iter.Pull(func(yield func([]fhe.PBS) bool) {
+			sub := *r
+			sub.boot = func(tasks []fhe.PBS) error {
+				if !yield(tasks) {
+					return errEnded
+				}
+				return failed
+			}
+			all[i].err = part(&sub)
+		})
+		defer stop()
+		all[i].next = next
+	}
+	for {
+		var round []fhe.PBS
+		var waiting [][]fhe.PBS
+		for i := range all {
+			tasks, ok := all[i].next()
+			if all[i].err != nil {
+				return all[i].err
+			}
+			if ok {
+				waiting = append(waiting, tasks)
+				round = append(round, tasks...)
+			}
+		}
+		if len(waiting) == 0 {
+			return nil
+		}
+		failed = r.boot(round)
+		for _, tasks := range waiting {
+			copy(tasks, round)
+			round = round[len(tasks):]
+		}
+	}
+}
+
 // bootstrap runs a batch, if there is anything in it.
 func (r *run) bootstrap(b *batch) error {
 	if len(b.tasks) == 0 {
@@ -134,12 +212,41 @@ func (r *run) bootstrap(b *batch) error {
 // refresh puts into the batch what makes a ciphertext as quiet as a bootstrap
 // output, if it is not.
 func (r *run) refresh(b *batch, x *fhe.LWE) {
-	if old := x.Bound; old.Variance > r.params.BootstrapVariance() {
-		b.add(*x, r.tables.identity, func(out []fhe.LWE) {
-			*x = out[0]
-			x.Bound.Min, x.Bound.Max = old.Min, old.Max
-		})
+	if x.Bound.Variance > r.params.BootstrapVariance() {
+		r.renew(b, x)
 	}
+}
+
+// renew puts into the batch the bootstrap that changes nothing but the error.
+func (r *run) renew(b *batch, x *fhe.LWE) {
+	old := x.Bound
+	b.add(*x, r.tables.identity, func(out []fhe.LWE) {
+		*x = out[0]
+		x.Bound.Min, x.Bound.Max = old.Min, old.Max
+	})
+}
+
+// refreshFor puts into the batch what makes a ciphertext quiet, and independent
+// of all others, if it is too noisy to be weighted and added to another such term.
+func (r *run) refreshFor(b *batch, x *fhe.LWE, weight int64) {
+	if term := (fhe.Term{Weight: weight, LWE: *x}); isConstant(*x) || r.fits(term, term) {
+		return
+	}
+	if x.Bound.Source != 0 {
+		r.refresh(b, x)
+	} else {
+		r.renew(b, x)
+	}
+}
+
+// refreshAll returns a with refreshFor done to all blocks.
+func (r *run) refreshAll(a []fhe.LWE, weight int64) ([]fhe.LWE, error) {
+	a = slices.Clone(a)
+	var todo batch
+	for i := range a {
+		r.refreshFor(&todo, &a[i], weight)
+	}
+	return a, r.bootstrap(&todo)
 }
 
 // refreshPairs returns a and b with the blocks refreshed for which the
