@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/certtest"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 )
 
@@ -26,7 +29,9 @@ func TestScript(t *testing.T) {
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "waitserver": waitServer, "cut": cut, "flip": flip, "chain": chain,
-			"servicekey": serviceKey,
+			"servicekey": serviceKey, "certs": certs,
+			"handles": capture(`"handle": "([0-9a-f]{64})"`), "keyid": capture(`"key_id": "([0-9a-f]{64})"`),
+			"tokenid": tokenID, "sleep": sleep,
 		},
 	})
 }
@@ -77,6 +82,49 @@ func waitServer(ts *testscript.TestScript, _ bool, _ []string) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	ts.Fatalf("no server at %s", ts.Getenv("TACIT_SERVER"))
+}
+
+// certs DIR makes an authority, the certificates of a server and of the client
+// carol, and a key that signs calls.
+func certs(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: certs dir")
+	}
+	in := func(name string) string { return filepath.Join(ts.MkAbs(args[0]), name) }
+	ts.Check(os.Mkdir(in(""), 0o700))
+	ca, err := certtest.NewAuthority(in("ca.pem"))
+	ts.Check(err)
+	ts.Check(ca.Server(in("server.pem"), in("server.key")))
+	ts.Check(ca.Client(in("carol.pem"), in("carol.key"), "carol", false))
+	ts.Check(certtest.Signing(in("signing.key"), in("signing.pem")))
+}
+
+// capture is a command FILE NAME... that sets variables to what a pattern finds in
+// a file, in its order.
+func capture(pattern string) func(*testscript.TestScript, bool, []string) {
+	re := regexp.MustCompile(pattern)
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		found := re.FindAllStringSubmatch(ts.ReadFile(args[0]), -1)
+		for i, name := range args[1:] {
+			if i >= len(found) {
+				ts.Fatalf("%s has %d matches", args[0], len(found))
+			}
+			ts.Setenv(name, found[i][1])
+		}
+	}
+}
+
+// tokenid FILE PRINCIPAL NAME sets a variable to the id of the credential of a
+// principal in a list.
+func tokenID(ts *testscript.TestScript, neg bool, args []string) {
+	capture(`(?m)^([0-9a-f]{8})  `+regexp.QuoteMeta(args[1])+` `)(ts, neg, []string{args[0], args[2]})
+}
+
+// sleep DURATION waits.
+func sleep(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	time.Sleep(d)
 }
 
 // cut FILE SIZE NEW copies the beginning of a file.

@@ -305,7 +305,7 @@ func TestLists(t *testing.T) {
 		}
 		object := rapid.SampledFrom(objects)
 		anyRights := rapid.Custom(func(t *rapid.T) Rights { return Rights(rapid.IntRange(1, int(All)).Draw(t, "rights")) })
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			o := object.Draw(t, "object")
 			name := rapid.SampledFrom(names).Draw(t, "by")
 			to := rapid.SampledFrom(append([]string{Everyone}, names...)).Draw(t, "to")
@@ -334,10 +334,13 @@ func TestLists(t *testing.T) {
 				t.Fatalf("%s may: %v, got %v", name, allowed, err)
 			}
 		}
-		// What is stored is what a later process reads.
-		again, err := OpenLists(ctx, js)
-		if err != nil {
-			t.Fatal(err)
+		again := s
+		if run%20 == 1 {
+			// What is stored is what a later process reads.
+			var err error
+			if again, err = OpenLists(ctx, js); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, o := range objects {
 			for _, name := range names {
