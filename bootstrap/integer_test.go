@@ -3,15 +3,18 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
-// plaintext is what an operation must give.
-func plaintext(op integer.Op, t integer.Type, x [3]uint64) uint64 {
+// plaintext is what an operation must give, or nothing for random values.
+func plaintext(op integer.Op, types []integer.Type, x []uint64) []uint64 {
+	t := types[len(types)-1]
 	mask := ^uint64(0) >> (64 - t.Bits())
 	flag := func(b bool) uint64 {
 		if b {
@@ -19,46 +22,125 @@ func plaintext(op integer.Op, t integer.Type, x [3]uint64) uint64 {
 		}
 		return 0
 	}
-	a, b := x[0], x[1]
+	a, b := x[0], x[len(x)-1]
+	if len(x) > 1 {
+		b = x[1]
+	}
+	width := uint64(types[0].Bits())
 	switch op {
 	case integer.OpAdd:
-		return (a + b) & mask
+		return []uint64{(a + b) & mask}
 	case integer.OpSub:
-		return (a - b) & mask
+		return []uint64{(a - b) & mask}
 	case integer.OpNeg:
-		return -a & mask
+		return []uint64{-a & mask}
 	case integer.OpEq:
-		return flag(a == b)
+		return []uint64{flag(a == b)}
 	case integer.OpNe:
-		return flag(a != b)
+		return []uint64{flag(a != b)}
 	case integer.OpLt:
-		return flag(a < b)
+		return []uint64{flag(a < b)}
 	case integer.OpLe:
-		return flag(a <= b)
+		return []uint64{flag(a <= b)}
 	case integer.OpGt:
-		return flag(a > b)
+		return []uint64{flag(a > b)}
 	case integer.OpGe:
-		return flag(a >= b)
+		return []uint64{flag(a >= b)}
 	case integer.OpAnd:
-		return a & b
+		return []uint64{a & b}
 	case integer.OpOr:
-		return a | b
+		return []uint64{a | b}
 	case integer.OpXor:
-		return a ^ b
+		return []uint64{a ^ b}
 	case integer.OpNot:
-		return ^a & mask
+		return []uint64{^a & mask}
 	case integer.OpSelect:
-		if x[0] == 1 {
-			return x[1]
+		if a == 1 {
+			return x[1:2]
 		}
-		return x[2]
+		return x[2:]
+	case integer.OpMul:
+		return []uint64{a * b & mask}
+	case integer.OpDiv, integer.OpRem, integer.OpDivRem:
+		q, r := mask, a
+		if b != 0 {
+			q, r = a/b, a%b
+		}
+		return map[integer.Op][]uint64{integer.OpDiv: {q}, integer.OpRem: {r}, integer.OpDivRem: {q, r}}[op]
+	case integer.OpMin:
+		return []uint64{min(a, b)}
+	case integer.OpMax:
+		return []uint64{max(a, b)}
+	case integer.OpShl:
+		return []uint64{a << (b % width) & mask}
+	case integer.OpShr:
+		return []uint64{a >> (b % width)}
+	case integer.OpRotl:
+		return []uint64{(a<<(b%width) | a>>(width-b%width)) & mask}
+	case integer.OpRotr:
+		return []uint64{(a>>(b%width) | a<<(width-b%width)) & mask}
+	case integer.OpCast:
+		return []uint64{a & mask}
+	case integer.OpSum:
+		var sum uint64
+		for _, y := range x {
+			sum += y
+		}
+		return []uint64{sum & mask}
+	case integer.OpIsIn:
+		return []uint64{flag(slices.Contains(x[1:], a))}
+	case integer.OpMulDiv: // at most 32 bits
+		return []uint64{a * b / x[2] & mask}
+	case integer.OpAddOverflow:
+		return []uint64{(a + b) & mask, flag((a+b)&mask < a)}
+	case integer.OpSubOverflow:
+		return []uint64{(a - b) & mask, flag(a < b)}
+	case integer.OpMulOverflow:
+		hi, lo := bits.Mul64(a, b)
+		return []uint64{lo & mask, flag(hi != 0 || lo > mask)}
+	case integer.OpLookup:
+		return []uint64{tableValues[a] & mask}
+	case integer.OpLookup2:
+		return []uint64{tableValues[a&15<<4+b&15] & mask}
+	case integer.OpRand, integer.OpRandBounded:
+		return nil
 	}
 	panic(op)
 }
 
+// tableValues are those of a function of eight bits without structure.
+var tableValues = func() (out [256]uint64) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for i := range out {
+		out[i] = rng.Uint64()
+	}
+	return out
+}()
+
+// operandTypes are the operands of an operation on values of type t, or nothing
+// if it does not take them.
+func operandTypes(op integer.Op, t integer.Type) []integer.Type {
+	types := slices.Repeat([]integer.Type{t}, op.Operands())
+	switch op {
+	case integer.OpSelect:
+		types[0] = integer.Bool
+	case integer.OpCast:
+		types[1] = integer.Uint32
+	case integer.OpSum:
+		types = slices.Repeat(types, 6)
+	case integer.OpIsIn:
+		types = slices.Repeat(types, 2)
+	}
+	if _, err := op.Results(types...); err != nil {
+		return nil
+	}
+	return types
+}
+
 // TestIntegersOnRealCiphertexts runs every operation, type and kind of right
-// operand on real encryptions: on the test preset several vectors each, on the
-// default preset one of each operation at 8 bits and the costlier ones at 64.
+// operand on real encryptions: on the test preset several vectors each with
+// either strategy, on the default preset one of each operation at 8 bits and the
+// first ones at 64.
 func TestIntegersOnRealCiphertexts(t *testing.T) {
 	for _, c := range []struct {
 		preset  string
@@ -83,18 +165,19 @@ func TestIntegersOnRealCiphertexts(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			for _, typ := range c.types {
 				for op := integer.Op(0); op.Valid(); op++ {
-					operands := []integer.Type{typ, typ, typ}[:op.Operands()]
-					if op == integer.OpSelect {
-						operands[0] = integer.Bool
-					}
-					if _, err := op.Result(operands...); err != nil {
-						continue // not an operation of this type
+					types := operandTypes(op, typ)
+					if types == nil || op > integer.OpSelect && typ.Bits() > 16 {
+						continue // not an operation of this type, or too long
 					}
 					for v := range c.vectors {
-						x := vector(rng, v, operands)
-						f.checkOp(t, eval, op, operands, x, false)
-						if c.plain && len(operands) > 1 {
-							f.checkOp(t, eval, op, operands, x, true)
+						if op > integer.OpSelect && v == 3 {
+							continue
+						}
+						x := vector(rng, v, types)
+						strategy := []integer.Strategy{integer.Throughput, integer.Latency}[v%2]
+						f.checkOp(t, eval.Using(strategy), op, types, x, false)
+						if c.plain && len(types) > 1 {
+							f.checkOp(t, eval.Using(strategy), op, types, x, true)
 						}
 					}
 				}
@@ -105,7 +188,8 @@ func TestIntegersOnRealCiphertexts(t *testing.T) {
 
 // vector draws operands; the second vector of an operation has equal ones, the
 // third neighbours across a carry.
-func vector(rng *rand.Rand, v int, types []integer.Type) (x [3]uint64) {
+func vector(rng *rand.Rand, v int, types []integer.Type) []uint64 {
+	x := make([]uint64, len(types))
 	for i, t := range types {
 		x[i] = rng.Uint64() >> (64 - t.Bits())
 	}
@@ -114,51 +198,88 @@ func vector(rng *rand.Rand, v int, types []integer.Type) (x [3]uint64) {
 	case v == 1 && last > 0:
 		x[last-1] = x[last] & (^uint64(0) >> (64 - types[last-1].Bits()))
 	case v == 2 && last > 0 && types[last] != integer.Bool:
-		x[last-1], x[last] = 1<<(types[last].Bits()-1), 1<<(types[last].Bits()-1)-1
+		x[last-1], x[last] = 1<<(types[last].Bits()-1)&(^uint64(0)>>(64-types[last-1].Bits())), 1<<(types[last].Bits()-1)-1
 	}
 	return x
 }
 
-func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, types []integer.Type, x [3]uint64, plain bool) {
-	t.Helper()
-	sk := f.keys.Secret
-	in := make([]integer.Operand, len(types))
-	for i, typ := range types {
-		if plain && i == len(types)-1 {
-			in[i] = integer.Plain(typ, x[i])
-			continue
+// operand is operand i of an operation. It changes plaintexts that the operation
+// does not take.
+func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x []uint64, i int, plain bool) integer.Operand {
+	typ := types[i]
+	seed := testSeed(fmt.Sprint(op, types, x, i))
+	switch {
+	case op == integer.OpCast && i == 1:
+		return integer.To(typ)
+	case (op == integer.OpRand || op == integer.OpRandBounded) && i == 0:
+		return integer.Seed{Type: typ, Bytes: seed}
+	case op == integer.OpRandBounded:
+		x[i] = 1 << (x[i] % uint64(typ.Bits()))
+		plain = true
+	case (op == integer.OpLookup || op == integer.OpLookup2) && i == op.Operands()-1:
+		size := 256
+		if types[0] == integer.Bool {
+			size = 2
 		}
-		seed := testSeed(fmt.Sprint(op, types, x, i))
-		list, err := integer.Encrypt(f.params, sk.ID(), sk, seed, integer.Plain(typ, x[i]))
+		values := slices.Clone(tableValues[:size])
+		for j := range values {
+			values[j] &= ^uint64(0) >> (64 - typ.Bits())
+		}
+		table, err := integer.NewTable(typ, values)
 		if err != nil {
 			t.Fatal(err)
 		}
-		in[i] = list.Value(0)
+		return table
+	case op == integer.OpMulDiv && i == 2:
+		plain = true
 	}
-	out, err := eval.Apply(context.Background(), op, in...)
+	if plain {
+		if op == integer.OpDiv || op == integer.OpRem || op == integer.OpDivRem || op == integer.OpMulDiv {
+			x[i] = max(x[i], 1)
+		}
+		return integer.Plain(typ, x[i])
+	}
+	sk := f.keys.Secret
+	list, err := integer.Encrypt(f.params, sk.ID(), sk, seed, integer.Plain(typ, x[i]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Value(0)
+}
+
+func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, types []integer.Type, x []uint64, plain bool) {
+	t.Helper()
+	sk := f.keys.Secret
+	in := make([]integer.Operand, len(types))
+	for i := range types {
+		in[i] = f.operand(t, op, types, x, i, plain && i == len(types)-1)
+	}
+	out, err := eval.ApplyAll(context.Background(), op, in...)
 	if err != nil {
 		t.Fatalf("%v %v %v: %v", op, types, x, err)
 	}
-	// The result is packed and goes through its encoding, as it does between jobs.
-	list, err := integer.Pack(f.params, sk.ID(), f.eval, out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := list.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := integer.UnmarshalList(data, f.params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := plaintext(op, types[len(types)-1], x)
-	if got := integer.Decrypt(sk, back.Value(0)).Big().Uint64(); got != want {
-		t.Errorf("%v %v %v, plaintext operand %v: got %d, want %d", op, types, x[:len(types)], plain, got, want)
-	}
-	for i, b := range out.Blocks {
-		if e := sk.Noise(b); e*e > 100*b.Bound.Variance {
-			t.Errorf("%v %v: the error of block %d, %g, is beyond ten standard deviations", op, types, i, e)
+	want := plaintext(op, types, x)
+	for i, v := range out {
+		// The result goes through its encoding, as it does between jobs.
+		data, err := integer.NewList(f.params, sk.ID(), v).MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := integer.UnmarshalList(data, f.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := integer.Decrypt(sk, back.Value(0)).Big().Uint64()
+		if want != nil && got != want[i] {
+			t.Errorf("%v %v %v, plaintext operand %v, result %d: got %d, want %d", op, types, x, plain, i, got, want[i])
+		}
+		if op == integer.OpRandBounded && got >= x[1] {
+			t.Errorf("%v below %d: got %d", op, x[1], got)
+		}
+		for j, b := range v.Blocks {
+			if e := sk.Noise(b); e*e > 100*b.Bound.Variance {
+				t.Errorf("%v %v: the error of block %d, %g, is beyond ten standard deviations", op, types, j, e)
+			}
 		}
 	}
 }
