@@ -158,6 +158,12 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // take returns the records of the audit log since the last call.
 func (b *syncBuffer) take(t *testing.T) []map[string]any {
 	t.Helper()

@@ -1,11 +1,9 @@
 package coprocessor
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -22,31 +20,13 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// buffer is a bytes.Buffer for concurrent use.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // TestTrace follows one trace from a client's call through the queue to the nodes
 // and into the log.
 func TestTrace(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 	defer provider.Shutdown(context.Background())
-	log := new(buffer)
+	log := new(syncBuffer)
 	s, stop := startWith(t, []grpc.ServerOption{grpc.StatsHandler(otelgrpc.NewServerHandler(
 		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(propagation.TraceContext{})))},
 		func(o *Options) { o.Tracer, o.Log = provider, slog.New(slog.NewTextHandler(log, nil)) })
@@ -102,7 +82,7 @@ func TestTrace(t *testing.T) {
 
 // TestJobLog names the principal of a job and of a call, where there is one.
 func TestJobLog(t *testing.T) {
-	log := new(buffer)
+	log := new(syncBuffer)
 	s := &Server{opts: Options{Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults()}
 	s.jobLog(jobs.Job{ID: "alice.sum"}).Info("owned")
 	s.jobLog(jobs.Job{ID: "sum"}).Info("local")

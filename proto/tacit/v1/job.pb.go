@@ -591,7 +591,8 @@ type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The canonical encoding with the signature, which package coprocessor/receipt documents.
 	Container []byte `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
-	JobId     string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// With the principal that the job belongs to, where there is one: principal.id.
+	JobId string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// SHA-256 of the spec's canonical encoding.
 	SpecDigest []byte `protobuf:"bytes,3,opt,name=spec_digest,json=specDigest,proto3" json:"spec_digest,omitempty"`
 	KeyId      []byte `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
