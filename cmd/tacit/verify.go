@@ -129,7 +129,7 @@ engine_version, backend, recomputed_on, inputs and outputs [handle, sha256].`,
 func (u *ui) printReceipt(v receiptView) {
 	switch v.Verdict {
 	case verdictVerified:
-		u.printf("verified: computed again on %s, all %d results have the digests of the receipt\n", v.RecomputedOn, len(v.Outputs))
+		u.printf("verified: computed again on %s with the same results, bit for bit\n", v.RecomputedOn)
 	case verdictSigned:
 		u.printf("signed: the signature holds; the job was not computed again\n")
 	case verdictRefuted:
