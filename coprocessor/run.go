@@ -186,7 +186,7 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return r.outputs()
+	return r.outputs(ctx)
 }
 
 // compute runs one node. An error is that of the node, with its place.
@@ -272,9 +272,12 @@ func (r *run) operand(o graph.Operand) integer.Operand {
 }
 
 // outputs packs and encodes the results.
-func (r *run) outputs() ([]store.Ciphertext, error) {
+func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 	var out []store.Ciphertext
 	for _, o := range r.graph.Outputs() {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
 		list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, r.values[o.Node])
 		if err != nil {
 			return nil, err

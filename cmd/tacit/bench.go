@@ -35,8 +35,8 @@ func benchMicroCommand(u *ui) *cobra.Command {
 		Use:   "micro",
 		Short: "Time transforms, key switches and bootstraps",
 		Long: `Times key generation, transforms, a step of the blind rotation, the key switch and
-whole bootstraps by batch size on one core, and their throughput on several. Every
-operation is checked before it is timed. Bind the process to cores to compare
+whole bootstraps by batch size on one core, their throughput on several, and packing
+for rest. Every operation is checked before it is timed. Bind the process to cores to compare
 machines, and compare figures of one run.
 
 JSON: cpu, go, samples, sets [parameters, figures [name, batch, workers, min,
