@@ -87,8 +87,8 @@ type entry struct {
 
 func (p *Parameters) newLUT(lo, hi int64, log int, shifts []int64, fs []func(m int64) int64) (*LUT, error) {
 	boxes := int64(p.Boxes())
-	if hi < lo || hi-lo >= 2*boxes {
-		return nil, &LUTError{lo, fmt.Sprintf("domain [%d, %d] is empty or wider than the torus", lo, hi)}
+	if hi < lo || hi-lo >= 4*boxes {
+		return nil, &LUTError{lo, fmt.Sprintf("domain [%d, %d] is empty or wider than two turns of the torus", lo, hi)}
 	}
 	lut := &LUT{min: lo, max: hi, log: log}
 	wanted := make([][]entry, boxes)
