@@ -493,10 +493,13 @@ func TestBadSpecs(t *testing.T) {
 		{name: "no outputs", change: func(s *tacitv1.JobSpec) { s.Outputs = nil }, want: invalid(graph.NoOutput, "outputs")},
 		{name: "no operation", change: func(s *tacitv1.JobSpec) { s.Nodes[1].Op = nil }, want: invalid(graph.MissingOp, "nodes[1].op")},
 		{name: "operation 22", change: func(s *tacitv1.JobSpec) { s.Nodes[1].Op = tacitv1.Op(22).Enum() }, want: invalid(graph.UnknownOp, "nodes[1].op")},
-		{name: "multiplication", change: func(s *tacitv1.JobSpec) { s.Nodes[1].Op = tacitv1.Op_OP_MUL.Enum() },
-			want: refusal{codes.Unimplemented, string(graph.UnsupportedOp), "nodes[1].op"}},
-		{name: "euint256", change: func(s *tacitv1.JobSpec) { s.Nodes[0].Type = tacitv1.Type_TYPE_EUINT256.Enum() },
-			want: refusal{codes.Unimplemented, string(graph.UnsupportedType), "nodes[0].type"}},
+		{name: "division by zero", change: func(s *tacitv1.JobSpec) {
+			s.Nodes[1].Op = tacitv1.Op_OP_DIV.Enum()
+			s.Nodes[1].Inputs[1] = scalar(0)
+		},
+			want: refusal{codes.InvalidArgument, string(graph.DivisionByZero), "nodes[1].inputs[1]"}},
+		{name: "type 99", change: func(s *tacitv1.JobSpec) { s.Nodes[0].Type = tacitv1.Type(99).Enum() },
+			want: refusal{codes.InvalidArgument, string(graph.UnknownType), "nodes[0].type"}},
 		{name: "wrong result type", change: func(s *tacitv1.JobSpec) { s.Nodes[0].Type = tacitv1.Type_TYPE_EUINT16.Enum() }, want: invalid(graph.TypeMismatch, "nodes[0].type")},
 		{name: "wrong operand type", change: func(s *tacitv1.JobSpec) { s.Nodes[0].Inputs[1] = node(1) }, want: invalid(graph.TypeMismatch, "nodes[0].inputs[1]")},
 		{name: "arity", change: func(s *tacitv1.JobSpec) { s.Nodes[0].Inputs = s.Nodes[0].Inputs[:1] }, want: invalid(graph.Arity, "nodes[0].inputs")},

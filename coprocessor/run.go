@@ -242,28 +242,18 @@ func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer
 			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v", graph.OpName(n.Op), p)
 		}
 	}()
-	operands := make([]integer.Operand, len(n.Operands))
-	for j, o := range n.Operands {
-		operands[j] = r.operand(o)
-	}
-	e := r.engine.integers.With(m)
+	e := r.engine.integers.Using(strategies[r.graph.Strategy()]).With(m)
+	operands := operandsOf(n, r.operand)
 	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
 		return e.Trivial(operands[0].(integer.Scalar))
 	}
-	op, ok := operations[n.Op]
-	if !ok {
-		return nil, refuse(codes.Unimplemented, string(graph.UnsupportedOp), "", "%s is not computed", graph.OpName(n.Op))
-	}
-	return e.Apply(ctx, op, operands...)
+	return e.Apply(ctx, operations[n.Op], operands...)
 }
 
-// operand returns the value of an operand. Those of other nodes are there: they
-// are done before a node starts, and kept until it has ended.
-func (r *run) operand(o graph.Operand) integer.Operand {
-	switch o.Kind {
-	case graph.Scalar:
-		return integer.Plain(integer.Type(o.Type), o.Scalar)
-	case graph.Stored:
+// operand returns the value of an encrypted operand. Those of other nodes are
+// there: they are done before a node starts, and kept until it has ended.
+func (r *run) operand(o graph.Operand) *integer.Value {
+	if o.Kind == graph.Stored {
 		return r.inputs[o.Handle]
 	}
 	r.mu.Lock()

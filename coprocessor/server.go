@@ -475,7 +475,7 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 
 // validate gives a spec its meaning against the store.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
-	return graph.Validate(ctx, spec, s.resolve, costOf(s.integers), s.opts.Limits)
+	return graph.Validate(ctx, spec, s.resolve, costOf(s.integers.Using(strategies[spec.GetStrategy()])), s.opts.Limits)
 }
 
 // validateFor is validate for the caller of ctx, who may compute on every input.

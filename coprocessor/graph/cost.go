@@ -8,14 +8,15 @@ type Cost struct {
 	Depth      int // bootstraps on the longest chain of dependent ones
 }
 
-// CostFunc returns the cost of an operation. The type is the one that the work is done on: that of the operands, and for
-// select that of the branches.
-type CostFunc func(op tacitv1.Op, t tacitv1.Type, operands []OperandKind) Cost
+// CostFunc returns the cost of a node whose operands and type have been checked.
+type CostFunc func(n Node) Cost
 
 // DefaultCost is the cost of each operation when the fewest bootstraps are spent, over blocks of two bits (one block for
-// ebool). A plaintext operand is not counted as cheaper.
-func DefaultCost(op tacitv1.Op, t tacitv1.Type, _ []OperandKind) Cost {
-	width, _ := Width(t)
+// ebool), for the operations that have a simple one; others are counted as one bootstrap a block. A plaintext operand is not
+// counted as cheaper.
+func DefaultCost(n Node) Cost {
+	op := n.Op
+	width, _ := Width(n.Operands[len(n.Operands)-1].Type)
 	blocks := (width + 1) / 2
 	switch op {
 	case tacitv1.Op_OP_NOT, tacitv1.Op_OP_TRIVIAL_ENCRYPT:

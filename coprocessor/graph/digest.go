@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -36,6 +35,15 @@ func (c canonical) bytes(b []byte) {
 	c.h.Write(b)
 }
 
+// strategy writes a strategy that is not the first one, which came before there
+// were others.
+func (c canonical) strategy(s tacitv1.Strategy) {
+	if s != tacitv1.Strategy_STRATEGY_THROUGHPUT {
+		c.bytes([]byte("strategy"))
+		c.uint32(uint32(s))
+	}
+}
+
 func (c canonical) sum() (d [32]byte) {
 	c.h.Sum(d[:0])
 	return d
@@ -46,7 +54,7 @@ func (c canonical) sum() (d [32]byte) {
 //
 // The encoding, with u32 a big-endian number of four bytes and bytes(x) the u32 length of x followed by x:
 //
-//	spec   = bytes("tacit/v1/job-spec") bytes(key_id) u32(len nodes) node* u32(len outputs) output*
+//	spec   = bytes("tacit/v1/job-spec") [bytes("strategy") u32(strategy)] bytes(key_id) u32(len nodes) node* u32(len outputs) output*
 //	node   = opt(op) opt(type) u32(len inputs) input* bytes(result) bytes(label)
 //	input  = u32(0) | u32(1) bytes(handle) | u32(2) u32(node) | u32(3) bytes(scalar without leading zeros)
 //	output = opt(node) bytes(handle)
@@ -55,6 +63,7 @@ func (c canonical) sum() (d [32]byte) {
 // Fields this version does not know are not covered; Validate refuses them.
 func SpecDigest(spec *tacitv1.JobSpec) [32]byte {
 	c := newCanonical(specDomain)
+	c.strategy(spec.GetStrategy())
 	c.bytes(spec.GetKeyId())
 	c.uint32(uint32(len(spec.GetNodes())))
 	for _, n := range spec.GetNodes() {
@@ -108,19 +117,28 @@ func orEmpty[M any](m *M) *M {
 }
 
 // trimZeros returns a big-endian number without its leading zeros.
-func trimZeros(b []byte) []byte { return bytes.TrimLeft(b, "\x00") }
+func trimZeros(b []byte) []byte {
+	for len(b) > 0 && b[0] == 0 {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
 
 // expressionHandle derives the handle of a node from its expression: the key, the operation, the type of the result and
 // the operands, where an operand that is computed stands as its own derived handle. Labels and client-chosen names do not
 // count. It is a SHA-256 over
 //
-//	bytes("tacit/v1/expression") bytes(key_id) u32(op) u32(type) u32(len operands) operand*
+//	bytes("tacit/v1/expression") [bytes("strategy") u32(strategy)] bytes(key_id) u32(op) u32(type) u32(len operands) operand*
 //	operand = u32(1) u32(type) bytes(handle) | u32(2) u32(type) bytes(scalar without leading zeros)
 //
 // in the notation of SpecDigest. All nodes that n depends on must have their handles.
-func expressionHandle(keyID [32]byte, n *Node, nodes []Node) Handle {
+func expressionHandle(g *Graph, n *Node) Handle {
 	c := newCanonical(expressionDomain)
-	c.bytes(keyID[:])
+	c.strategy(g.strategy)
+	c.bytes(g.keyID[:])
 	c.uint32(uint32(n.Op))
 	c.uint32(uint32(n.Type))
 	c.uint32(uint32(len(n.Operands)))
@@ -128,12 +146,12 @@ func expressionHandle(keyID [32]byte, n *Node, nodes []Node) Handle {
 		if o.Kind == Scalar {
 			c.uint32(2)
 			c.uint32(uint32(o.Type))
-			c.bytes(trimZeros(binary.BigEndian.AppendUint64(nil, o.Scalar)))
+			c.bytes(o.Scalar)
 			continue
 		}
 		h := o.Handle
 		if o.Kind == Computed {
-			h = nodes[o.Node].Handle
+			h = g.nodes[o.Node].Handle
 		}
 		c.uint32(1)
 		c.uint32(uint32(o.Type))

@@ -15,13 +15,13 @@ type Reason string
 const (
 	Limit            Reason = "LIMIT"              // over one of the Limits
 	UnknownField     Reason = "UNKNOWN_FIELD"      // a field of a newer version of the protocol
+	UnknownStrategy  Reason = "UNKNOWN_STRATEGY"   // no such strategy
 	BadKeyID         Reason = "BAD_KEY_ID"         // not 32 bytes
 	NoOutput         Reason = "NO_OUTPUT"          // nothing is to be computed
 	MissingOp        Reason = "MISSING_OP"         // a node without an operation
 	UnknownOp        Reason = "UNKNOWN_OP"         // no such opcode
-	UnsupportedOp    Reason = "UNSUPPORTED_OP"     // an operation that is not computed yet
 	MissingType      Reason = "MISSING_TYPE"       // a trivial encryption without a type
-	UnsupportedType  Reason = "UNSUPPORTED_TYPE"   // no such type, or one that is not computed yet
+	UnknownType      Reason = "UNKNOWN_TYPE"       // no such type
 	TypeMismatch     Reason = "TYPE_MISMATCH"      // an operand or a result of another type than it must have
 	Arity            Reason = "ARITY"              // too few or too many inputs
 	MissingInput     Reason = "MISSING_INPUT"      // an input without a value
@@ -33,6 +33,7 @@ const (
 	ScalarNotAllowed Reason = "SCALAR_NOT_ALLOWED" // a plaintext where a ciphertext must be
 	ScalarRequired   Reason = "SCALAR_REQUIRED"    // a ciphertext where a plaintext must be
 	ScalarRange      Reason = "SCALAR_RANGE"       // a plaintext that does not fit its type
+	DivisionByZero   Reason = "DIVISION_BY_ZERO"   // a divisor that is a plaintext 0
 	DuplicateResult  Reason = "DUPLICATE_RESULT"   // one handle for two results, or for a result and an input
 	ResultMismatch   Reason = "RESULT_MISMATCH"    // an output renames a node that has a name
 	BadLabel         Reason = "BAD_LABEL"          // not printable UTF-8
@@ -54,11 +55,8 @@ func (e *Error) Error() string {
 
 // Code returns the gRPC status code that answers a spec refused for this reason.
 func (r Reason) Code() codes.Code {
-	switch r {
-	case UnknownHandle:
+	if r == UnknownHandle {
 		return codes.NotFound
-	case UnsupportedOp, UnsupportedType:
-		return codes.Unimplemented
 	}
 	return codes.InvalidArgument
 }

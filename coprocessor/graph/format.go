@@ -37,6 +37,12 @@ func (f *formatter) format(spec *tacitv1.JobSpec) (string, error) {
 		}
 		fmt.Fprintf(&f.inputs, "%s 0x%s\n", wordKey, key)
 	}
+	if s := spec.Strategy; s != tacitv1.Strategy_STRATEGY_THROUGHPUT {
+		if _, ok := strategiesByName[StrategyName(s)]; !ok {
+			return "", refuse(UnknownStrategy, "strategy", "%d is no strategy", s)
+		}
+		fmt.Fprintf(&f.inputs, "%s %s\n", wordStrategy, StrategyName(s))
+	}
 	for i, n := range spec.Nodes {
 		if err := f.node(i, orEmpty(n)); err != nil {
 			return "", err
@@ -70,7 +76,7 @@ func (f *formatter) node(i int, n *tacitv1.Node) error {
 	f.body.WriteString(name)
 	if n.Type != nil {
 		if _, ok := ParseType(TypeName(*n.Type)); !ok {
-			return refuse(UnsupportedType, field(place, "type"), "%d is no type", *n.Type)
+			return refuse(UnknownType, field(place, "type"), "%d is no type", *n.Type)
 		}
 		f.body.WriteString(": " + TypeName(*n.Type))
 	}

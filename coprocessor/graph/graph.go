@@ -33,7 +33,7 @@ type Operand struct {
 	Type   tacitv1.Type
 	Handle Handle // of a Stored operand
 	Node   int    // index of a Computed operand
-	Scalar uint64 // value of a Scalar operand, within the range of Type
+	Scalar []byte // value of a Scalar operand, within the range of Type: big-endian, without leading zeros
 }
 
 // Node is one operation of a graph.
@@ -62,10 +62,15 @@ type Graph struct {
 	inputs  []Handle
 	outputs []Output
 	cost    Cost
+
+	strategy tacitv1.Strategy
 }
 
 // KeyID returns the id of the evaluation key that all ciphertexts of the job belong to.
 func (g *Graph) KeyID() [32]byte { return g.keyID }
+
+// Strategy returns what the evaluation spends least of.
+func (g *Graph) Strategy() tacitv1.Strategy { return g.strategy }
 
 // Digest returns the SpecDigest of the spec.
 func (g *Graph) Digest() [32]byte { return g.digest }

@@ -176,6 +176,11 @@ func TestValidateEveryOp(t *testing.T) {
 			t.Errorf("%s is not in the job", OpName(op))
 		}
 	}
+	var refused *Error
+	_, err := Validate(t.Context(), specOf(node(tacitv1.Op_OP_SUM, slices.Repeat([]*tacitv1.Input{stored(euint8, 1)}, 101)...)), resolveByFirstByte, DefaultCost, DefaultLimits())
+	if !errors.As(err, &refused) || refused.Reason != Arity {
+		t.Errorf("a sum of 101: %v", err)
+	}
 	outputs := g.Outputs()
 	if outputs[1].Handle != Handle(bytes32(9, 2)) || outputs[3].Handle != Handle(bytes32(9, 1)) {
 		t.Errorf("outputs are stored at %v", outputs)
@@ -311,11 +316,22 @@ func TestValidateRefuses(t *testing.T) {
 		{"nil node", specOf(nil), MissingOp, "nodes[0].op: absent"},
 		{"no such op", specOf(node(22)), UnknownOp, "nodes[0].op: 22 is no operation"},
 		{"negative op", specOf(node(-1)), UnknownOp, "nodes[0].op: -1 is no operation"},
-		{"unsupported op", specOf(node(tacitv1.Op_OP_MUL_DIV)), UnsupportedOp, "nodes[0].op: mul_div is not yet supported"},
 		{"trivial without type", specOf(node(trivial, scalar("01"))), MissingType, "nodes[0].type: absent"},
-		{"no such type", specOf(typed(1, not8(1))), UnsupportedType, "nodes[0].type: 1 is no type"},
-		{"unsupported type", specOf(typed(tacitv1.Type_TYPE_EADDRESS, not8(1))), UnsupportedType, "nodes[0].type: eaddress is not yet supported"},
-		{"unsupported ciphertext", specOf(node(not, stored(tacitv1.Type_TYPE_EUINT128, 1))), UnsupportedType, "nodes[0].inputs[0]: euint128 is not yet supported"},
+		{"no such type", specOf(typed(1, not8(1))), UnknownType, "nodes[0].type: 1 is no type"},
+		{"unknown strategy", &tacitv1.JobSpec{KeyId: testKey, Strategy: 9}, UnknownStrategy, "strategy: 9 is no strategy"},
+		{"not of an address", specOf(node(not, stored(tacitv1.Type_TYPE_EADDRESS, 1))), TypeMismatch, "nodes[0].inputs[0]: eaddress, not wants ebool, euint8"},
+		{"division by zero", specOf(node(tacitv1.Op_OP_DIV, stored(euint8, 1), scalar("00"))), DivisionByZero, "nodes[0].inputs[1]: div by a plaintext 0"},
+		{"mul_div by a ciphertext", specOf(node(tacitv1.Op_OP_MUL_DIV, stored(euint8, 1), stored(euint8, 1), stored(euint8, 1))), ScalarRequired, "nodes[0].inputs[2]: a ciphertext"},
+		{"mul_div by zero", specOf(node(tacitv1.Op_OP_MUL_DIV, stored(euint8, 1), stored(euint8, 1), scalar(""))), DivisionByZero, "nodes[0].inputs[2]"},
+		{"shift by an address", specOf(node(tacitv1.Op_OP_SHL, stored(euint8, 1), stored(tacitv1.Type_TYPE_EADDRESS, 1))), TypeMismatch, "nodes[0].inputs[1]: eaddress, shl wants euint8"},
+		{"cast without a type", specOf(node(tacitv1.Op_OP_CAST, stored(euint8, 1))), MissingType, "nodes[0].type: absent, cast needs it"},
+		{"rand of an address", specOf(typed(tacitv1.Type_TYPE_EADDRESS, node(tacitv1.Op_OP_RAND, scalar("01")))), TypeMismatch, "nodes[0].inputs[0]: eaddress, rand wants"},
+		{"rand of a ciphertext", specOf(typed(euint8, node(tacitv1.Op_OP_RAND, stored(euint8, 1)))), ScalarRequired, "nodes[0].inputs[0]"},
+		{"bound no power of two", specOf(typed(euint8, node(tacitv1.Op_OP_RAND_BOUNDED, scalar("01"), scalar("06")))), ScalarRange, "nodes[0].inputs[1]: 0x06 is not a power of two"},
+		{"bound too large", specOf(typed(euint8, node(tacitv1.Op_OP_RAND_BOUNDED, scalar("01"), scalar("0100")))), ScalarRange, "nodes[0].inputs[1]: 0x0100 does not fit euint8"},
+		{"sum of nothing", specOf(node(tacitv1.Op_OP_SUM)), Arity, "nodes[0].inputs: 0 inputs, sum wants 1 to 100"},
+		{"sum of a plaintext", specOf(node(tacitv1.Op_OP_SUM, stored(euint8, 1), scalar("01"))), ScalarNotAllowed, "nodes[0].inputs[1]"},
+		{"is_in of a plaintext", specOf(node(tacitv1.Op_OP_IS_IN, scalar("01"), stored(euint8, 1))), ScalarNotAllowed, "nodes[0].inputs[0]"},
 		{"type is not the result", specOf(typed(euint8, node(ge, stored(euint8, 1), scalar("")))), TypeMismatch, "nodes[0].type: euint8, but the result is ebool"},
 		{"operands differ", specOf(not8(1), node(add, stored(euint64, 1), computed(0))), TypeMismatch, "nodes[1].inputs[1]: euint8, want euint64"},
 		{"control", specOf(node(sel, stored(euint8, 1), stored(euint8, 1), scalar(""))), TypeMismatch, "nodes[0].inputs[0]: euint8, want ebool"},
@@ -372,7 +388,7 @@ func TestValidateRefuses(t *testing.T) {
 		})
 		covered[tt.reason] = true
 	}
-	for _, r := range []Reason{Limit, UnknownField, BadKeyID, NoOutput, MissingOp, UnknownOp, UnsupportedOp, MissingType, UnsupportedType,
+	for _, r := range []Reason{Limit, UnknownField, BadKeyID, NoOutput, MissingOp, UnknownOp, UnknownOp, MissingType, UnknownType,
 		TypeMismatch, Arity, MissingInput, BadHandle, UnknownHandle, KeyMismatch, BadNodeIndex, Cycle, ScalarNotAllowed,
 		ScalarRequired, ScalarRange, DuplicateResult, ResultMismatch, BadLabel} {
 		if !covered[r] {
@@ -423,19 +439,21 @@ func TestScalarsWithinRange(t *testing.T) {
 	for _, tt := range []struct {
 		typ    tacitv1.Type
 		digits string
-		want   uint64
+		want   string
 	}{
-		{ebool, "", 0},
-		{ebool, "01", 1},
-		{euint8, "ff", 0xff},
-		{euint16, "ffff", 0xffff},
-		{euint32, "00ffffffff", 0xffffffff},
-		{euint64, "ffffffffffffffff", 1<<64 - 1},
-		{euint64, strings.Repeat("00", 24) + "0123456789abcdef", 0x0123456789abcdef},
+		{ebool, "", ""},
+		{ebool, "01", "01"},
+		{euint8, "ff", "ff"},
+		{euint16, "ffff", "ffff"},
+		{euint32, "00ffffffff", "ffffffff"},
+		{euint64, "ffffffffffffffff", "ffffffffffffffff"},
+		{euint64, strings.Repeat("00", 24) + "0123456789abcdef", "0123456789abcdef"},
+		{tacitv1.Type_TYPE_EADDRESS, strings.Repeat("ab", 20), strings.Repeat("ab", 20)},
+		{tacitv1.Type_TYPE_EUINT256, strings.Repeat("ff", 32), strings.Repeat("ff", 32)},
 	} {
 		g := mustValidate(t, specOf(typed(tt.typ, node(trivial, scalar(tt.digits)))))
-		if got := g.Node(0).Operands[0].Scalar; got != tt.want {
-			t.Errorf("%s %s: got %d, want %d", TypeName(tt.typ), tt.digits, got, tt.want)
+		if got := fmt.Sprintf("%x", g.Node(0).Operands[0].Scalar); got != tt.want {
+			t.Errorf("%s %s: got %s, want %s", TypeName(tt.typ), tt.digits, got, tt.want)
 		}
 	}
 }
@@ -447,8 +465,7 @@ func TestErrorOnTheWire(t *testing.T) {
 	}{
 		{TypeMismatch, codes.InvalidArgument},
 		{UnknownHandle, codes.NotFound},
-		{UnsupportedOp, codes.Unimplemented},
-		{UnsupportedType, codes.Unimplemented},
+		{UnknownOp, codes.InvalidArgument},
 	} {
 		got := (&Error{Reason: tt.reason, Place: "nodes[1]", Message: "text"}).JobError()
 		want := &tacitv1.JobError{Code: int32(tt.code), Reason: string(tt.reason), Place: "nodes[1]", Message: "text"}
@@ -474,7 +491,7 @@ func TestDefaultCost(t *testing.T) {
 		{trivial, []Cost{{}, {}, {}, {}, {}}},
 	} {
 		for i, width := range widths {
-			if got := DefaultCost(tt.op, width, nil); got != tt.want[i] {
+			if got := DefaultCost(Node{Op: tt.op, Operands: []Operand{{Type: width}}}); got != tt.want[i] {
 				t.Errorf("%s of %s: got %+v, want %+v", OpName(tt.op), TypeName(width), got, tt.want[i])
 			}
 		}

@@ -9,54 +9,105 @@ import (
 
 // signature is the shape of an operation that the service computes.
 type signature struct {
-	arity   int
-	scalars int  // how many operands, counted from the last, may be plaintexts
-	bools   bool // computes on ebool
-	uints   bool // computes on euint8 to euint64
-	decides bool // the result is ebool whatever the operands are
+	arity    int     // operands, the least number of those on lists
+	most     int     // the greatest number of operands of those on lists, else 0
+	scalars  int     // how many operands, counted from the last, may be plaintexts; those on lists: all but so many first
+	required int     // how many operands, counted from the last, must be plaintexts
+	on       typeSet // what it computes on
+	decides  bool    // the result is ebool whatever the operands are
+	declared bool    // the type of the result must be given
 }
 
+// typeSet is a set of types, a bit for each number.
+type typeSet uint16
+
+const (
+	bools     typeSet = 1 << tacitv1.Type_TYPE_EBOOL
+	addresses typeSet = 1 << tacitv1.Type_TYPE_EADDRESS
+	uints     typeSet = 1<<tacitv1.Type_TYPE_EUINT8 | 1<<tacitv1.Type_TYPE_EUINT16 | 1<<tacitv1.Type_TYPE_EUINT32 |
+		1<<tacitv1.Type_TYPE_EUINT64 | 1<<tacitv1.Type_TYPE_EUINT128 | 1<<tacitv1.Type_TYPE_EUINT256
+	anything = bools | addresses | uints
+)
+
+func (s typeSet) has(t tacitv1.Type) bool { return s>>t&1 == 1 }
+
+// String names what is in the set.
+func (s typeSet) String() string {
+	var names []string
+	for t, name := range []string{"ebool", "", "euint8", "euint16", "euint32", "euint64", "euint128", "eaddress", "euint256"} {
+		if s>>t&1 == 1 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// maxElements bounds the lists of SUM and IS_IN.
+const maxElements = 100
+
 var (
-	arithmetic = signature{arity: 2, scalars: 1, uints: true}
-	bitwise    = signature{arity: 2, scalars: 1, uints: true, bools: true}
-	equality   = signature{arity: 2, scalars: 1, uints: true, bools: true, decides: true}
-	order      = signature{arity: 2, scalars: 1, uints: true, decides: true}
+	arithmetic = signature{arity: 2, scalars: 1, on: uints}
+	bitwise    = signature{arity: 2, scalars: 1, on: uints | bools}
+	equality   = signature{arity: 2, scalars: 1, on: anything, decides: true}
+	order      = signature{arity: 2, scalars: 1, on: uints, decides: true}
 )
 
 // signatures lists the operations that the service computes.
 var signatures = map[tacitv1.Op]signature{
 	tacitv1.Op_OP_ADD:             arithmetic,
 	tacitv1.Op_OP_SUB:             arithmetic,
+	tacitv1.Op_OP_MUL:             arithmetic,
+	tacitv1.Op_OP_DIV:             arithmetic,
+	tacitv1.Op_OP_REM:             arithmetic,
+	tacitv1.Op_OP_MIN:             arithmetic,
+	tacitv1.Op_OP_MAX:             arithmetic,
 	tacitv1.Op_OP_AND:             bitwise,
 	tacitv1.Op_OP_OR:              bitwise,
 	tacitv1.Op_OP_XOR:             bitwise,
+	tacitv1.Op_OP_SHL:             arithmetic,
+	tacitv1.Op_OP_SHR:             arithmetic,
+	tacitv1.Op_OP_ROTL:            arithmetic,
+	tacitv1.Op_OP_ROTR:            arithmetic,
 	tacitv1.Op_OP_EQ:              equality,
 	tacitv1.Op_OP_NE:              equality,
 	tacitv1.Op_OP_GE:              order,
 	tacitv1.Op_OP_GT:              order,
 	tacitv1.Op_OP_LE:              order,
 	tacitv1.Op_OP_LT:              order,
-	tacitv1.Op_OP_NEG:             {arity: 1, uints: true},
-	tacitv1.Op_OP_NOT:             {arity: 1, uints: true, bools: true},
-	tacitv1.Op_OP_TRIVIAL_ENCRYPT: {arity: 1, scalars: 1, uints: true, bools: true},
-	tacitv1.Op_OP_IF_THEN_ELSE:    {arity: 3, scalars: 2, uints: true, bools: true},
+	tacitv1.Op_OP_NEG:             {arity: 1, on: uints},
+	tacitv1.Op_OP_NOT:             {arity: 1, on: uints | bools},
+	tacitv1.Op_OP_CAST:            {arity: 1, on: anything, declared: true},
+	tacitv1.Op_OP_TRIVIAL_ENCRYPT: {arity: 1, scalars: 1, required: 1, on: anything, declared: true},
+	tacitv1.Op_OP_IF_THEN_ELSE:    {arity: 3, scalars: 2, on: anything},
+	tacitv1.Op_OP_RAND:            {arity: 1, scalars: 1, required: 1, on: uints | bools, declared: true},
+	tacitv1.Op_OP_RAND_BOUNDED:    {arity: 2, scalars: 2, required: 2, on: uints, declared: true},
+	tacitv1.Op_OP_SUM:             {arity: 1, most: maxElements, scalars: maxElements, on: uints},
+	tacitv1.Op_OP_IS_IN:           {arity: 2, most: 1 + maxElements, scalars: 1, on: uints | addresses, decides: true},
+	tacitv1.Op_OP_MUL_DIV:         {arity: 3, scalars: 2, required: 1, on: uints},
+}
+
+// mayBeScalar says whether operand j of n may be a plaintext.
+func (s signature) mayBeScalar(j, n int) bool {
+	if s.most > 0 {
+		return j >= s.scalars
+	}
+	return j >= n-s.scalars
+}
+
+// shifts says that the second operand is an amount, of any integer type.
+func shifts(op tacitv1.Op) bool {
+	return op >= tacitv1.Op_OP_SHL && op <= tacitv1.Op_OP_ROTR
+}
+
+var widths = map[tacitv1.Type]int{
+	tacitv1.Type_TYPE_EBOOL: 1, tacitv1.Type_TYPE_EUINT8: 8, tacitv1.Type_TYPE_EUINT16: 16, tacitv1.Type_TYPE_EUINT32: 32,
+	tacitv1.Type_TYPE_EUINT64: 64, tacitv1.Type_TYPE_EUINT128: 128, tacitv1.Type_TYPE_EADDRESS: 160, tacitv1.Type_TYPE_EUINT256: 256,
 }
 
 // Width returns the bits of a type that the service computes on, 1 for ebool, and false for every other type.
 func Width(t tacitv1.Type) (int, bool) {
-	switch t {
-	case tacitv1.Type_TYPE_EBOOL:
-		return 1, true
-	case tacitv1.Type_TYPE_EUINT8:
-		return 8, true
-	case tacitv1.Type_TYPE_EUINT16:
-		return 16, true
-	case tacitv1.Type_TYPE_EUINT32:
-		return 32, true
-	case tacitv1.Type_TYPE_EUINT64:
-		return 64, true
-	}
-	return 0, false
+	w, ok := widths[t]
+	return w, ok
 }
 
 // TypeName returns the name of t in text, such as euint64.
@@ -86,6 +137,15 @@ func OpName(op tacitv1.Op) string {
 	return strings.ToLower(strings.TrimPrefix(name, "OP_"))
 }
 
+// StrategyName returns the name of s in text, such as latency.
+func StrategyName(s tacitv1.Strategy) string {
+	name, ok := tacitv1.Strategy_name[int32(s)]
+	if !ok {
+		return fmt.Sprintf("strategy %d", s)
+	}
+	return strings.ToLower(strings.TrimPrefix(name, "STRATEGY_"))
+}
+
 // ParseOp returns the operation of that name in text.
 func ParseOp(name string) (tacitv1.Op, bool) {
 	op, ok := opsByName[name]
@@ -95,6 +155,8 @@ func ParseOp(name string) (tacitv1.Op, bool) {
 var (
 	typesByName = byName(tacitv1.Type_name, TypeName)
 	opsByName   = byName(tacitv1.Op_name, OpName)
+
+	strategiesByName = byName(tacitv1.Strategy_name, StrategyName)
 )
 
 // byName inverts name over the numbers of an enum.

@@ -23,6 +23,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e
 //
 //	# A transfer that moves nothing when the balance is too low.
 //	key 0x…                                    # the key id, 64 digits; optional
+//	strategy latency                           # or throughput, which is the default
 //	input from = 0x…                           # the handle of a stored ciphertext
 //	input to = 0x…
 //	input amount = 0x…
@@ -66,10 +67,12 @@ const (
 	wordInput  = "input"
 	wordOutput = "output"
 	wordAs     = "as"
+
+	wordStrategy = "strategy"
 )
 
 func reserved(word string) bool {
-	return word == wordKey || word == wordInput || word == wordOutput || word == wordAs
+	return word == wordKey || word == wordInput || word == wordOutput || word == wordAs || word == wordStrategy
 }
 
 // maxName is the limit on the bytes of a name.
@@ -216,6 +219,8 @@ func (p *parser) statement() {
 	switch {
 	case p.token.text == wordKey:
 		p.key()
+	case p.accept(wordStrategy):
+		p.strategy()
 	case p.accept(wordInput):
 		name := p.define()
 		p.expect("=")
@@ -241,6 +246,20 @@ func (p *parser) key() {
 	p.keyLine = p.line
 	h := p.handle()
 	p.spec.KeyId = h[:]
+}
+
+// strategy reads the name of a strategy.
+func (p *parser) strategy() {
+	t := p.take(word, "a strategy")
+	if p.err != nil {
+		return
+	}
+	s, ok := strategiesByName[t.text]
+	if !ok {
+		p.fail(t, "%s is no strategy", quote(t.text))
+		return
+	}
+	p.spec.Strategy = s
 }
 
 // handle reads 64 hexadecimal digits, with or without 0x.

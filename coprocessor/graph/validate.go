@@ -2,9 +2,9 @@ package graph
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -84,7 +84,7 @@ func Validate(ctx context.Context, spec *tacitv1.JobSpec, resolve Resolve, cost 
 			return nil, err
 		}
 		n := &v.g.nodes[i]
-		n.Handle = expressionHandle(v.g.keyID, n, v.g.nodes)
+		n.Handle = expressionHandle(v.g, n)
 	}
 	v.markNeeded(order)
 	if err := v.nameOutputs(); err != nil {
@@ -144,6 +144,10 @@ func (v *validator) checkKey() error {
 		return refuse(BadKeyID, "key_id", "%d bytes, want %d", len(v.spec.KeyId), len(v.g.keyID))
 	}
 	v.g.keyID = [32]byte(v.spec.KeyId)
+	if _, ok := tacitv1.Strategy_name[int32(v.spec.Strategy)]; !ok {
+		return refuse(UnknownStrategy, "strategy", "%d is no strategy", v.spec.Strategy)
+	}
+	v.g.strategy = v.spec.Strategy
 	return nil
 }
 
@@ -168,31 +172,30 @@ func (v *validator) checkNode(i int) error {
 	}
 	sig, ok := signatures[*spec.Op]
 	if !ok {
-		if _, named := tacitv1.Op_name[int32(*spec.Op)]; !named {
-			return refuse(UnknownOp, field(place, "op"), "%d is no operation", *spec.Op)
-		}
-		return refuse(UnsupportedOp, field(place, "op"), "%s is not yet supported", OpName(*spec.Op))
+		return refuse(UnknownOp, field(place, "op"), "%d is no operation", *spec.Op)
 	}
 	if spec.Type != nil {
 		if err := checkType(field(place, "type"), *spec.Type); err != nil {
 			return err
 		}
-	} else if *spec.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
+	} else if sig.declared {
 		return refuse(MissingType, field(place, "type"), "absent, %s needs it", OpName(*spec.Op))
 	}
-	if len(spec.Inputs) != sig.arity {
-		return refuse(Arity, field(place, "inputs"), "%d inputs, %s wants %d", len(spec.Inputs), OpName(*spec.Op), sig.arity)
+	if n := len(spec.Inputs); sig.most > 0 && (n < sig.arity || n > sig.most) {
+		return refuse(Arity, field(place, "inputs"), "%d inputs, %s wants %d to %d", n, OpName(*spec.Op), sig.arity, sig.most)
+	} else if sig.most == 0 && n != sig.arity {
+		return refuse(Arity, field(place, "inputs"), "%d inputs, %s wants %d", n, OpName(*spec.Op), sig.arity)
 	}
 	if err := checkLabel(field(place, "label"), spec.Label); err != nil {
 		return err
 	}
-	operands := make([]Operand, sig.arity)
+	operands := make([]Operand, len(spec.Inputs))
 	for j, in := range spec.Inputs {
 		o, err := v.operand(inputPlace(i, j), orEmpty(in))
 		if err != nil {
 			return err
 		}
-		if err := checkKind(inputPlace(i, j), *spec.Op, o.Kind, j >= sig.arity-sig.scalars); err != nil {
+		if err := checkKind(inputPlace(i, j), *spec.Op, o.Kind, sig.mayBeScalar(j, len(operands)), j >= len(operands)-sig.required); err != nil {
 			return err
 		}
 		operands[j] = o
@@ -223,10 +226,7 @@ func (v *validator) nameNode(i int, result []byte) error {
 
 func checkType(place string, t tacitv1.Type) error {
 	if _, ok := Width(t); !ok {
-		if _, named := tacitv1.Type_name[int32(t)]; !named {
-			return refuse(UnsupportedType, place, "%d is no type", t)
-		}
-		return refuse(UnsupportedType, place, "%s is not yet supported", TypeName(t))
+		return refuse(UnknownType, place, "%d is no type", t)
 	}
 	return nil
 }
@@ -241,12 +241,12 @@ func checkLabel(place, label string) error {
 	return nil
 }
 
-// checkKind checks that an operand is a plaintext only where op allows one.
-func checkKind(place string, op tacitv1.Op, kind OperandKind, scalarAllowed bool) error {
+// checkKind checks that an operand is a plaintext where op requires one, and only where it allows one.
+func checkKind(place string, op tacitv1.Op, kind OperandKind, scalarAllowed, scalarRequired bool) error {
 	switch {
 	case kind == Scalar && !scalarAllowed:
 		return refuse(ScalarNotAllowed, place, "a plaintext, %s wants a ciphertext here", OpName(op))
-	case kind != Scalar && op == tacitv1.Op_OP_TRIVIAL_ENCRYPT:
+	case kind != Scalar && scalarRequired:
 		return refuse(ScalarRequired, place, "a ciphertext, %s wants a plaintext", OpName(op))
 	}
 	return nil
@@ -383,43 +383,70 @@ func (v *validator) typeNode(i int) error {
 		}
 		first = 1
 	}
-	work, err := workType(i, n, first, declared)
+	last := len(n.Operands) // the operands up to here
+	if shifts(n.Op) && n.Operands[1].Kind != Scalar {
+		if t := n.Operands[1].Type; !uints.has(t) {
+			return refuse(TypeMismatch, inputPlace(i, 1), "%s, %s wants %s", TypeName(t), OpName(n.Op), uints)
+		}
+		last = 1
+	}
+	work, err := workType(i, n, first, last, declared)
 	if err != nil {
 		return err
 	}
-	if work == tacitv1.Type_TYPE_EBOOL && !sig.bools {
-		return refuse(TypeMismatch, inputPlace(i, first), "ebool, %s wants euint8, euint16, euint32 or euint64", OpName(n.Op))
+	if !sig.on.has(work) {
+		return refuse(TypeMismatch, inputPlace(i, first), "%s, %s wants %s", TypeName(work), OpName(n.Op), sig.on)
 	}
-	for j := first; j < len(n.Operands); j++ {
+	for j := first; j < last; j++ {
 		if n.Operands[j].Kind != Scalar {
 			continue
 		}
-		value, err := scalarValue(inputPlace(i, j), orEmpty(v.spec.Nodes[i].Inputs[j]).GetScalar(), work)
+		value, err := v.scalar(i, j, work)
 		if err != nil {
 			return err
 		}
 		n.Operands[j].Type, n.Operands[j].Scalar = work, value
 	}
 	n.Type = work
-	if sig.decides {
+	switch {
+	case sig.decides:
 		n.Type = tacitv1.Type_TYPE_EBOOL
+	case sig.declared:
+		n.Type = *declared
 	}
 	if declared != nil && *declared != n.Type {
 		return refuse(TypeMismatch, field(nodePlace(i), "type"), "%s, but the result is %s", TypeName(*declared), TypeName(n.Type))
 	}
-	kinds := make([]OperandKind, len(n.Operands))
-	for j, o := range n.Operands {
-		kinds[j] = o.Kind
-	}
-	n.Cost = v.cost(n.Op, work, kinds)
+	n.Cost = v.cost(*n)
 	return nil
 }
 
-// workType returns the one type of the encrypted operands of node i from the given one on; where all are plaintexts,
-// which only a trivial encryption allows, it is the declared type.
-func workType(i int, n *Node, first int, declared *tacitv1.Type) (tacitv1.Type, error) {
+// scalar reads plaintext j of node i, which stands for a value of the given type, and checks what the operation wants of
+// it.
+func (v *validator) scalar(i, j int, t tacitv1.Type) ([]byte, error) {
+	op := v.g.nodes[i].Op
+	place, value := inputPlace(i, j), trimZeros(orEmpty(v.spec.Nodes[i].Inputs[j]).GetScalar())
+	x := new(big.Int).SetBytes(value)
+	width, _ := Width(t)
+	seed := j == 0 && (op == tacitv1.Op_OP_RAND || op == tacitv1.Op_OP_RAND_BOUNDED) // of any type
+	if !seed && x.BitLen() > width {
+		return nil, refuse(ScalarRange, place, "0x%x does not fit %s", value, TypeName(t))
+	}
+	divisor := (op == tacitv1.Op_OP_DIV || op == tacitv1.Op_OP_REM) && j == 1 || op == tacitv1.Op_OP_MUL_DIV && j == 2
+	if divisor && x.Sign() == 0 {
+		return nil, refuse(DivisionByZero, place, "%s by a plaintext 0", OpName(op))
+	}
+	if op == tacitv1.Op_OP_RAND_BOUNDED && j == 1 && (x.Sign() == 0 || x.TrailingZeroBits() != uint(x.BitLen()-1)) {
+		return nil, refuse(ScalarRange, place, "0x%x is not a power of two", value)
+	}
+	return value, nil
+}
+
+// workType returns the one type of the encrypted operands of node i from first to last; where all are plaintexts, which is
+// allowed only where the type is declared, it is that.
+func workType(i int, n *Node, first, last int, declared *tacitv1.Type) (tacitv1.Type, error) {
 	var work *tacitv1.Type
-	for j := first; j < len(n.Operands); j++ {
+	for j := first; j < last; j++ {
 		o := &n.Operands[j]
 		switch {
 		case o.Kind == Scalar:
@@ -433,21 +460,6 @@ func workType(i int, n *Node, first int, declared *tacitv1.Type) (tacitv1.Type, 
 		work = declared
 	}
 	return *work, nil
-}
-
-// scalarValue reads a big-endian plaintext of at most maxScalar bytes that must fit type t.
-func scalarValue(place string, b []byte, t tacitv1.Type) (uint64, error) {
-	digits := trimZeros(b)
-	width, _ := Width(t)
-	var word [8]byte
-	if len(digits) <= len(word) {
-		copy(word[len(word)-len(digits):], digits)
-		// A shift by 64 gives 0.
-		if value := binary.BigEndian.Uint64(word[:]); value>>width == 0 {
-			return value, nil
-		}
-	}
-	return 0, refuse(ScalarRange, place, "0x%x does not fit %s", digits, TypeName(t))
 }
 
 // markNeeded finds the nodes that an output depends on, their order and the ciphertexts they read.

@@ -23,6 +23,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Strategy is how operations are made of bootstraps.
+// buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
+type Strategy int32
+
+const (
+	// The fewest bootstraps: for machines that are busy.
+	Strategy_STRATEGY_THROUGHPUT Strategy = 0
+	// The fewest bootstraps that wait for each other: for machines with many idle lanes.
+	Strategy_STRATEGY_LATENCY Strategy = 1
+)
+
+// Enum value maps for Strategy.
+var (
+	Strategy_name = map[int32]string{
+		0: "STRATEGY_THROUGHPUT",
+		1: "STRATEGY_LATENCY",
+	}
+	Strategy_value = map[string]int32{
+		"STRATEGY_THROUGHPUT": 0,
+		"STRATEGY_LATENCY":    1,
+	}
+)
+
+func (x Strategy) Enum() *Strategy {
+	p := new(Strategy)
+	*p = x
+	return p
+}
+
+func (x Strategy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Strategy) Descriptor() protoreflect.EnumDescriptor {
+	return file_tacit_v1_job_proto_enumTypes[0].Descriptor()
+}
+
+func (Strategy) Type() protoreflect.EnumType {
+	return &file_tacit_v1_job_proto_enumTypes[0]
+}
+
+func (x Strategy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Strategy.Descriptor instead.
+func (Strategy) EnumDescriptor() ([]byte, []int) {
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{0}
+}
+
 // JobState is where a job stands.
 type JobState int32
 
@@ -66,11 +116,11 @@ func (x JobState) String() string {
 }
 
 func (JobState) Descriptor() protoreflect.EnumDescriptor {
-	return file_tacit_v1_job_proto_enumTypes[0].Descriptor()
+	return file_tacit_v1_job_proto_enumTypes[1].Descriptor()
 }
 
 func (JobState) Type() protoreflect.EnumType {
-	return &file_tacit_v1_job_proto_enumTypes[0]
+	return &file_tacit_v1_job_proto_enumTypes[1]
 }
 
 func (x JobState) Number() protoreflect.EnumNumber {
@@ -79,7 +129,7 @@ func (x JobState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobState.Descriptor instead.
 func (JobState) EnumDescriptor() ([]byte, []int) {
-	return file_tacit_v1_job_proto_rawDescGZIP(), []int{0}
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{1}
 }
 
 // NodeState is where a node of a job stands.
@@ -126,11 +176,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_tacit_v1_job_proto_enumTypes[1].Descriptor()
+	return file_tacit_v1_job_proto_enumTypes[2].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_tacit_v1_job_proto_enumTypes[1]
+	return &file_tacit_v1_job_proto_enumTypes[2]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -139,7 +189,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_tacit_v1_job_proto_rawDescGZIP(), []int{1}
+	return file_tacit_v1_job_proto_rawDescGZIP(), []int{2}
 }
 
 // JobSpec is a directed acyclic graph of operations on ciphertexts of one key.
@@ -149,7 +199,10 @@ type JobSpec struct {
 	KeyId []byte  `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	Nodes []*Node `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// At least one. Only nodes that reach an output are computed, and only outputs are stored.
-	Outputs       []*Output `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Outputs []*Output `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	// What the evaluation spends least of. It changes the ciphertexts of the results and so their digests, not what they
+	// decrypt to.
+	Strategy      Strategy `protobuf:"varint,4,opt,name=strategy,proto3,enum=tacit.v1.Strategy" json:"strategy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +256,13 @@ func (x *JobSpec) GetOutputs() []*Output {
 		return x.Outputs
 	}
 	return nil
+}
+
+func (x *JobSpec) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_STRATEGY_THROUGHPUT
 }
 
 // Node is one operation.
@@ -1023,11 +1083,12 @@ var File_tacit_v1_job_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_job_proto_rawDesc = "" +
 	"\n" +
-	"\x12tacit/v1/job.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tacit/v1/types.proto\"r\n" +
+	"\x12tacit/v1/job.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tacit/v1/types.proto\"\xa2\x01\n" +
 	"\aJobSpec\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12$\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x0e.tacit.v1.NodeR\x05nodes\x12*\n" +
-	"\aoutputs\x18\x03 \x03(\v2\x10.tacit.v1.OutputR\aoutputs\"\xb9\x01\n" +
+	"\aoutputs\x18\x03 \x03(\v2\x10.tacit.v1.OutputR\aoutputs\x12.\n" +
+	"\bstrategy\x18\x04 \x01(\x0e2\x12.tacit.v1.StrategyR\bstrategy\"\xb9\x01\n" +
 	"\x04Node\x12!\n" +
 	"\x02op\x18\x01 \x01(\x0e2\f.tacit.v1.OpH\x00R\x02op\x88\x01\x01\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x01R\x04type\x88\x01\x01\x12'\n" +
@@ -1099,7 +1160,10 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\bJobEvent\x12!\n" +
 	"\x03job\x18\x01 \x01(\v2\r.tacit.v1.JobH\x00R\x03job\x12*\n" +
 	"\x04node\x18\x02 \x01(\v2\x14.tacit.v1.NodeReportH\x00R\x04nodeB\a\n" +
-	"\x05event*\x9a\x01\n" +
+	"\x05event*9\n" +
+	"\bStrategy\x12\x17\n" +
+	"\x13STRATEGY_THROUGHPUT\x10\x00\x12\x14\n" +
+	"\x10STRATEGY_LATENCY\x10\x01*\x9a\x01\n" +
 	"\bJobState\x12\x19\n" +
 	"\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n" +
@@ -1127,52 +1191,54 @@ func file_tacit_v1_job_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_job_proto_rawDescData
 }
 
-var file_tacit_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_tacit_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_tacit_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tacit_v1_job_proto_goTypes = []any{
-	(JobState)(0),                 // 0: tacit.v1.JobState
-	(NodeState)(0),                // 1: tacit.v1.NodeState
-	(*JobSpec)(nil),               // 2: tacit.v1.JobSpec
-	(*Node)(nil),                  // 3: tacit.v1.Node
-	(*Input)(nil),                 // 4: tacit.v1.Input
-	(*Output)(nil),                // 5: tacit.v1.Output
-	(*Job)(nil),                   // 6: tacit.v1.Job
-	(*Receipt)(nil),               // 7: tacit.v1.Receipt
-	(*ReceiptItem)(nil),           // 8: tacit.v1.ReceiptItem
-	(*NodeReport)(nil),            // 9: tacit.v1.NodeReport
-	(*JobError)(nil),              // 10: tacit.v1.JobError
-	(*JobEvent)(nil),              // 11: tacit.v1.JobEvent
-	(Op)(0),                       // 12: tacit.v1.Op
-	(Type)(0),                     // 13: tacit.v1.Type
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*CiphertextInfo)(nil),        // 15: tacit.v1.CiphertextInfo
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(Strategy)(0),                 // 0: tacit.v1.Strategy
+	(JobState)(0),                 // 1: tacit.v1.JobState
+	(NodeState)(0),                // 2: tacit.v1.NodeState
+	(*JobSpec)(nil),               // 3: tacit.v1.JobSpec
+	(*Node)(nil),                  // 4: tacit.v1.Node
+	(*Input)(nil),                 // 5: tacit.v1.Input
+	(*Output)(nil),                // 6: tacit.v1.Output
+	(*Job)(nil),                   // 7: tacit.v1.Job
+	(*Receipt)(nil),               // 8: tacit.v1.Receipt
+	(*ReceiptItem)(nil),           // 9: tacit.v1.ReceiptItem
+	(*NodeReport)(nil),            // 10: tacit.v1.NodeReport
+	(*JobError)(nil),              // 11: tacit.v1.JobError
+	(*JobEvent)(nil),              // 12: tacit.v1.JobEvent
+	(Op)(0),                       // 13: tacit.v1.Op
+	(Type)(0),                     // 14: tacit.v1.Type
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*CiphertextInfo)(nil),        // 16: tacit.v1.CiphertextInfo
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_tacit_v1_job_proto_depIdxs = []int32{
-	3,  // 0: tacit.v1.JobSpec.nodes:type_name -> tacit.v1.Node
-	5,  // 1: tacit.v1.JobSpec.outputs:type_name -> tacit.v1.Output
-	12, // 2: tacit.v1.Node.op:type_name -> tacit.v1.Op
-	13, // 3: tacit.v1.Node.type:type_name -> tacit.v1.Type
-	4,  // 4: tacit.v1.Node.inputs:type_name -> tacit.v1.Input
-	0,  // 5: tacit.v1.Job.state:type_name -> tacit.v1.JobState
-	14, // 6: tacit.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	14, // 7: tacit.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	14, // 8: tacit.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 9: tacit.v1.Job.nodes:type_name -> tacit.v1.NodeReport
-	15, // 10: tacit.v1.Job.results:type_name -> tacit.v1.CiphertextInfo
-	10, // 11: tacit.v1.Job.error:type_name -> tacit.v1.JobError
-	7,  // 12: tacit.v1.Job.receipt:type_name -> tacit.v1.Receipt
-	8,  // 13: tacit.v1.Receipt.inputs:type_name -> tacit.v1.ReceiptItem
-	8,  // 14: tacit.v1.Receipt.outputs:type_name -> tacit.v1.ReceiptItem
-	1,  // 15: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
-	16, // 16: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
-	6,  // 17: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
-	9,  // 18: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 0: tacit.v1.JobSpec.nodes:type_name -> tacit.v1.Node
+	6,  // 1: tacit.v1.JobSpec.outputs:type_name -> tacit.v1.Output
+	0,  // 2: tacit.v1.JobSpec.strategy:type_name -> tacit.v1.Strategy
+	13, // 3: tacit.v1.Node.op:type_name -> tacit.v1.Op
+	14, // 4: tacit.v1.Node.type:type_name -> tacit.v1.Type
+	5,  // 5: tacit.v1.Node.inputs:type_name -> tacit.v1.Input
+	1,  // 6: tacit.v1.Job.state:type_name -> tacit.v1.JobState
+	15, // 7: tacit.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	15, // 8: tacit.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	15, // 9: tacit.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	10, // 10: tacit.v1.Job.nodes:type_name -> tacit.v1.NodeReport
+	16, // 11: tacit.v1.Job.results:type_name -> tacit.v1.CiphertextInfo
+	11, // 12: tacit.v1.Job.error:type_name -> tacit.v1.JobError
+	8,  // 13: tacit.v1.Job.receipt:type_name -> tacit.v1.Receipt
+	9,  // 14: tacit.v1.Receipt.inputs:type_name -> tacit.v1.ReceiptItem
+	9,  // 15: tacit.v1.Receipt.outputs:type_name -> tacit.v1.ReceiptItem
+	2,  // 16: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
+	17, // 17: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
+	7,  // 18: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
+	10, // 19: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_job_proto_init() }
@@ -1198,7 +1264,7 @@ func file_tacit_v1_job_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_job_proto_rawDesc), len(file_tacit_v1_job_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -89,8 +89,8 @@ func (Type) EnumDescriptor() ([]byte, []int) {
 }
 
 // Op is an operation. The numbers are fhEVM's opcodes; zero is a real operation, so fields of this type have explicit
-// presence. The service computes ADD, SUB, AND, OR, XOR, EQ, NE, GE, GT, LE, LT, NEG, NOT, TRIVIAL_ENCRYPT and
-// IF_THEN_ELSE; it refuses the others as not yet supported.
+// presence. A cast takes the type of its node, RAND and RAND_BOUNDED take a plaintext seed of up to 32 bytes first, and
+// RAND_BOUNDED a bound that is a power of two.
 // buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
 type Op int32
 
