@@ -192,6 +192,7 @@ func bounded(x fhe.LWE, lo, hi int64, f func(int64) int64) fhe.LWE {
 }
 
 // fill bootstraps full blocks of all columns at once, as long as there are any.
+// While a column holds more than a block, what noise leaves room for is one too.
 func (c *columns) fill() error {
 	const full = foldReach - 1
 	for {
@@ -200,7 +201,7 @@ func (c *columns) fill() error {
 			reach, last := int64(foldReach), c.last(k)
 			for c.reach(k) > reach || c.reach(k) >= full && !last {
 				group, rest := c.r.gather(c.terms[k], reach)
-				if c.r.total(0, group).Bound.Max < full {
+				if c.reach(k) <= foldReach && c.r.total(0, group).Bound.Max < full {
 					break
 				}
 				c.terms[k], c.folded[k] = rest, true
@@ -260,6 +261,12 @@ func (c *columns) settle() ([]fhe.LWE, error) {
 	return c.ripple()
 }
 
+// loud says that the sum of a column holds a message that was made of several
+// outputs, and so must not be a result.
+func (c *columns) loud(place int, sum fhe.LWE) bool {
+	return c.folded[place] && sum.Bound.Variance > 2*c.r.params.BootstrapVariance()
+}
+
 // ripple settles column after column, least significant first. A block whose
 // bounds leave no doubt of its carry needs no bootstrap: the sum is its message.
 func (c *columns) ripple() ([]fhe.LWE, error) {
@@ -272,7 +279,7 @@ func (c *columns) ripple() ([]fhe.LWE, error) {
 			stay := func(x fhe.LWE) { out[k] = x }
 			done = true
 			switch carry := in.Bound.Min / 4; {
-			case carry == in.Bound.Max/4 && !(c.folded[k] && in.Bound.Variance > 4*c.r.params.BootstrapVariance()):
+			case carry == in.Bound.Max/4 && !c.loud(k, in):
 				out[k] = c.r.linear(-4*carry, fhe.Term{Weight: 1, LWE: in})
 				c.addPlain(k+1, carry)
 			case in.Bound.Max-plain <= foldReach && c.r.quiet(in):

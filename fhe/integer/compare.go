@@ -1,9 +1,11 @@
 package integer
 
 import (
+	"math"
 	"slices"
 
 	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
 // digit is the difference of two blocks, a - b, with what is known of it.
@@ -46,39 +48,45 @@ func (r *run) digits(a, b []fhe.LWE) ([]digit, error) {
 // not zero. Two blocks of either operand fit, and more where a digit can only
 // have one sign, as when it is compared with 0. A combination that would be too
 // noisy is left at the digits it has.
-func (r *run) pack(digits []digit) []fhe.LWE {
-	var out []fhe.LWE
-	var terms []fhe.Term
-	var current fhe.LWE
+func (r *run) pack(digits []digit) []packed {
+	var out []packed
+	var current packed
 	for _, d := range digits {
-		if terms != nil {
+		if current.terms != nil {
 			// The digits below reach from Min ≤ 0 to Max ≥ 0. The new one, if it
 			// is not zero, must outweigh them.
+			low := current.sum.Bound
 			weight := int64(1)
 			if d.lo < 0 {
-				weight = max(weight, 1+current.Bound.Max)
+				weight = max(weight, 1+low.Max)
 			}
 			if d.hi > 0 {
-				weight = max(weight, 1-current.Bound.Min)
+				weight = max(weight, 1-low.Min)
 			}
-			more := slices.Clone(terms)
+			more := slices.Clone(current.terms)
 			for _, t := range d.terms {
 				more = append(more, fhe.Term{Weight: weight * t.Weight, LWE: t.LWE})
 			}
-			if current.Bound.Min+weight*d.lo >= -signReach && current.Bound.Max+weight*d.hi <= signReach {
+			if low.Min+weight*d.lo >= -signReach && low.Max+weight*d.hi <= signReach {
 				if joined := r.linear(0, more...); r.quiet(joined) {
-					terms, current = more, joined
+					current = packed{more, joined}
 					continue
 				}
 			}
 			out = append(out, current)
 		}
-		terms, current = d.terms, r.linear(0, d.terms...)
+		current = packed{d.terms, r.linear(0, d.terms...)}
 	}
-	if terms != nil {
+	if current.terms != nil {
 		out = append(out, current)
 	}
 	return out
+}
+
+// packed is a combination of digits.
+type packed struct {
+	terms []fhe.Term
+	sum   fhe.LWE
 }
 
 // equal tests a = b, or a ≠ b.
@@ -114,14 +122,14 @@ func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
 		f = notZero
 	}
 	if len(leaves) == 1 {
-		if out, err := r.direct(leaves[0], f); out != nil || err != nil {
+		if out, err := r.direct(leaves[0].sum, f); out != nil || err != nil {
 			return out, err
 		}
 	}
-	flags := leaves
+	flags := make([]fhe.LWE, len(leaves))
 	var tests batch
 	for i, x := range leaves {
-		tests.to(&flags[i], x, r.tables.isZero)
+		tests.to(&flags[i], x.sum, r.tables.isZero)
 	}
 	if err := r.bootstrap(&tests); err != nil {
 		return nil, err
@@ -182,9 +190,9 @@ func (r *run) direct(x fhe.LWE, f func(int64) int64) ([]fhe.LWE, error) {
 	return out, r.bootstrap(&b)
 }
 
-// compare tests a < b and its kin. The signs of packed digits are joined, most
-// significant first, by sign(8·s3 + 4·s2 + 2·s1 + s0), and the last join
-// applies the predicate.
+// compare tests a < b and its kin. Packed digits borrow from each other, or their
+// signs are joined, most significant first, by sign(8·s3 + 4·s2 + 2·s1 + s0), and
+// the last join applies the predicate.
 func (r *run) compare(op Op, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	digits, err := r.digits(a, b)
 	if err != nil {
@@ -206,11 +214,46 @@ func (r *run) compare(op Op, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	}
 	leaves := r.pack(digits)
 	if len(leaves) == 1 {
-		if out, err := r.direct(leaves[0], signPredicates[op]); out != nil || err != nil {
+		if out, err := r.direct(leaves[0].sum, signPredicates[op]); out != nil || err != nil {
+			return out, err
+		}
+	}
+	if r.strategy == Throughput {
+		if out, err := r.borrow(leaves, op); out != nil || err != nil {
 			return out, err
 		}
 	}
 	return r.joinSigns(leaves, op)
+}
+
+// borrow compares as a subtraction does, least significant combination first: a
+// combination less the borrow of those below is in [-16, 15], where being
+// negative is negacyclic up to a constant. It returns nothing if noise leaves no
+// room for the borrow.
+func (r *run) borrow(combinations []packed, op Op) ([]fhe.LWE, error) {
+	anyBorrow := noise.Term{Weight: 1, Bound: noise.Bound{Variance: r.params.BootstrapVariance(), Source: math.MaxUint64}}
+	for _, x := range combinations {
+		bounds := []noise.Term{anyBorrow}
+		for _, t := range x.terms {
+			bounds = append(bounds, noise.Term{Weight: t.Weight, Bound: t.LWE.Bound})
+		}
+		if noise.Combine(0, bounds...).Variance > r.params.MaxVariance() {
+			return nil, nil
+		}
+	}
+	borrow := constant(truth(op == OpLe || op == OpGt)) // a ≤ b is a - b - 1 < 0
+	for i, x := range combinations {
+		lut := r.tables.negative
+		if i == len(combinations)-1 && (op == OpGt || op == OpGe) {
+			lut = r.tables.notNegative
+		}
+		var step batch
+		step.to(&borrow, r.linear(0, append(slices.Clone(x.terms), fhe.Term{Weight: -1, LWE: borrow})...), lut)
+		if err := r.bootstrap(&step); err != nil {
+			return nil, err
+		}
+	}
+	return []fhe.LWE{borrow}, nil
 }
 
 // relevant drops the digits that the comparison does not depend on: those below
@@ -274,11 +317,11 @@ func newJoin(children []*signNode) *signNode {
 
 // joinSigns applies a predicate to the sign of the most significant combination
 // that is not zero.
-func (r *run) joinSigns(combinations []fhe.LWE, op Op) ([]fhe.LWE, error) {
+func (r *run) joinSigns(combinations []packed, op Op) ([]fhe.LWE, error) {
 	const wide = 4 // children that fit in [-15, 15]
 	items := make([]*signNode, len(combinations))
 	for i, x := range combinations {
-		items[i] = &signNode{in: x}
+		items[i] = &signNode{in: x.sum}
 	}
 	all := slices.Clone(items)
 	for len(items) > wide {

@@ -25,9 +25,10 @@
 //     blocks become numbers whose sums tell products apart, arranged so that the
 //     low digits and the high digits are the same table at two shifts
 //     (productBoxes).
-//   - Sign and zero test are negacyclic, or are so up to a constant, on
-//     differences in -15..15: two blocks of either operand at once, and four
-//     signs or sixteen flags join in one bootstrap.
+//   - Sign, zero test and being negative are negacyclic, or are so up to a
+//     constant, on differences in -15..15: two blocks of either operand at once,
+//     less a borrow of the blocks below. Four signs or sixteen flags join in one
+//     bootstrap.
 //   - A table of which all but some boxes are 0 yields a block at every place
 //     where an encrypted digit may move it, for the price of one (shift).
 //   - A function of eight bits is sixteen bootstraps for four bits of result,
@@ -46,21 +47,23 @@
 // Throughput spends the fewest bootstraps: carries ripple. Latency takes the
 // fewest rounds: carries look ahead by prefixes that join four at a time. Both
 // give the same plaintexts, each always the same ciphertexts. Bootstraps and
-// rounds, of encrypted operands with the default parameters (where a set has room
-// for a norm of 34 only, select, min and max take one more, and products and long
-// sums a few):
+// rounds, of encrypted operands with the default parameters:
 //
-//	                     Throughput           Latency
-//	                     64 bits   32 bits    64 bits   32 bits
-//	add, sub, neg        32/32     16/16      111/4     54/4
-//	eq, ne               17/2      9/2        the same
-//	lt, le, gt, ge       21/3      11/3       the same
-//	min, max             53/4      27/4       the same
-//	and, or, xor         32/1      16/1       the same
-//	select               32/1      16/1       the same
-//	shl, shr, rotl, rotr 128/3     65/4       the same
-//	mul                  896/38    247/21     1014/10   293/9
-//	div and rem          2366/745  672/240    4287/311  1158/148
+//	                        Throughput           Latency
+//	                        64 bits   32 bits    64 bits   32 bits
+//	add, sub, neg           32/32     16/16      111/4     54/4
+//	eq, ne                  17/2      9/2        the same
+//	lt, le, gt, ge          16/16     8/8        21/3      11/3
+//	min, max                49/18     25/10      54/5      28/5
+//	and, or, xor            32/1      16/1       the same
+//	select                  33/2      17/2       the same
+//	shl, shr, rotl, rotr    128/3     65/4       the same
+//	mul                     920/61    248/23     1051/10   297/9
+//	div and rem             2079/944 591/280    4287/311  1158/148
+//	lookup of 8 bits        38/3 for 8 bits of result
+//
+// A set with room for a norm of 51 saves one bootstrap of a select, min or max,
+// and a few of products and long sums.
 //
 // What may not enter here: running bootstraps (package bootstrap), keys, jobs.
 package integer

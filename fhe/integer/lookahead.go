@@ -43,7 +43,7 @@ func (c *columns) compress() error {
 				c.split(&step, k, plain, group, false, func(x fhe.LWE) { c.add(k, 1, x) })
 				incoming += sum / 4
 			}
-			c.terms[k] = kept
+			c.terms[k], c.folded[k] = kept, true
 		}
 		if len(step.tasks) == 0 {
 			return nil
@@ -105,7 +105,7 @@ func (c *columns) lookahead() ([]fhe.LWE, error) {
 		must = in.Bound.Min+truth(must) >= 4
 		exposed[k+1] = in.Bound.Max+truth(exposed[k]) >= 4
 		q := in.Bound.Min / 4
-		plain := q == in.Bound.Max/4
+		plain := q == in.Bound.Max/4 && !c.loud(k, in)
 		if plain {
 			out[k] = r.linear(-4*q, fhe.Term{Weight: 1, LWE: in})
 		}

@@ -24,15 +24,16 @@ type tables struct {
 	status            [4][2]*fhe.LUT
 	carryIn, carryIn2 *fhe.LUT // [0, 7] and [0, 15]
 
-	sign      [4]*fhe.LUT      // [-15, 15]: sign times 1, 2, 4 and 8
-	predicate map[Op]*fhe.LUT  // [-15, 15]: m < 0, m ≤ 0, m > 0, m ≥ 0
-	isZero    *fhe.LUT         // [-15, 15]
-	notZero   *fhe.LUT         // [-15, 15]
-	allFlags  *fhe.LUT         // [-16, 0]: m = 0
-	someFlag  *fhe.LUT         // [-16, 0]: m ≠ 0
-	bits      map[Op]*fhe.LUT  // [0, 15]: 4a + b
-	bit       map[Op]*fhe.LUT  // [0, 2]: a + b of single bits
-	mask      map[Op]maskTable // [0, 3]: by the plaintext operand
+	sign                  [4]*fhe.LUT      // [-15, 15]: sign times 1, 2, 4 and 8
+	predicate             map[Op]*fhe.LUT  // [-15, 15]: m < 0, m ≤ 0, m > 0, m ≥ 0
+	negative, notNegative *fhe.LUT         // [-16, 15]
+	isZero                *fhe.LUT         // [-15, 15]
+	notZero               *fhe.LUT         // [-15, 15]
+	allFlags              *fhe.LUT         // [-16, 0]: m = 0
+	someFlag              *fhe.LUT         // [-16, 0]: m ≠ 0
+	bits                  map[Op]*fhe.LUT  // [0, 15]: 4a + b
+	bit                   map[Op]*fhe.LUT  // [0, 2]: a + b of single bits
+	mask                  map[Op]maskTable // [0, 3]: by the plaintext operand
 
 	ifThen [4]*fhe.LUT // [0, 7]: 4c + b, the plaintext where c, else b
 	ifElse [4]*fhe.LUT // [0, 7]: 4c + a, a where c, else the plaintext
@@ -180,6 +181,8 @@ func newTables(p *fhe.Parameters) (*tables, error) {
 		allFlags:      lut(-16, 0, isZero),
 		someFlag:      lut(-16, 0, notZero),
 		predicate:     map[Op]*fhe.LUT{},
+		negative:      lut(-16, 15, signPredicates[OpLt]),
+		notNegative:   lut(-16, 15, signPredicates[OpGe]),
 		isZero:        lut(-signReach, signReach, isZero),
 		notZero:       lut(-signReach, signReach, notZero),
 		bits:          map[Op]*fhe.LUT{},
