@@ -13,7 +13,9 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/bench/micro"
 	noisebench "github.com/tacit-fhe/tacit/bench/noise"
+	"github.com/tacit-fhe/tacit/bench/ops"
 	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
 )
 
@@ -22,7 +24,7 @@ func benchCommand(u *ui) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure what is claimed",
 	}
-	cmd.AddCommand(benchMicroCommand(u), benchNoiseCommand(u))
+	cmd.AddCommand(benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u))
 	return cmd
 }
 
@@ -74,6 +76,84 @@ median, p95]], in seconds per ciphertext.`,
 	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+func benchOpsCommand(u *ui) *cobra.Command {
+	var params, typeName, strategy, out string
+	var names []string
+	var count, asJSON bool
+	o := ops.Options{}
+	cmd := &cobra.Command{
+		Use:   "ops",
+		Short: "Count the bootstraps of operations, or time them",
+		Long: `With --count, prints the bootstraps and the depth of every operation, type and
+strategy, as the evaluator computes them. Without, times operations on encrypted
+operands with a new key set, many at a time, after their results were checked.
+
+JSON: parameters, cpu, go, concurrency, rounds, rows [op, operands, type,
+strategy, cost [bootstraps, depth], seconds [min, median, max], per_second].`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := u.preset(params)
+			if err != nil {
+				return err
+			}
+			var report *ops.Report
+			if count {
+				report, err = ops.Count(p)
+			} else {
+				report, err = u.timeOps(cmd, p, o, names, typeName, strategy)
+			}
+			if err != nil {
+				return err
+			}
+			return u.writeReport(report, asJSON, out)
+		},
+	}
+	flags := cmd.Flags()
+	paramsFlag(cmd, &params)
+	flags.BoolVar(&count, "count", false, "count instead of timing")
+	flags.StringSliceVar(&names, "op", nil, "operations to time, such as add,mul")
+	flags.StringVar(&typeName, "type", integer.Uint64.String(), "type to time them on")
+	flags.StringVar(&strategy, "strategy", integer.Throughput.String(), "throughput or latency")
+	flags.IntVar(&o.Workers, "workers", 0, "cores to use; 0 is all")
+	flags.IntVar(&o.Concurrency, "concurrency", 0, "operations at a time; 0 is enough to fill the batches")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often that many run; 0 is 3")
+	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
+	jsonFlag(cmd, &asJSON)
+	complete(cmd, "strategy", integer.Throughput.String(), integer.Latency.String())
+	return cmd
+}
+
+// timeOps reads what is to be timed and times it.
+func (u *ui) timeOps(cmd *cobra.Command, p *fhe.Parameters, o ops.Options, names []string, typeName, strategy string) (*ops.Report, error) {
+	for _, name := range names {
+		op, err := integer.ParseOp(name)
+		if err != nil {
+			return nil, &usageError{cmd, err}
+		}
+		o.Ops = append(o.Ops, op)
+	}
+	t, err := integer.ParseType(typeName)
+	if err != nil {
+		return nil, &usageError{cmd, err}
+	}
+	switch strategy {
+	case integer.Throughput.String():
+	case integer.Latency.String():
+		o.Strategy = integer.Latency
+	default:
+		return nil, &usageError{cmd, &choiceError{"--strategy", strategy, "throughput or latency"}}
+	}
+	backend, err := cpu.New()
+	if err != nil {
+		return nil, err
+	}
+	o.Params, o.Backend, o.Type = p, backend, t
+	bar := u.progress("measuring")
+	defer bar.end()
+	o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
+	return ops.Run(cmd.Context(), o)
 }
 
 // writeReport writes a report to a file, or prints it.
