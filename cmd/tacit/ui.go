@@ -184,7 +184,7 @@ func hintFor(err error) string {
 
 func callHint(e *client.Error) string {
 	if e.Unreachable() {
-		return "start a server with 'tacit serve', or name another one with --server"
+		return "start a server with 'tacit serve', or name another one with --server; one with TLS needs --tls, one that asks for certificates --tls-cert"
 	}
 	switch e.Reason {
 	case "NO_CREDENTIALS":
