@@ -283,3 +283,65 @@ func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, 
 		}
 	}
 }
+
+// Errors of outputs of one rotation are correlated, the more the nearer they are
+// (see fhe.LUT). The combinations that package integer makes of them have no more
+// than the sum of squares of the weights, and outputs half a table apart are
+// independent.
+func TestOutputsOfOneRotation(t *testing.T) {
+	f := load(t, fhe.TestPreset)
+	stair := func(i int64) func(int64) int64 { return func(m int64) int64 { return (m + i) / 4 } }
+	const samples = 4000
+	messages := make([]int64, samples)
+	for i := range messages {
+		messages[i] = int64(i % 8)
+	}
+	for _, c := range []struct {
+		name      string
+		shifts    []int64
+		fs        []func(int64) int64
+		weights   []int64
+		low, high float64 // of what independent errors have
+	}{
+		{"message of a staircase", []int64{0, 1, 2, 3}, []func(int64) int64{stair(0), stair(1), stair(2), stair(3)}, []int64{-3, 1, 1, 1}, 0.6, 1},
+		{"difference of neighbours", []int64{0, 1}, []func(int64) int64{stair(0), stair(1)}, []int64{1, -1}, 0.6, 1},
+		{"sum of neighbours", []int64{0, 1}, []func(int64) int64{stair(0), stair(1)}, []int64{1, 1}, 1, 1.5},
+		{"sum of halves", []int64{0, 8}, []func(int64) int64{stair(0), stair(1)}, []int64{1, 1}, 0.9, 1.1},
+		{"difference of halves", []int64{0, 8}, []func(int64) int64{stair(0), stair(1)}, []int64{1, -1}, 0.9, 1.1},
+	} {
+		lut, err := f.params.NewShiftedLUT(0, 7, c.shifts, c.fs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tasks := make([]fhe.PBS, samples)
+		for i, in := range f.encrypt(c.name, 7, messages...) {
+			tasks[i] = fhe.PBS{In: in, LUT: lut}
+		}
+		if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+			t.Fatal(err)
+		}
+		combined, single, norm := 0.0, 0.0, 0.0
+		for i, task := range tasks {
+			want := int64(0)
+			terms := make([]fhe.Term, len(c.weights))
+			for j, w := range c.weights {
+				terms[j] = fhe.Term{Weight: w, LWE: task.Out[j]}
+				want += w * c.fs[j](messages[i])
+			}
+			out := f.params.Combine(0, terms...)
+			if got := f.params.Decode(f.keys.Secret.Phase(out)); got != want {
+				t.Fatalf("%s of %d: %d, want %d", c.name, messages[i], got, want)
+			}
+			e, first := f.keys.Secret.Noise(out), f.keys.Secret.Noise(task.Out[0])
+			combined += e * e
+			single += first * first
+		}
+		for _, w := range c.weights {
+			norm += float64(w * w)
+		}
+		// The deviation of either sample variance is sqrt(2/samples), 2.2 %.
+		if ratio := combined / (norm * single); ratio < c.low || ratio > c.high {
+			t.Errorf("%s: %.3f of what independent errors have, not in [%v, %v]", c.name, ratio, c.low, c.high)
+		}
+	}
+}

@@ -18,6 +18,12 @@ import (
 // read may differ from the function by a constant, the bias, which is added
 // after the extraction and which lets functions meet in a box or go on beyond
 // Boxes messages: 0 or 1 is 1/2 and -1/2 or 1/2, and that is negacyclic.
+//
+// Errors of outputs read d coefficients apart are correlated, by (1 - 2d/N)/2 of
+// the part that comes from rounding the accumulator: a rounding error reaches both
+// where two ones of the binary key are d apart. Outputs half a table apart are
+// independent, the difference of near ones is quieter than its weights say, and
+// their sum is louder, with the default parameters by an eighth at most.
 type LUT struct {
 	min, max int64
 	log      int // the functions count in 2^-log steps

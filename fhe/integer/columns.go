@@ -175,7 +175,9 @@ func (c *columns) split(b *batch, place int, plain int64, group []fhe.LWE, clean
 	default:
 		b.add(in, t.stairs, func(o []fhe.LWE) {
 			// The message shares the error of o[0] with the carry. They are
-			// never terms of one combination, since they are in two columns.
+			// never terms of one combination, since they are in two columns and
+			// such a message is no result. Its errors are correlated in a way
+			// that leaves less than a norm of 12 (see fhe.LUT).
 			stay(r.merge(0, 3, 0, fhe.Term{Weight: 1, LWE: o[1]}, fhe.Term{Weight: 1, LWE: o[2]}, fhe.Term{Weight: 1, LWE: o[3]}, fhe.Term{Weight: -3, LWE: o[0]}))
 			carry(bounded(o[0], lo, hi, quarter))
 		})

@@ -191,11 +191,14 @@ func (r *run) chooseKnown(todo *batch, out []fhe.LWE, c fhe.LWE, a, b []fhe.LWE,
 	}
 	for group := range slices.Chunk(blocks, 8) {
 		// The number of functions is a power of two: the last one is repeated.
+		// Neighbours, which comparisons add up, are half a table apart, so that
+		// their errors are independent.
 		fs := make([]func(int64) int64, 1<<bits.Len(uint(len(group)-1)))
+		place := func(j int) int { return j/2 + j%2*(len(fs)/2) }
 		for j := range fs {
 			i := group[min(j, len(group)-1)]
 			whenTrue, whenFalse := a[i].Bound.Min, b[i].Bound.Min
-			fs[j] = func(m int64) int64 { return whenFalse + m*(whenTrue-whenFalse) }
+			fs[place(j)] = func(m int64) int64 { return whenFalse + m*(whenTrue-whenFalse) }
 		}
 		lut, err := r.params.NewLUT(0, 1, fs...)
 		if err != nil {
@@ -203,7 +206,7 @@ func (r *run) chooseKnown(todo *batch, out []fhe.LWE, c fhe.LWE, a, b []fhe.LWE,
 		}
 		todo.add(c, lut, func(o []fhe.LWE) {
 			for j, i := range group {
-				out[i] = o[j]
+				out[i] = o[place(j)]
 			}
 		})
 	}
