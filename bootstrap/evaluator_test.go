@@ -366,3 +366,41 @@ func TestKeyStream(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryImplementation runs whole bootstraps on every implementation that this
+// machine has: the results are the same to the bit.
+func TestEveryImplementation(t *testing.T) {
+	for _, preset := range []string{fhe.TestPreset, "insecure-test-block3-v1", fhe.DefaultPreset, "tacit-2m2c-block3-v1"} {
+		f := load(t, preset)
+		lut := f.lut(t, 0, 7, func(m int64) int64 { return m & 3 }, func(m int64) int64 { return m >> 2 })
+		in := f.encrypt("implementations", 3, 0, 1, 2, 3, 2)
+		run := func(eval *Evaluator) string {
+			tasks := make([]fhe.PBS, len(in))
+			for i := range tasks {
+				tasks[i] = fhe.PBS{In: in[i], LUT: lut}
+			}
+			if err := eval.Bootstrap(t.Context(), tasks); err != nil {
+				t.Fatal(err)
+			}
+			var out []fhe.LWE
+			for _, task := range tasks {
+				out = append(out, task.Out...)
+			}
+			return digest(out)
+		}
+		want := run(f.eval)
+		for _, name := range cpu.Available() {
+			backend, err := cpu.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			eval, err := NewEvaluator(f.keys.Evaluation, backend)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := run(eval); got != want {
+				t.Errorf("%s on %s: %s, want %s", preset, name, got, want)
+			}
+		}
+	}
+}
