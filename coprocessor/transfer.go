@@ -70,25 +70,25 @@ func checkSize(size, limit uint64) error {
 	return nil
 }
 
-// beginUpload takes one of the places for uploads, which bound the memory that
-// they take together. done gives it back.
-func (s *Server) beginUpload() (done func(), err error) {
+// beginUpload receives the first message of an upload, with which a signed call
+// shows who makes it, and takes one of the places for uploads, which bound the
+// memory that they take together. done gives it back.
+func beginUpload[M any](s *Server, recv func() (M, error)) (first M, done func(), err error) {
+	if first, err = recv(); err != nil {
+		return first, nil, noHeader(err)
+	}
 	select {
 	case s.uploads <- struct{}{}:
-		return func() { <-s.uploads }, nil
+		return first, func() { <-s.uploads }, nil
 	default:
-		return nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way", maxUploads)
+		return first, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way", maxUploads)
 	}
 }
 
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
 // has the digest it is named by, this service's parameters, and decodes.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
-	first, err := stream.Recv() // with which a signed call shows who makes it
-	if err != nil {
-		return noHeader(err)
-	}
-	done, err := s.beginUpload()
+	first, done, err := beginUpload(s, stream.Recv)
 	if err != nil {
 		return err
 	}
@@ -218,11 +218,7 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
-	first, err := stream.Recv() // with which a signed call shows who makes it
-	if err != nil {
-		return noHeader(err)
-	}
-	done, err := s.beginUpload()
+	first, done, err := beginUpload(s, stream.Recv)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package fhe
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/fhe/codec"
@@ -269,10 +268,4 @@ func (sk *SecretKey) Noise(c LWE) float64 {
 		return -float64(q-e) / float64(q)
 	}
 	return float64(e) / float64(q)
-}
-
-// NoiseBits is how far the error of a ciphertext is below half a box, in bits:
-// what is left before it decodes to another message.
-func (sk *SecretKey) NoiseBits(c LWE) float64 {
-	return -math.Log2(math.Abs(sk.Noise(c)) * float64(4*sk.params.Boxes()))
 }
