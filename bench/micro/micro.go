@@ -60,7 +60,9 @@ type Report struct {
 // Set holds the figures of one parameter set.
 type Set struct {
 	Parameters setting.Parameters `json:"parameters"`
-	Figures    []Figure           `json:"figures"`
+	// Clock is the estimated clock of the core in GHz, right after transforms.
+	Clock   float64  `json:"clock_ghz"`
+	Figures []Figure `json:"figures"`
 }
 
 // Figure is the time of one operation, per ciphertext where it works on a batch.
@@ -99,7 +101,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if err := m.run(); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name(), err)
 		}
-		report.Sets = append(report.Sets, Set{setting.OfParameters(p), m.figures})
+		report.Sets = append(report.Sets, Set{setting.OfParameters(p), m.clock, m.figures})
 	}
 	return report, nil
 }
@@ -110,6 +112,7 @@ type measurement struct {
 	options Options
 	params  *fhe.Parameters
 	done    func()
+	clock   float64
 	figures []Figure
 
 	keys *fhe.KeySet
@@ -198,6 +201,7 @@ func (m *measurement) ring() error {
 			return err
 		}
 	}
+	m.clock = clock(func() { ring.NTT(b, b) })
 	// The external product of one step, with all that goes with it.
 	spec := m.params.Rotation()
 	spec.Steps = min(16, spec.Steps) // a key that stays in the cache
@@ -319,7 +323,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s, %s %v, %s, %d samples; times per ciphertext.\n", r.CPU.Model, r.CPU.Backend, r.CPU.Features, r.Go, r.Samples)
 	for _, s := range r.Sets {
 		if err == nil {
-			_, err = fmt.Fprintf(w, "\n## %s\n\n| operation | batch | cores | min | median | p95 |\n|---|---|---|---|---|---|\n", s.Parameters.Name)
+			_, err = fmt.Fprintf(w, "\n## %s, clock about %.2f GHz\n\n| operation | batch | cores | min | median | p95 |\n|---|---|---|---|---|---|\n", s.Parameters.Name, s.Clock)
 		}
 		for _, f := range s.Figures {
 			if err == nil {

@@ -37,6 +37,9 @@ func TestRun(t *testing.T) {
 	if want := 5 + 2*2 + 1 + 1; last != want || len(r.Sets) != 1 || len(r.Sets[0].Figures) != want {
 		t.Fatalf("%d steps, %+v", last, r)
 	}
+	if c := r.Sets[0].Clock; !(c > 0.1 && c < 10) {
+		t.Errorf("a clock of %g GHz", c)
+	}
 	for _, f := range r.Sets[0].Figures {
 		if !(f.Min > 0 && f.Min <= f.Median && f.Median <= f.P95) {
 			t.Errorf("%+v", f)

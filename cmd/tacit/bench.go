@@ -41,8 +41,8 @@ whole bootstraps by batch size on one core, their throughput on several, and pac
 for rest. Every operation is checked before it is timed. Bind the process to cores to compare
 machines, and compare figures of one run.
 
-JSON: cpu, go, samples, sets [parameters, figures [name, batch, workers, min,
-median, p95]], in seconds per ciphertext.`,
+JSON: cpu, go, samples, sets [parameters, clock_ghz, figures [name, batch, workers,
+min, median, p95]], in seconds per ciphertext.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			backend, err := cpu.New()
