@@ -139,7 +139,7 @@ func (s *packing) merge(out []uint64, first, level int) {
 		s.shift(s.digit, right[at:at+n], shift)
 		for i, x := range s.digit {
 			y := out[at+i]
-			out[at+i], right[at+i] = addMod(y, x, q), subMod(y, x, q)
+			out[at+i], right[at+i] = fhe.AddMod(y, x, q), fhe.SubMod(y, x, q)
 		}
 	}
 	s.addAutomorphism(out, right, level)
@@ -153,7 +153,7 @@ func (s *packing) embed(out, lwe []uint64) {
 	for u := 0; u < size; u += n {
 		out[u] = divide(lwe[u], n, q)
 		for i := 1; i < n; i++ {
-			out[u+n-i] = subMod(0, divide(lwe[u+i], n, q), q)
+			out[u+n-i] = fhe.SubMod(0, divide(lwe[u+i], n, q), q)
 		}
 	}
 	out[size] = divide(lwe[size], n, q)
@@ -171,7 +171,7 @@ func (s *packing) shift(dst, src []uint64, by int) {
 	q, n := s.ring.Modulus(), len(src)
 	copy(dst[by:], src[:n-by])
 	for i, x := range src[n-by:] {
-		dst[i] = subMod(0, x, q)
+		dst[i] = fhe.SubMod(0, x, q)
 	}
 }
 
@@ -201,12 +201,12 @@ func (s *packing) addAutomorphism(out, in []uint64, level int) {
 	for at := 0; at < size; at += n {
 		s.ring.INTT(s.acc[at:at+n], s.acc[at:at+n])
 		for i, x := range s.acc[at : at+n] {
-			out[at+i] = subMod(out[at+i], x, q)
+			out[at+i] = fhe.SubMod(out[at+i], x, q)
 		}
 	}
 	body := out[size-n:]
 	for i, x := range s.auto[size-n:] {
-		body[i] = addMod(body[i], x, q)
+		body[i] = fhe.AddMod(body[i], x, q)
 	}
 }
 
@@ -217,7 +217,7 @@ func automorphism(dst, src []uint64, level int, q uint64) {
 	at, step := 0, 1<<level+1
 	for _, x := range src {
 		// X^(at) is -X^(at-n) from n on. No branch: it would be taken at random.
-		dst[at&(n-1)] = pick(x, subMod(0, x, q), uint64(at>>sign&1))
+		dst[at&(n-1)] = pick(x, fhe.SubMod(0, x, q), uint64(at>>sign&1))
 		at = (at + step) & (2*n - 1)
 	}
 }
@@ -258,17 +258,4 @@ func (s *packing) digits(last bool) {
 		d = pick(d, -d, s.sign[i])
 		s.digit[i] = d + q&-(d>>63) // d is in [-base/2, base/2], or what remains
 	}
-}
-
-// addMod returns a+b mod q for a, b < q < 2^63.
-func addMod(a, b, q uint64) uint64 {
-	s := a + b
-	d, borrow := bits.Sub64(s, q, 0)
-	return d + q&-borrow
-}
-
-// subMod returns a-b mod q for a, b < q.
-func subMod(a, b, q uint64) uint64 {
-	d, borrow := bits.Sub64(a, b, 0)
-	return d + q&-borrow
 }

@@ -52,8 +52,8 @@ func (sk *SecretKey) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption 
 	mask := make([]uint64, p.BigDimension())
 	for i, m := range messages {
 		newStream(e.seed, "lwe mask", uint64(i)).residues(mask, q)
-		body := addMod(p.Encode(m), residue(errs.tuniform(p.lit.GLWENoise), q), q)
-		e.bodies[i] = addMod(body, sk.inner(mask), q)
+		body := AddMod(p.Encode(m), residue(errs.tuniform(p.lit.GLWENoise), q), q)
+		e.bodies[i] = AddMod(body, sk.inner(mask), q)
 	}
 	return e
 }
@@ -61,7 +61,7 @@ func (sk *SecretKey) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption 
 // inner returns <mask, S> modulo q.
 func (sk *SecretKey) inner(mask []uint64) (sum uint64) {
 	for i, a := range mask[:len(sk.big)] {
-		sum = addMod(sum, a&sk.big[i], sk.params.lit.Modulus)
+		sum = AddMod(sum, a&sk.big[i], sk.params.lit.Modulus)
 	}
 	return sum
 }
@@ -121,13 +121,13 @@ func (e *Encrypter) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption {
 			poly := glwe[v*n : (v+1)*n]
 			e.ring.INTT(poly, poly)
 			for i := range poly {
-				poly[i] = addMod(poly[i], residue(errs.tuniform(p.lit.GLWENoise), q), q)
+				poly[i] = AddMod(poly[i], residue(errs.tuniform(p.lit.GLWENoise), q), q)
 			}
 		}
 		out.masks = append(out.masks, append([]uint64(nil), glwe[:k*n]...))
 		end := min((group+1)*n, len(messages))
 		for i, m := range messages[group*n : end] {
-			out.bodies[group*n+i] = addMod(glwe[k*n+i], p.Encode(m), q)
+			out.bodies[group*n+i] = AddMod(glwe[k*n+i], p.Encode(m), q)
 		}
 	}
 	return out
@@ -190,7 +190,7 @@ func (p *Parameters) ExtractMask(dst, mask []uint64, h int) {
 			d[i] = a[h-i]
 		}
 		for i := h + 1; i < n; i++ {
-			d[i] = subMod(0, a[n+h-i], q)
+			d[i] = SubMod(0, a[n+h-i], q)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func DecodeEncryption(p *Parameters, d *codec.Decoder, count int) (*Encryption, 
 // Phase returns b - <a, S> modulo q, the encoded message and the error.
 func (sk *SecretKey) Phase(c LWE) uint64 {
 	n := sk.params.BigDimension()
-	return subMod(c.Value[n], sk.inner(c.Value[:n]), sk.params.lit.Modulus)
+	return SubMod(c.Value[n], sk.inner(c.Value[:n]), sk.params.lit.Modulus)
 }
 
 // Decrypt returns the message of a ciphertext: the one in [Min, Min + 2·Boxes)
@@ -263,7 +263,7 @@ func (sk *SecretKey) Decrypt(c LWE) int64 {
 func (sk *SecretKey) Noise(c LWE) float64 {
 	phase := sk.Phase(c)
 	q := sk.params.lit.Modulus
-	e := subMod(phase, sk.params.Encode(sk.params.Decode(phase)), q)
+	e := SubMod(phase, sk.params.Encode(sk.params.Decode(phase)), q)
 	if e > q/2 {
 		return -float64(q-e) / float64(q)
 	}

@@ -3,11 +3,7 @@ package fhe
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io"
-	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,43 +17,6 @@ import (
 type KeyID [32]byte
 
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
-
-// SecretKey holds the two binary secrets: the small LWE key, n bits, and the
-// GLWE key, k·N bits, which is also the big LWE key of all ciphertexts at work.
-// Both come from one seed.
-type SecretKey struct {
-	params *Parameters
-	id     KeyID
-	seed   [SeedSize]byte
-	small  []uint64 // n masks, 0 or 2^64-1
-	big    []uint64 // k·N masks, 0 or 2^64-1
-}
-
-// PublicKey is a GLWE public key (a module-LWE encryption key of rank k, as in
-// Regev, 2005, with a binary ephemeral secret): A a k×k matrix of polynomials
-// expanded from a seed, and b = A·S + e.
-type PublicKey struct {
-	params *Parameters
-	id     KeyID
-	seed   [SeedSize]byte
-	body   [][]uint64 // k polynomials
-}
-
-// EvaluationKey is what a server needs to bootstrap: a bootstrapping key, GGSW
-// ciphertexts of every bit of the small key, or of every pattern of a group of
-// its bits, under the GLWE key, a
-// key-switching key, LWE ciphertexts modulo 2^32 of the gadget multiples of
-// every bit of the big key under the small key, and, in sets that pack, a
-// GLWE key-switching key for each of the automorphisms X -> X^(2^j+1). It is kept
-// seeded: only bodies are stored, masks are expanded when a backend prepares the
-// key.
-type EvaluationKey struct {
-	params *Parameters
-	seed   [SeedSize]byte
-	ggsw   []uint64 // n·(k+1)·levels bodies of N residues
-	rows   []uint32 // k·N·levels bodies
-	packs  []uint64 // log2(N)·k·levels bodies of N residues
-}
 
 // KeySet is everything that key generation makes.
 type KeySet struct {
@@ -91,35 +50,6 @@ func GenerateKeys(ctx context.Context, p *Parameters, seed [SeedSize]byte, backe
 	return &KeySet{sk, g.publicKey(), evk}, nil
 }
 
-func newSecretKey(p *Parameters, seed [SeedSize]byte, id KeyID) *SecretKey {
-	sk := &SecretKey{
-		params: p, id: id, seed: seed,
-		small: make([]uint64, p.lit.LWEDimension),
-		big:   make([]uint64, p.BigDimension()),
-	}
-	if size := p.lit.BlockSize; size > 0 {
-		newStream(seed, "lwe key", 0).blocks(sk.small, size)
-	} else {
-		newStream(seed, "lwe key", 0).masks(sk.small)
-	}
-	newStream(seed, "glwe key", 0).masks(sk.big)
-	return sk
-}
-
-// transformed returns the k polynomials of the GLWE key in the evaluation
-// domain.
-func (sk *SecretKey) transformed(ring accel.Ring) [][]uint64 {
-	out := make([][]uint64, sk.params.lit.Rank)
-	for u := range out {
-		out[u] = make([]uint64, ring.N())
-		for i, m := range sk.big[u*ring.N() : (u+1)*ring.N()] {
-			out[u][i] = m & 1
-		}
-		ring.NTT(out[u], out[u])
-	}
-	return out
-}
-
 // generator makes the keys that are encryptions under the secret key.
 type generator struct {
 	*SecretKey
@@ -139,71 +69,12 @@ func (g *generator) encryptZero(body, mask []uint64, errs *stream) {
 	}
 	g.ring.INTT(body, body)
 	for i := range body {
-		body[i] = addMod(body[i], residue(errs.tuniform(g.params.lit.GLWENoise), q), q)
+		body[i] = AddMod(body[i], residue(errs.tuniform(g.params.lit.GLWENoise), q), q)
 	}
 }
 
 // residue maps an error of absolute value below q to [0, q) without a branch.
 func residue(e int64, q uint64) uint64 { return uint64(e) + q&uint64(e>>63) }
-
-func (g *generator) publicKey() *PublicKey {
-	k, n := g.params.lit.Rank, g.ring.N()
-	pk := &PublicKey{params: g.params, id: g.id, seed: deriveSeed(g.seed, "public key", 0), body: make([][]uint64, k)}
-	mask := make([]uint64, k*n)
-	for u := range pk.body {
-		pk.body[u] = make([]uint64, n)
-		newStream(pk.seed, "public mask", uint64(u)).residues(mask, g.params.lit.Modulus)
-		g.encryptZero(pk.body[u], mask, newStream(g.seed, "public error", uint64(u)))
-	}
-	return pk
-}
-
-func (g *generator) evaluationKey(ctx context.Context, progress func(done, total int)) (*EvaluationKey, error) {
-	l := g.params.lit
-	evk := newEvaluationKey(g.params)
-	evk.seed = deriveSeed(g.seed, "evaluation key", 0)
-	steps := g.params.Rotation().Steps
-	total := steps + g.params.BigDimension()/64 + g.params.PackingKeys()
-	var done atomic.Int64
-	tell := func() {
-		if d := done.Add(1); progress != nil {
-			progress(int(d), total)
-		}
-	}
-	err := parallel(ctx, steps, func() func(int) {
-		mask := make([]uint64, g.params.BigDimension())
-		return func(i int) {
-			g.encryptStep(evk, i, mask)
-			tell()
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = parallel(ctx, g.params.BigDimension()/64, func() func(int) {
-		mask := make([]uint32, l.LWEDimension)
-		return func(i int) {
-			for j := i * 64; j < (i+1)*64; j++ {
-				g.keySwitchRows(evk, j, mask)
-			}
-			tell()
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = parallel(ctx, g.params.PackingKeys(), func() func(int) {
-		mask := make([]uint64, g.params.BigDimension())
-		return func(j int) {
-			g.packingRows(evk, j, mask)
-			tell()
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return evk, nil
-}
 
 // parallel calls the function that worker makes for each i in [0, n), on all
 // processors, until ctx ends.
@@ -222,120 +93,6 @@ func parallel(ctx context.Context, n int, worker func() func(i int)) error {
 	return ctx.Err()
 }
 
-// encryptStep makes the bodies of the GGSW ciphertexts of a step.
-func (g *generator) encryptStep(evk *EvaluationKey, step int, mask []uint64) {
-	count := g.params.Rotation().GGSWs()
-	for j := range count {
-		g.encryptBit(evk, step*count+j, g.indicator(step, j), mask)
-	}
-}
-
-// indicator is what ciphertext j of a step encrypts, as a mask of 0 or 2^64-1: a
-// bit of the key, or, of an unrolled group, whether its bits form the pattern j.
-func (sk *SecretKey) indicator(step, j int) uint64 {
-	u := sk.params.lit.Unroll
-	if u == 0 {
-		return sk.small[step*sk.params.Rotation().Exponents()+j]
-	}
-	all := ^uint64(0)
-	for b, s := range sk.small[step*u : (step+1)*u] {
-		all &= s ^ (uint64(j>>b)&1 - 1)
-	}
-	return all
-}
-
-// encryptBit makes the bodies of GGSW ciphertext i, of the bit whose mask is bit.
-// Row (c, j) is an encryption of zero whose phase is moved by -bit·g_j·S_c for a
-// mask component c and by bit·g_j for the body, which is the same as adding
-// bit·g_j to component c of the row.
-func (g *generator) encryptBit(evk *EvaluationKey, i int, bit uint64, mask []uint64) {
-	l := g.params.lit
-	n, q := l.PolynomialSize, l.Modulus
-	rows := (l.Rank + 1) * l.BootstrapGadget.Levels
-	for r := range rows {
-		index := i*rows + r
-		body := evk.ggsw[index*n : (index+1)*n]
-		newStream(evk.seed, "ggsw mask", uint64(index)).residues(mask, q)
-		g.encryptZero(body, mask, newStream(g.seed, "ggsw error", uint64(index)))
-		c, level := r/l.BootstrapGadget.Levels, r%l.BootstrapGadget.Levels+1
-		gadget := uint64(1) << (48 - l.BootstrapGadget.BaseLog*level) % q & bit
-		if c == l.Rank {
-			body[0] = addMod(body[0], gadget, q)
-			continue
-		}
-		for j, s := range g.big[c*n : (c+1)*n] {
-			body[j] = subMod(body[j], gadget&s, q)
-		}
-	}
-}
-
-// keySwitchRows makes the bodies of the rows of coefficient i of the big key:
-// encryptions of S_i·2^(32-BaseLog·j) under the small key modulo 2^32.
-func (g *generator) keySwitchRows(evk *EvaluationKey, i int, mask []uint32) {
-	gadget := g.params.lit.KeySwitchGadget
-	masks := newStream(evk.seed, "key switch mask", uint64(i))
-	errs := newStream(g.seed, "key switch error", uint64(i))
-	for j := range gadget.Levels {
-		masks.words(mask)
-		body := uint32(errs.tuniform(g.params.lit.LWENoise))
-		for x, a := range mask {
-			body += a & uint32(g.small[x])
-		}
-		body += uint32(1<<(32-gadget.BaseLog*(j+1))) & uint32(g.big[i])
-		evk.rows[i*gadget.Levels+j] = body
-	}
-}
-
-// packingRows makes the bodies of packing key j, for τ: X -> X^(2^(j+1)+1): row
-// (u, level) is an encryption of g_level·τ(S_u).
-func (g *generator) packingRows(evk *EvaluationKey, j int, mask []uint64) {
-	l := g.params.lit
-	n, q := l.PolynomialSize, l.Modulus
-	for r := range l.Rank * l.PackingGadget.Levels {
-		index := j*l.Rank*l.PackingGadget.Levels + r
-		body := evk.packs[index*n : (index+1)*n]
-		newStream(evk.seed, "packing mask", uint64(index)).residues(mask, q)
-		g.encryptZero(body, mask, newStream(g.seed, "packing error", uint64(index)))
-		u, level := r/l.PackingGadget.Levels, r%l.PackingGadget.Levels+1
-		gadget := uint64(1) << (48 - l.PackingGadget.BaseLog*level) % q
-		for i, s := range g.big[u*n : (u+1)*n] {
-			// X^i goes to ±X^at, and the sign depends on i alone.
-			at := i * (2<<j + 1) & (2*n - 1)
-			if at < n {
-				body[at] = addMod(body[at], gadget&s, q)
-			} else {
-				body[at-n] = subMod(body[at-n], gadget&s, q)
-			}
-		}
-	}
-}
-
-// Parameters returns the parameter set of the key.
-func (sk *SecretKey) Parameters() *Parameters { return sk.params }
-
-// ID returns the id of the key set.
-func (sk *SecretKey) ID() KeyID { return sk.id }
-
-// MarshalBinary returns the container of the key. It is secret.
-func (sk *SecretKey) MarshalBinary() ([]byte, error) {
-	return codec.Encode(codec.SecretKey, sk.params.fingerprint, append(sk.id[:], sk.seed[:]...)), nil
-}
-
-// UnmarshalSecretKey reads the container of a secret key of any preset.
-func UnmarshalSecretKey(data []byte) (*SecretKey, error) {
-	const size = len(KeyID{}) + SeedSize
-	p, body, err := decode(data, codec.SecretKey, size)
-	if err != nil {
-		return nil, err
-	}
-	d := codec.NewBytesDecoder(body)
-	id, seed := d.Bytes("key id", len(KeyID{})), d.Bytes("seed", SeedSize)
-	if err := d.Finish(); err != nil {
-		return nil, err
-	}
-	return newSecretKey(p, [SeedSize]byte(seed), KeyID(id)), nil
-}
-
 // decode opens a container in memory of one of the presets.
 func decode(data []byte, kind codec.Kind, limit int) (*Parameters, []byte, error) {
 	body, _, err := codec.Decode(data, codec.Want{Kind: kind, Limit: uint64(limit)})
@@ -346,173 +103,9 @@ func decode(data []byte, kind codec.Kind, limit int) (*Parameters, []byte, error
 	return p, body, err
 }
 
-// Parameters returns the parameter set of the key.
-func (pk *PublicKey) Parameters() *Parameters { return pk.params }
-
-// ID returns the id of the key set.
-func (pk *PublicKey) ID() KeyID { return pk.id }
-
-// MarshalBinary returns the container of the key.
-func (pk *PublicKey) MarshalBinary() ([]byte, error) {
-	b := new(sliceWriter)
-	e := codec.NewEncoder(b)
-	e.Bytes(pk.id[:])
-	e.Bytes(pk.seed[:])
-	for _, poly := range pk.body {
-		e.Residues(poly, pk.params.lit.Modulus)
-	}
-	return codec.Encode(codec.PublicKey, pk.params.fingerprint, *b), e.Err()
-}
-
 type sliceWriter []byte
 
 func (w *sliceWriter) Write(p []byte) (int, error) {
 	*w = append(*w, p...)
 	return len(p), nil
-}
-
-// UnmarshalPublicKey reads the container of a public key of any preset.
-func UnmarshalPublicKey(data []byte) (*PublicKey, error) {
-	p, body, err := decode(data, codec.PublicKey, 1<<20)
-	if err != nil {
-		return nil, err
-	}
-	pk := &PublicKey{params: p, body: make([][]uint64, p.lit.Rank)}
-	d := codec.NewBytesDecoder(body)
-	copy(pk.id[:], d.Bytes("key id", len(pk.id)))
-	copy(pk.seed[:], d.Bytes("seed", SeedSize))
-	for u := range pk.body {
-		d.Enter("body", u)
-		pk.body[u] = d.Residues("residues", p.lit.PolynomialSize, p.lit.Modulus)
-		d.Leave()
-	}
-	if err := d.Finish(); err != nil {
-		return nil, err
-	}
-	return pk, nil
-}
-
-func newEvaluationKey(p *Parameters) *EvaluationKey {
-	gadgets, rows, packs := p.evaluationKeyLen()
-	return &EvaluationKey{params: p, ggsw: make([]uint64, gadgets), rows: make([]uint32, rows), packs: make([]uint64, packs)}
-}
-
-// Parameters returns the parameter set of the key.
-func (k *EvaluationKey) Parameters() *Parameters { return k.params }
-
-// GGSW fills dst with the GGSW ciphertexts of a step of the blind rotation in the
-// coefficient domain, in the layout of accel.Backend.Rotator.
-func (k *EvaluationKey) GGSW(step int, dst []uint64) {
-	size := k.params.stepBodies()
-	k.params.expandGGSW(k.seed, step, k.ggsw[step*size:(step+1)*size], dst)
-}
-
-// KeySwitchRows fills dst with the rows of coefficient i of the big key, in the
-// layout of accel.Backend.KeySwitcher.
-func (k *EvaluationKey) KeySwitchRows(i int, dst []uint32) {
-	levels := k.params.lit.KeySwitchGadget.Levels
-	k.params.expandKeySwitchRows(k.seed, i, k.rows[i*levels:(i+1)*levels], dst)
-}
-
-// PackingRows fills dst with the rows of packing key j in [0, PackingKeys), of the
-// automorphism τ: X -> X^(2^(j+1)+1), in the coefficient domain: row u·Levels +
-// level-1 is a GLWE ciphertext, (k+1)·N residues, of 2^(48-BaseLog·level)·τ(S_u), for
-// the Levels digits of BaseLog bits of the PackingGadget.
-func (k *EvaluationKey) PackingRows(j int, dst []uint64) {
-	size := k.params.packingBodies()
-	k.params.expandPackingRows(k.seed, j, k.packs[j*size:(j+1)*size], dst)
-}
-
-// PackingKeys is the number of packing keys: log2(N), or 0 in a set that does not
-// pack.
-func (p *Parameters) PackingKeys() int {
-	if !p.Packs() {
-		return 0
-	}
-	return bits.Len(uint(p.lit.PolynomialSize)) - 1
-}
-
-// packingBodies is the number of residues in the bodies of a packing key.
-func (p *Parameters) packingBodies() int {
-	return p.lit.Rank * p.lit.PackingGadget.Levels * p.lit.PolynomialSize
-}
-
-// stepBodies is the number of residues in the bodies of a step.
-func (p *Parameters) stepBodies() int {
-	return p.Rotation().GGSWs() * (p.lit.Rank + 1) * p.lit.BootstrapGadget.Levels * p.lit.PolynomialSize
-}
-
-// expandGGSW puts the masks before the bodies of a step.
-func (p *Parameters) expandGGSW(seed [SeedSize]byte, step int, bodies, dst []uint64) {
-	p.expandGLWE(seed, "ggsw mask", step, bodies, dst)
-}
-
-// expandPackingRows puts the masks before the bodies of a packing key.
-func (p *Parameters) expandPackingRows(seed [SeedSize]byte, j int, bodies, dst []uint64) {
-	p.expandGLWE(seed, "packing mask", j, bodies, dst)
-}
-
-// expandGLWE puts the masks before the bodies of item i of a sequence of GLWE
-// ciphertexts, as many for each item.
-func (p *Parameters) expandGLWE(seed [SeedSize]byte, label string, i int, bodies, dst []uint64) {
-	n, size := p.lit.PolynomialSize, p.BigDimension()
-	rows := len(bodies) / n
-	for r := range rows {
-		row := dst[r*(size+n) : (r+1)*(size+n)]
-		newStream(seed, label, uint64(i*rows+r)).residues(row[:size], p.lit.Modulus)
-		copy(row[size:], bodies[r*n:(r+1)*n])
-	}
-}
-
-// expandKeySwitchRows puts the masks before the bodies of a coefficient's rows.
-func (p *Parameters) expandKeySwitchRows(seed [SeedSize]byte, i int, bodies, dst []uint32) {
-	n := p.lit.LWEDimension
-	masks := newStream(seed, "key switch mask", uint64(i))
-	for j, body := range bodies {
-		row := dst[j*(n+1) : (j+1)*(n+1)]
-		masks.words(row[:n])
-		row[n] = body
-	}
-}
-
-// EvaluationKeySize is the number of bytes in the container of an evaluation key.
-func (p *Parameters) EvaluationKeySize() int64 {
-	gadgets, rows, packs := p.evaluationKeyLen()
-	return codec.Overhead + int64(SeedSize+codec.ResidueSize*(gadgets+packs)+4*rows)
-}
-
-// evaluationKeyLen is the number of residues of the bootstrapping key, of words of
-// the key-switching key and of residues of the packing keys.
-func (p *Parameters) evaluationKeyLen() (gadgets, rows, packs int) {
-	return p.Rotation().Steps * p.stepBodies(), p.BigDimension() * p.lit.KeySwitchGadget.Levels, p.PackingKeys() * p.packingBodies()
-}
-
-// PublicKeySize is the number of bytes in the container of a public key.
-func (p *Parameters) PublicKeySize() int64 {
-	return codec.Overhead + int64(len(KeyID{})+SeedSize+codec.ResidueSize*p.BigDimension())
-}
-
-// Size is the number of bytes that WriteTo writes.
-func (k *EvaluationKey) Size() int64 { return k.params.EvaluationKeySize() }
-
-// WriteTo writes the container of the key.
-func (k *EvaluationKey) WriteTo(w io.Writer) (int64, error) {
-	c := codec.NewWriter(w, codec.EvaluationKey, k.params.fingerprint, uint64(k.Size())-codec.Overhead)
-	e := codec.NewEncoder(c)
-	e.Bytes(k.seed[:])
-	e.Residues(k.ggsw, k.params.lit.Modulus)
-	e.U32s(k.rows)
-	e.Residues(k.packs, k.params.lit.Modulus)
-	if err := errors.Join(e.Err(), c.Close()); err != nil {
-		return 0, err
-	}
-	return k.Size(), nil
-}
-
-// ID returns the id of the key set, the SHA-256 of what WriteTo writes.
-func (k *EvaluationKey) ID() (id KeyID) {
-	h := sha256.New()
-	k.WriteTo(h) // writing to a hash does not fail
-	h.Sum(id[:0])
-	return id
 }

@@ -244,12 +244,12 @@ func (l *LUT) OutputBound(i int, variance float64, source uint64) noise.Bound {
 func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
 	if l.outputs[i].negate {
 		for j, x := range value {
-			value[j] = subMod(0, x, p.lit.Modulus)
+			value[j] = SubMod(0, x, p.lit.Modulus)
 		}
 	}
 	if bias := l.outputs[i].bias; bias != 0 {
 		body := &value[p.BigDimension()]
-		*body = addMod(*body, p.encodeFraction(bias, l.log+1), p.lit.Modulus)
+		*body = AddMod(*body, p.encodeFraction(bias, l.log+1), p.lit.Modulus)
 	}
 	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source(value))}
 }

@@ -1,8 +1,6 @@
 package fhe
 
 import (
-	"math/bits"
-
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -49,7 +47,7 @@ func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 		bounds[i] = noise.Term{Weight: t.Weight, Bound: t.LWE.Bound}
 		addScaled(out.Value, t.LWE.Value[:n], t.Weight, q)
 	}
-	out.Value[n-1] = addMod(out.Value[n-1], p.Encode(constant), q)
+	out.Value[n-1] = AddMod(out.Value[n-1], p.Encode(constant), q)
 	out.Bound = noise.Combine(constant, bounds...)
 	return out
 }
@@ -68,11 +66,11 @@ func addScaled(dst, src []uint64, w int64, q uint64) {
 	switch w {
 	case 1:
 		for i, x := range src {
-			dst[i] = addMod(dst[i], x, q)
+			dst[i] = AddMod(dst[i], x, q)
 		}
 	case -1:
 		for i, x := range src {
-			dst[i] = subMod(dst[i], x, q)
+			dst[i] = SubMod(dst[i], x, q)
 		}
 	default:
 		m := uint64(w)
@@ -83,23 +81,10 @@ func addScaled(dst, src []uint64, w int64, q uint64) {
 			// x < 2^48 and |w| <= 2^14: the product stays below 2^62.
 			y := x * m % q
 			if w < 0 {
-				dst[i] = subMod(dst[i], y, q)
+				dst[i] = SubMod(dst[i], y, q)
 			} else {
-				dst[i] = addMod(dst[i], y, q)
+				dst[i] = AddMod(dst[i], y, q)
 			}
 		}
 	}
-}
-
-// addMod returns a+b mod q for a, b < q < 2^63, without a branch.
-func addMod(a, b, q uint64) uint64 {
-	s := a + b
-	d, borrow := bits.Sub64(s, q, 0)
-	return d + q&-borrow
-}
-
-// subMod returns a-b mod q for a, b < q, without a branch.
-func subMod(a, b, q uint64) uint64 {
-	d, borrow := bits.Sub64(a, b, 0)
-	return d + q&-borrow
 }

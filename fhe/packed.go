@@ -41,7 +41,7 @@ func (p *Parameters) NewPacked(glwes [][]uint64, count int) *Packed {
 			var sum int64
 			for i, a := range glwe[u : u+n] {
 				mask[u+i] = p.round(a)
-				sum += centred(subMod(a, mask[u+i], q), q)
+				sum += centred(SubMod(a, mask[u+i], q), q)
 				shift[i] += 2 * sum
 			}
 			for i := range shift {
@@ -53,7 +53,7 @@ func (p *Parameters) NewPacked(glwes [][]uint64, count int) *Packed {
 		for i := range group {
 			h := i * stride
 			mean := shift[h] >> 1 % int64(q)
-			c.bodies = append(c.bodies, p.round(subMod(glwe[size+h], residue(mean, q), q)))
+			c.bodies = append(c.bodies, p.round(SubMod(glwe[size+h], residue(mean, q), q)))
 		}
 		c.counts = append(c.counts, group)
 		c.masks = append(c.masks, mask)

@@ -94,7 +94,7 @@ func TestPackedRoundTrip(t *testing.T) {
 				exact := make([]uint64, size)
 				p.ExtractMask(exact, glwes[i/n], i%n*p.PackedStride(min(n, count-i/n*n)))
 				for j, a := range exact {
-					if e := centred(subMod(a, ct.Value[j], q), q); e < -int64(unit/2) || e > int64(unit/2) {
+					if e := centred(SubMod(a, ct.Value[j], q), q); e < -int64(unit/2) || e > int64(unit/2) {
 						t.Fatalf("%s: residue %d is rounded to %d", p.Name(), a, ct.Value[j])
 					}
 				}
@@ -126,7 +126,7 @@ func TestRoundingNoise(t *testing.T) {
 				exact := LWE{Value: make([]uint64, size+1)}
 				p.ExtractMask(exact.Value, glwe[:size], h)
 				exact.Value[size] = glwe[size+h]
-				e := float64(centred(subMod(sk.Phase(packed.LWE(p, i, noise.Bound{})), sk.Phase(exact), q), q)) / float64(q)
+				e := float64(centred(SubMod(sk.Phase(packed.LWE(p, i, noise.Bound{})), sk.Phase(exact), q), q)) / float64(q)
 				squares += e * e
 				neighbours += last * e
 				last = e

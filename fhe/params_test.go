@@ -144,7 +144,7 @@ func checkLUT(t *testing.T, p *Parameters, name string, lut *LUT, unit int64, fs
 				value := make([]uint64, p.BigDimension()+1)
 				value[len(value)-1] = lut.Polynomial()[at%n]
 				if at >= n {
-					value[len(value)-1] = subMod(0, value[len(value)-1], p.Modulus())
+					value[len(value)-1] = SubMod(0, value[len(value)-1], p.Modulus())
 				}
 				out := p.Output(lut, i, value)
 				got := value[len(value)-1]
