@@ -133,13 +133,17 @@ func (e *Evaluator) check(tasks []fhe.PBS) error {
 }
 
 // run bootstraps at most MaxBatch checked tasks.
-func (e *Evaluator) run(batch []*fhe.PBS) {
+func (e *Evaluator) run(batch []*fhe.PBS) { e.runFrom(e.switcher, batch) }
+
+// runFrom is run for ciphertexts that a key switch of another key takes to the small
+// key.
+func (e *Evaluator) runFrom(switcher accel.KeySwitcher, batch []*fhe.PBS) {
 	s := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	for t, task := range batch {
 		s.in[t] = task.In.Value
 	}
-	e.switcher.Switch(s.small[:len(batch)], s.in[:len(batch)])
+	switcher.Switch(s.small[:len(batch)], s.in[:len(batch)])
 	n := e.params.Literal().PolynomialSize
 	for t, task := range batch {
 		body := e.ModSwitch(s.exps[t], s.small[t])

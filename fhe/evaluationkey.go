@@ -110,17 +110,21 @@ func (g *generator) encryptBit(evk *EvaluationKey, i int, bit uint64, mask []uin
 // keySwitchRows makes the bodies of the rows of coefficient i of the big key:
 // encryptions of S_i·2^(32-BaseLog·j) under the small key modulo 2^32.
 func (g *generator) keySwitchRows(evk *EvaluationKey, i int, mask []uint32) {
-	gadget := g.params.lit.KeySwitchGadget
-	masks := newStream(evk.seed, "key switch mask", uint64(i))
-	errs := newStream(g.seed, "key switch error", uint64(i))
-	for j := range gadget.Levels {
+	levels := g.params.lit.KeySwitchGadget.Levels
+	g.encryptGadget(evk.rows[i*levels:(i+1)*levels], g.big[i],
+		newStream(evk.seed, "key switch mask", uint64(i)), newStream(g.seed, "key switch error", uint64(i)), mask)
+}
+
+// encryptGadget makes the bodies of encryptions of 2^(32-BaseLog·j), j = 1, 2, ...,
+// where the mask bit is set, of 0 where it is not, under the small key modulo 2^32.
+func (sk *SecretKey) encryptGadget(bodies []uint32, bit uint64, masks, errs *stream, mask []uint32) {
+	for j := range bodies {
 		masks.words(mask)
-		body := uint32(errs.tuniform(g.params.lit.LWENoise))
+		body := uint32(errs.tuniform(sk.params.lit.LWENoise))
 		for x, a := range mask {
-			body += a & uint32(g.small[x])
+			body += a & uint32(sk.small[x])
 		}
-		body += uint32(1<<(32-gadget.BaseLog*(j+1))) & uint32(g.big[i])
-		evk.rows[i*gadget.Levels+j] = body
+		bodies[j] = body + uint32(1<<(32-sk.params.lit.KeySwitchGadget.BaseLog*(j+1)))&uint32(bit)
 	}
 }
 
@@ -222,8 +226,12 @@ func (p *Parameters) expandGLWE(seed [SeedSize]byte, label string, i int, bodies
 
 // expandKeySwitchRows puts the masks before the bodies of a coefficient's rows.
 func (p *Parameters) expandKeySwitchRows(seed [SeedSize]byte, i int, bodies, dst []uint32) {
+	p.expandRows(newStream(seed, "key switch mask", uint64(i)), bodies, dst)
+}
+
+// expandRows puts masks before the bodies of rows under the small key.
+func (p *Parameters) expandRows(masks *stream, bodies, dst []uint32) {
 	n := p.lit.LWEDimension
-	masks := newStream(seed, "key switch mask", uint64(i))
 	for j, body := range bodies {
 		row := dst[j*(n+1) : (j+1)*(n+1)]
 		masks.words(row[:n])

@@ -9,11 +9,13 @@ import (
 
 // Packed is a list of LWE ciphertexts at rest: one GLWE ciphertext for each group of
 // up to N of them, its body cut to the coefficients that hold one and its residues
-// to PackedBits bits.
+// to PackedBits bits. What is left of a residue of a mask stands for the middle of the
+// residues that it is left of: multiples of a power of two would be halfway between two
+// digits of the key switch far too often, and round to the same side every time.
 type Packed struct {
 	counts []int      // of the ciphertexts of a group
-	masks  [][]uint64 // k·N residues a group, their low bits zero
-	bodies []uint64   // one residue a ciphertext, likewise
+	masks  [][]uint64 // k·N residues a group, less the middle with their low bits zero
+	bodies []uint64   // one residue a ciphertext, their low bits zero
 }
 
 // PackedStride is the distance between the coefficients that hold the ciphertexts of
@@ -40,7 +42,7 @@ func (p *Parameters) NewPacked(glwes [][]uint64, count int) *Packed {
 			// most 16 polynomials of 2^16 errors of at most 2^31 nothing overflows.
 			var sum int64
 			for i, a := range glwe[u : u+n] {
-				mask[u+i] = p.round(a)
+				mask[u+i] = AddMod(a>>p.packedDrop<<p.packedDrop, p.packedMiddle(), q)
 				sum += centred(SubMod(a, mask[u+i], q), q)
 				shift[i] += 2 * sum
 			}
@@ -86,6 +88,9 @@ func (p *Parameters) round(x uint64) uint64 {
 	return y
 }
 
+// packedMiddle is half of what is dropped of a residue.
+func (p *Parameters) packedMiddle() uint64 { return 1 << p.packedDrop >> 1 }
+
 // centred lifts a residue to (-q/2, q/2).
 func centred(x, q uint64) int64 {
 	if x > q/2 {
@@ -119,8 +124,12 @@ func (c *Packed) Encode(p *Parameters, e *codec.Encoder) {
 	for _, n := range c.counts {
 		e.U32(uint32(n))
 	}
+	cut := make([]uint64, p.BigDimension())
 	for _, m := range c.masks {
-		e.CutResidues(m, p.packedDrop, p.lit.Modulus)
+		for i, x := range m {
+			cut[i] = SubMod(x, p.packedMiddle(), p.lit.Modulus)
+		}
+		e.CutResidues(cut, p.packedDrop, p.lit.Modulus)
 	}
 	e.CutResidues(c.bodies, p.packedDrop, p.lit.Modulus)
 }
@@ -148,7 +157,11 @@ func DecodePacked(p *Parameters, d *codec.Decoder, count int) (*Packed, error) {
 	}
 	for g := 0; g < len(c.counts) && d.Err() == nil; g++ {
 		d.Enter("mask", g)
-		c.masks = append(c.masks, d.CutResidues("residues", p.BigDimension(), p.packedDrop, p.lit.Modulus))
+		mask := d.CutResidues("residues", p.BigDimension(), p.packedDrop, p.lit.Modulus)
+		for i, x := range mask {
+			mask[i] = AddMod(x, p.packedMiddle(), p.lit.Modulus)
+		}
+		c.masks = append(c.masks, mask)
 		d.Leave()
 	}
 	if d.Err() == nil {

@@ -494,10 +494,16 @@ func (p *Parameters) FailureProbability(variance float64) float64 {
 func (p *Parameters) MaxVariance() float64 { return p.maxVariance }
 
 func (p *Parameters) findMaxVariance() float64 {
+	return largestVariance(p.FailureProbability)
+}
+
+// largestVariance is the largest one at which a failure probability stays within
+// MaxFailureLog2.
+func largestVariance(failure func(variance float64) float64) float64 {
 	lo, hi := 0.0, 1.0
 	for range 200 {
 		mid := (lo + hi) / 2
-		if p.FailureProbability(mid) <= MaxFailureLog2 {
+		if failure(mid) <= MaxFailureLog2 {
 			lo = mid
 		} else {
 			hi = mid

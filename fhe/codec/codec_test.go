@@ -420,7 +420,7 @@ func TestDecoderFail(t *testing.T) {
 func TestKindString(t *testing.T) {
 	for k, want := range map[Kind]string{
 		SecretKey: "kind 1 (secret key)", PublicKey: "kind 2 (public key)",
-		EvaluationKey: "kind 3 (evaluation key)", Ciphertexts: "kind 4 (ciphertexts)", 99: "kind 99 (unknown)",
+		EvaluationKey: "kind 3 (evaluation key)", Ciphertexts: "kind 4 (ciphertexts)", MigrationKey: "kind 5 (migration key)", 99: "kind 99 (unknown)",
 	} {
 		if got := k.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -32,6 +32,7 @@ const (
 	PublicKey     Kind = 2
 	EvaluationKey Kind = 3
 	Ciphertexts   Kind = 4 // a list of typed ciphertexts
+	MigrationKey  Kind = 5
 )
 
 // String returns the kind in words, such as "kind 2 (public key)".
@@ -46,11 +47,13 @@ func (k Kind) String() string {
 		name = "evaluation key"
 	case Ciphertexts:
 		name = "ciphertexts"
+	case MigrationKey:
+		name = "migration key"
 	}
 	return fmt.Sprintf("kind %d (%s)", uint16(k), name)
 }
 
-func (k Kind) known() bool { return k >= SecretKey && k <= Ciphertexts }
+func (k Kind) known() bool { return k >= SecretKey && k <= MigrationKey }
 
 // Header is what a container says about itself before its body.
 type Header struct {
