@@ -7,10 +7,13 @@
 package coprocessor
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -45,8 +48,20 @@ import (
 
 // Options configures a Server. Dir, Params and Backend are required.
 type Options struct {
-	// Dir is the data directory: queue, ciphertexts and keys.
+	// Dir is the data directory: the key that signs receipts, uploads under way and,
+	// unless Store says otherwise, queue, ciphertexts and keys.
 	Dir string
+	// Store connects to the store of queue, ciphertexts and keys, which other
+	// processes may share; nil is an embedded server over Dir for this one alone.
+	Store func(context.Context) (*store.Node, error)
+	// Role is what this process does of the work; empty means RoleAll.
+	Role Role
+	// Lease is how long a job stays with a process that gives no sign of life,
+	// before another one takes it over; 0 means 30 s.
+	Lease time.Duration
+	// ServiceKey is the file with the key that signs receipts, made where there is
+	// none; empty means service.key in Dir.
+	ServiceKey string
 	// Params is the parameter set of the keys that the service accepts.
 	Params *fhe.Parameters
 	// Backend computes.
@@ -85,6 +100,16 @@ type Options struct {
 	Tracer trace.TracerProvider
 }
 
+// Role is what a process does of a service that several processes share.
+type Role string
+
+// The roles.
+const (
+	RoleAll    Role = "all"    // both
+	RoleAPI    Role = "api"    // answer calls
+	RoleWorker Role = "worker" // compute jobs
+)
+
 const (
 	// MaxEvaluationKey bounds the container of an evaluation key in bytes.
 	MaxEvaluationKey = 512 << 20
@@ -109,6 +134,8 @@ const (
 )
 
 func (o Options) withDefaults() Options {
+	o.Role = cmp.Or(o.Role, RoleAll)
+	o.ServiceKey = cmp.Or(o.ServiceKey, filepath.Join(o.Dir, "service.key"))
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -146,7 +173,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Server is the coprocessor over one data directory.
+// Server is one process of a coprocessor.
 type Server struct {
 	tacitv1.UnimplementedCoprocessorServer
 
@@ -167,8 +194,8 @@ type Server struct {
 	serving     atomic.Bool // Run runs and has not been told to stop
 }
 
-// Open starts the embedded store of a data directory and continues where the
-// process before stopped. Jobs are computed while Run runs.
+// Open opens the store and continues where the process before stopped. Jobs are
+// computed while Run runs.
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
@@ -176,7 +203,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
-	if s.node, err = store.Embedded(ctx, store.EmbeddedOptions{Dir: opts.Dir, Log: s.opts.Log}); err != nil {
+	if s.node, err = s.opts.connect(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -194,12 +221,12 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	if s.lists, err = access.OpenLists(ctx, js); err != nil {
 		return nil, err
 	}
-	if s.signer, err = receipt.LoadKey(filepath.Join(opts.Dir, "service.key")); err != nil {
+	if s.signer, err = receipt.LoadKey(s.opts.ServiceKey); err != nil {
 		return nil, err
 	}
-	// The directory is locked: a lease of an earlier process has no holder.
+	// Where the directory is locked, a lease of an earlier process has no holder.
 	s.queue, err = jobs.Open(ctx, js, jobs.Options{
-		MaxQueued: s.opts.MaxQueued, MaxAttempts: s.opts.MaxAttempts, Exclusive: true, Log: s.opts.Log,
+		MaxQueued: s.opts.MaxQueued, MaxAttempts: s.opts.MaxAttempts, LeaseDuration: s.opts.Lease, Exclusive: opts.Store == nil, Log: s.opts.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -212,8 +239,19 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// GRPC returns a gRPC server that serves the coprocessor, health and reflection,
-// with limits on what it receives.
+// connect opens the store.
+func (o *Options) connect(ctx context.Context) (*store.Node, error) {
+	if o.Store == nil {
+		return store.Embedded(ctx, store.EmbeddedOptions{Dir: o.Dir, Log: o.Log})
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return o.Store(ctx)
+}
+
+// GRPC returns a gRPC server that serves the coprocessor, unless that is not its
+// role, and health and reflection, with limits on what it receives.
 func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	options := append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(max(s.opts.Limits.MaxSpecSize, MaxChunk) + messageSlack),
@@ -224,7 +262,9 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 		grpc.ChainStreamInterceptor(s.stream, s.identifyStream),
 	}, extra...)
 	g := grpc.NewServer(options...)
-	tacitv1.RegisterCoprocessorServer(g, s)
+	if s.opts.Role != RoleWorker {
+		tacitv1.RegisterCoprocessorServer(g, s)
+	}
 	healthv1.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
 	return g
@@ -250,6 +290,10 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	defer drained()
 
+	if s.opts.Role == RoleAPI {
+		<-ctx.Done()
+		return nil
+	}
 	var workers errgroup.Group
 	for range s.opts.ConcurrentJobs {
 		workers.Go(func() error {

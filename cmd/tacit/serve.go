@@ -20,11 +20,12 @@ import (
 const defaultAddress = "127.0.0.1:7400"
 
 func serveCommand(u *ui) *cobra.Command {
-	var data, listen, metrics, params, logFormat, logLevel string
+	var data, listen, metrics, params, logFormat, logLevel, role, serviceKey string
 	var callersFile, audience, auditLog string
 	var certs host.TLSFiles
 	var workers, jobs int
-	var drain time.Duration
+	var storage host.StoreConfig
+	var drain, lease time.Duration
 	var plaintext, profiling bool
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
@@ -46,6 +47,16 @@ With --tls-cert and --tls-key connections are encrypted (TLS 1.3), with
 other machines reach need both TLS and callers, unless --insecure-plaintext is given.
 These files are read again when they change.
 
+Several processes can share the work. Jobs, ciphertexts and keys then lie in NATS
+JetStream: external servers (--nats-url, which must sync every write), or embedded ones
+that form a cluster (--node, --cluster-listen, --peers), or one embedded server that others
+connect to (--nats-listen). --role api answers calls and --role worker computes, both
+with a --data directory of their own, or one per machine. A worker that is gone loses
+its jobs to another after --lease. Records are kept by --replicas servers. Embedded
+servers that form a cluster or are connected to share --nats-secret-file, and where other
+machines reach them they need --nats-ca, --nats-cert and --nats-key. Receipts are signed with
+--service-key: give all processes the same. 'tacit cluster' starts all of it on one machine.
+
 --audit-log receives a line of JSON for every call that was to change something or
 was denied: time, outcome, method, principal, credential, peer and what it was about.`,
 		Args: cobra.NoArgs,
@@ -57,8 +68,16 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if profiling && metrics == "" {
 				return wrongUsage(cmd, "--pprof needs --metrics-listen")
 			}
-			if workers < 0 || jobs < 0 || drain < 0 {
-				return wrongUsage(cmd, "--workers, --jobs and --drain are not negative")
+			if workers < 0 || jobs < 0 || drain < 0 || lease < 0 {
+				return wrongUsage(cmd, "--workers, --jobs, --drain and --lease are not negative")
+			}
+			if err := storage.Check(); err != nil {
+				return wrongUsage(cmd, "%v", err)
+			}
+			switch coprocessor.Role(role) {
+			case coprocessor.RoleAll, coprocessor.RoleAPI, coprocessor.RoleWorker:
+			default:
+				return wrongUsage(cmd, "%v", &choiceError{"--role", role, "all, api or worker"})
 			}
 			if (certs.Cert == "") != (certs.Key == "") {
 				return wrongUsage(cmd, "--tls-cert and --tls-key go together")
@@ -76,6 +95,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			options := coprocessor.Options{
 				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
+				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey,
 			}
 			var transport *host.TLSFiles
 			if certs.Cert != "" {
@@ -106,7 +126,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			collectOften()
 			return host.Run(cmd.Context(), host.Config{
 				Options: options,
-				Listen:  listen, TLS: transport, InsecurePlaintext: plaintext,
+				Listen:  listen, TLS: transport, InsecurePlaintext: plaintext, Storage: storage,
 				Monitor: host.MonitorConfig{Listen: metrics, Profiling: profiling, Ready: func(address string) {
 					log.Info("metrics are served", "url", "http://"+address+"/")
 				}},
@@ -119,7 +139,12 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	}
 	configFlag(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys; made if it is absent")
+	flags.StringVar(&data, "data", "", "directory for jobs, ciphertexts and keys, or with --nats-url for what is this process's own; made if it is absent")
+	flags.StringVar(&role, "role", string(coprocessor.RoleAll), "all, or api to answer calls, or worker to compute")
+	natsFlags(cmd, &storage)
+	memberFlags(cmd, &storage)
+	flags.DurationVar(&lease, "lease", 30*time.Second, "how long a job stays with a worker that gives no sign of life")
+	flags.StringVar(&serviceKey, "service-key", "", "file with the key that signs receipts, made if it is absent; service.key of --data if empty")
 	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")
 	flags.BoolVar(&plaintext, "insecure-plaintext", false, "allow addresses that other machines reach")
 	flags.StringVar(&certs.Cert, "tls-cert", "", "certificate of the server in PEM")
@@ -141,6 +166,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
 	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "drain", "log-format", "log-level")
+	env(cmd, "role", "lease", "service-key")
+	complete(cmd, "role", "all", "api", "worker")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	required(cmd, "data")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -16,19 +17,24 @@ type Bucket struct {
 	Stream jetstream.Stream
 }
 
+// markerAge is how long a bucket remembers which keys were removed, for those who
+// watch it.
+const markerAge = time.Hour
+
 // OpenBucket opens the bucket of that name (letters, digits, '-' and '_'),
 // creating it when it is absent. Its values are at most MaxRecord bytes; each
 // key keeps its latest history values, 1 to 64.
 func OpenBucket(ctx context.Context, js jetstream.JetStream, name string, history uint8) (*Bucket, error) {
 	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:       name,
-		MaxValueSize: MaxRecord + headroom/2,
-		History:      history,
+		Bucket:         name,
+		MaxValueSize:   MaxRecord + headroom/2,
+		History:        history,
+		LimitMarkerTTL: markerAge,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}
-	stream, err := js.Stream(ctx, "KV_"+name)
+	stream, err := js.Stream(ctx, streamOf(name))
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}
@@ -74,7 +80,7 @@ func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 }
 
 func (b *Bucket) keys(ctx context.Context, filter string) ([]string, error) {
-	prefix := "$KV." + b.KV.Bucket() + "."
+	prefix := subjectsOf(b.KV.Bucket())
 	info, err := b.Stream.Info(ctx, jetstream.WithSubjectFilter(prefix+filter))
 	if err != nil {
 		return nil, fmt.Errorf("store: listing %s/%s: %w", b.KV.Bucket(), filter, err)

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +30,8 @@ const (
 	// there; the server's own short-lived consumers are.
 	maxMemory = 256 << 20
 
-	startTimeout = 30 * time.Second
+	startTimeout  = 30 * time.Second
+	answerTimeout = 2 * time.Second
 )
 
 // EmbeddedOptions configures Embedded. Only Dir is required.
@@ -42,11 +45,30 @@ type EmbeddedOptions struct {
 	// bound fail; JetStream must not meet a full disk, for it would then stop.
 	MaxStore int64
 
+	// Member makes the server one of a cluster; nil lets it stand alone.
+	Member *Member
+
+	// Replicas is how many servers of a cluster keep each record; zero means 3,
+	// or 1 where the server stands alone.
+	Replicas int
+
+	// Listen is the host and port where other processes reach the server with
+	// Connect; empty is nowhere. They need Secret.
+	Listen string
+
+	// TLS encrypts the connections to Listen. Without it, only loopback addresses
+	// are allowed.
+	TLS *tls.Config
+
+	// Secret is what servers of a cluster and processes that connect show.
+	Secret string
+
 	// Log receives the server's messages; nil discards them.
 	Log *slog.Logger
 }
 
-// Node is a JetStream server inside this process. It listens on no socket.
+// Node is a connection to a JetStream, and the server if that is inside this
+// process.
 type Node struct {
 	srv  *server.Server
 	conn *nats.Conn
@@ -54,18 +76,27 @@ type Node struct {
 	lock *os.File
 }
 
+const (
+	dataDir = "jetstream"
+	account = "tacit" // the name that goes with the secret
+)
+
 // Embedded starts a JetStream server over a data directory and connects to it
 // in-process. Every write is synced to disk before it is acknowledged. The
-// context bounds the start only. A directory that another process has open
-// gives *LockedError.
+// context bounds the start only; a member of a cluster waits for the others. A
+// directory that another process has open gives *LockedError, one that is not this
+// member's *StandaloneError or *MemberError.
 func Embedded(ctx context.Context, opts EmbeddedOptions) (_ *Node, err error) {
 	if opts.Dir == "" {
 		return nil, errors.New("store: no data directory given")
 	}
-	if opts.MaxStore < 0 {
-		return nil, fmt.Errorf("store: MaxStore is %d", opts.MaxStore)
+	if opts.MaxStore < 0 || opts.Replicas < 0 {
+		return nil, fmt.Errorf("store: MaxStore is %d, Replicas %d", opts.MaxStore, opts.Replicas)
 	}
-	data := filepath.Join(opts.Dir, "jetstream")
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	data := filepath.Join(opts.Dir, dataDir)
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -87,46 +118,135 @@ func Embedded(ctx context.Context, opts EmbeddedOptions) (_ *Node, err error) {
 		}
 	}()
 
+	if opts.Member != nil {
+		m := *opts.Member
+		m.Cluster = cmp.Or(m.Cluster, defaultCluster)
+		opts.Member = &m
+	}
+	if err := enlist(opts.Dir, opts.Member); err != nil {
+		return nil, err
+	}
 	if opts.MaxStore == 0 {
 		opts.MaxStore, err = defaultMaxStore(opts.Dir)
 		if err != nil {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	n.srv, err = server.NewServer(&server.Options{
-		ServerName:             "tacit",
-		DontListen:             true,
-		NoSigs:                 true,
-		JetStream:              true,
-		JetStreamMaxMemory:     maxMemory,
-		JetStreamMaxStore:      opts.MaxStore,
-		StoreDir:               opts.Dir,
-		SyncAlways:             true,
-		MaxPayload:             MaxRecord + headroom,
-		DisableJetStreamBanner: true,
-	})
+	so, err := opts.server()
 	if err != nil {
+		return nil, err
+	}
+	if n.srv, err = server.NewServer(so); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	log := opts.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	n.srv.SetLoggerV2(serverLog{log.With("component", "jetstream")}, false, false, false)
+	n.srv.SetLoggerV2(serverLog{opts.Log.With("component", "jetstream")}, false, false, false)
 	n.srv.Start()
 	if err := n.waitReady(ctx); err != nil {
 		return nil, err
 	}
 
-	n.conn, err = nats.Connect("", nats.InProcessServer(n.srv), nats.Name("tacit"), nats.MaxReconnects(-1))
+	dial := []nats.Option{nats.InProcessServer(n.srv), nats.Name(account), nats.MaxReconnects(-1)}
+	if opts.Secret != "" {
+		dial = append(dial, nats.UserInfo(account, opts.Secret))
+	}
+	n.conn, err = nats.Connect("", dial...)
 	if err != nil {
 		return nil, fmt.Errorf("store: connecting to the embedded server: %w", err)
 	}
-	n.js, err = jetstream.New(n.conn)
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+	return n, n.open(ctx, buckets{replicas: opts.replicas(), direct: opts.Member == nil && opts.Listen == ""}, opts.Log)
+}
+
+func (o *EmbeddedOptions) replicas() int {
+	if o.Member == nil {
+		return cmp.Or(o.Replicas, 1)
 	}
-	return n, nil
+	return cmp.Or(o.Replicas, 3)
+}
+
+// server returns the options of the server.
+func (o *EmbeddedOptions) server() (*server.Options, error) {
+	so := &server.Options{
+		ServerName:             "tacit",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		JetStreamMaxMemory:     maxMemory,
+		JetStreamMaxStore:      o.MaxStore,
+		StoreDir:               o.Dir,
+		SyncAlways:             true,
+		MaxPayload:             MaxRecord + headroom,
+		DisableJetStreamBanner: true,
+	}
+	listen := o.Listen
+	if o.Member != nil {
+		if err := o.Member.configure(so, o.Secret); err != nil {
+			return nil, err
+		}
+		// The server opens its routes only once it listens for clients.
+		listen = cmp.Or(listen, "127.0.0.1:0")
+	}
+	if o.Secret != "" {
+		so.Username, so.Password = account, o.Secret
+	}
+	if listen == "" {
+		return so, nil
+	}
+	if o.Secret == "" {
+		return nil, errors.New("store: a server that listens needs a secret")
+	}
+	host, port, err := splitAddress(listen)
+	if err != nil {
+		return nil, err
+	}
+	if o.TLS == nil && !isLoopback(listen) {
+		return nil, &PlaintextError{What: "store", Address: listen}
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	so.DontListen, so.Host, so.Port = false, host, port
+	so.TLSConfig, so.TLS, so.TLSVerify, so.TLSTimeout = o.TLS, o.TLS != nil, o.TLS != nil && o.TLS.ClientCAs != nil, 5
+	return so, nil
+}
+
+// Address is the host and port where the embedded server listens for other
+// processes, or empty.
+func (n *Node) Address() string {
+	if n.srv == nil || n.srv.Addr() == nil {
+		return ""
+	}
+	return n.srv.Addr().String()
+}
+
+// open makes the connection a JetStream and waits until it answers.
+func (n *Node) open(ctx context.Context, b buckets, log *slog.Logger) error {
+	js, err := jetstream.New(n.conn)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	b.JetStream = js
+	n.js = b
+	if payload := n.conn.MaxPayload(); payload < MaxRecord+headroom/2 {
+		return &PayloadError{Have: payload, Want: MaxRecord + headroom}
+	}
+	for tries := 0; ; tries++ {
+		ask, cancel := context.WithTimeout(ctx, answerTimeout)
+		_, err := js.AccountInfo(ask)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !transient(err) {
+			return fmt.Errorf("store: %w", errors.Join(ctx.Err(), err))
+		}
+		if tries%20 == 4 {
+			log.Warn("the store does not answer yet: more than half of the servers of its cluster must be there", "error", err)
+		}
+		select {
+		case <-time.After(electionPause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // waitReady returns when the server takes connections and has recovered its
@@ -218,9 +338,10 @@ func (l serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(fo
 func (l serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
 
 func (l serverLog) Warnf(format string, v ...any) {
-	// The server discourages payloads over 8 MiB at every start. Ours exceed
-	// that by the headroom alone, and no other client is connected.
-	if strings.HasPrefix(format, "Maximum payloads over") {
+	// The server discourages payloads over 8 MiB at every start, and ours exceed
+	// that by the headroom alone; and secrets that are not hashed, which it gets
+	// from this process and not from a file of its own.
+	if strings.HasPrefix(format, "Maximum payloads over") || strings.HasPrefix(format, "Plaintext passwords") {
 		return
 	}
 	l.log.Warn(fmt.Sprintf(format, v...))

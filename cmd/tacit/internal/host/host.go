@@ -15,13 +15,14 @@ import (
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // callTimeout is how long calls in progress may go on after the jobs have ended.
 const callTimeout = 5 * time.Second
 
-// Config says what to run. All fields but TLS, InsecurePlaintext and Monitor are
-// required. Where other machines reach the address, so are TLS and Callers, unless
+// Config says what to run. All fields but TLS, InsecurePlaintext, Storage and
+// Monitor are required. Where other machines reach the address, so are TLS and Callers, unless
 // InsecurePlaintext says otherwise.
 type Config struct {
 	coprocessor.Options
@@ -32,7 +33,9 @@ type Config struct {
 	// InsecurePlaintext allows an address that other machines reach. The
 	// connection is not encrypted.
 	InsecurePlaintext bool
-	Monitor           MonitorConfig
+	// Storage is where the store is; the zero value is a server over Dir alone.
+	Storage StoreConfig
+	Monitor MonitorConfig
 }
 
 // InsecureError refuses to listen without TLS where other machines reach it.
@@ -111,6 +114,9 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		defer endTracing(traces, c.Log)
 		c.Tracer = traces
 		options = append(options, traceCalls(traces))
+	}
+	if c.Storage.Shared() {
+		c.Store = func(ctx context.Context) (*store.Node, error) { return c.Storage.Open(ctx, c.Dir, c.Log) }
 	}
 	server, err := coprocessor.Open(ctx, c.Options)
 	if err != nil {

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// buckets is a JetStream that opens buckets with a number of replicas.
+type buckets struct {
+	jetstream.JetStream
+	replicas int // of new buckets, and at least of others
+	// direct lets every replica answer. One that does not lead answers with what it
+	// knew a moment ago, so this is for a server that is the only one.
+	direct bool
+}
+
+// electionPause is the pause before a cluster without a leader is asked again.
+const electionPause = 250 * time.Millisecond
+
+// CreateOrUpdateKeyValue opens a bucket, waiting for the servers of a cluster to be
+// there. It creates the bucket, or adds replicas where there are fewer; it takes
+// none away.
+func (b buckets) CreateOrUpdateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	for {
+		err := b.ensure(ctx, cfg)
+		if err == nil {
+			return b.KeyValue(ctx, cfg.Bucket)
+		}
+		if !transient(err) {
+			return nil, err
+		}
+		select {
+		case <-time.After(electionPause):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// ensure makes the stream of a bucket what it should be.
+func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error {
+	want := jetstream.StreamConfig{
+		Name: streamOf(cfg.Bucket), Subjects: []string{subjectsOf(cfg.Bucket) + ">"},
+		MaxMsgsPerSubject: int64(max(cfg.History, 1)), MaxMsgSize: cfg.MaxValueSize, Replicas: b.replicas,
+		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
+		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct,
+		AllowMsgTTL: cfg.LimitMarkerTTL > 0, SubjectDeleteMarkerTTL: cfg.LimitMarkerTTL,
+	}
+	_, err := b.CreateStream(ctx, want)
+	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return err // also nil, for one that is there and like that
+	}
+	stream, err := b.Stream(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	have := stream.CachedInfo().Config
+	changed := have
+	changed.MaxMsgsPerSubject, changed.MaxMsgSize, changed.Replicas = want.MaxMsgsPerSubject, want.MaxMsgSize, max(have.Replicas, want.Replicas)
+	changed.AllowDirect, changed.AllowMsgTTL, changed.SubjectDeleteMarkerTTL = want.AllowDirect, want.AllowMsgTTL, want.SubjectDeleteMarkerTTL
+	_, err = b.UpdateStream(ctx, changed)
+	return err
+}
+
+// streamOf names the stream of a bucket, subjectsOf the beginning of its subjects.
+func streamOf(bucket string) string   { return "KV_" + bucket }
+func subjectsOf(bucket string) string { return "$KV." + bucket + "." }
+
+// Codes of the server's answers.
+const (
+	noPeersCode      = 10005
+	notAvailableCode = 10008
+	notLeaderCode    = 10009
+	noResourcesCode  = 10023
+	accountFullCode  = 10002
+	storageFullCode  = 10047
+	storeFailedCode  = 10077
+	notEnabledCode   = 10039
+	notRunningCode   = 10076
+	offlineCode      = 10118
+)
+
+// apiCode returns the code of a server's answer that is an error, or 0.
+func apiCode(err error) int {
+	var e jetstream.JetStreamError
+	if errors.As(err, &e) && e.APIError() != nil {
+		return int(e.APIError().ErrorCode)
+	}
+	return 0
+}
+
+// transient says that servers may answer differently once they have found each
+// other or their leader.
+func transient(err error) bool {
+	switch apiCode(err) {
+	case noPeersCode, notAvailableCode, notLeaderCode, notEnabledCode, notRunningCode, offlineCode:
+		return true
+	case 0:
+		return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+			errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)
+	}
+	return false
+}
