@@ -110,3 +110,7 @@ func (e *fpEngine) keyForm(poly []uint64, _ bool) []float64 {
 	}
 	return a
 }
+
+func (e *fpEngine) storedWords() int { return 16 }
+
+func (e *fpEngine) store(dst, group []float64) { copy(dst, group) }

@@ -4,13 +4,13 @@ package cpu
 
 import "github.com/tacit-fhe/tacit/accel"
 
-// avx512 is the accel.Backend for processors with AVX-512, IFMA and VNNI. What its
+// avx512 is the accel.Backend for processors with AVX-512, IFMA, VBMI and VNNI. What its
 // kernels do not cover, above all moduli that are not just below 2^48, is left to
 // portable Go.
 type avx512 struct{ portable }
 
 func (avx512) Info() accel.Info {
-	return accel.Info{Name: "avx512", Features: []string{"avx512f", "avx512ifma", "avx512vnni"}}
+	return accel.Info{Name: "avx512", Features: []string{"avx512f", "avx512ifma", "avx512vbmi", "avx512vnni"}}
 }
 
 func (b avx512) Ring(n int, q uint64) (accel.Ring, error) {

@@ -115,7 +115,7 @@ func (e *ifmaEngine) monomials(dst *uint64, x *monomialFactors[uint64], odd *uin
 }
 
 func (e *ifmaEngine) combine(dst, key, monomials *uint64, groups int) {
-	ifmaCombine(dst, key, monomials, (e.spec.Rank+1)*e.rows, e.spec.Terms, groups, e.plain, &e.constants[0])
+	ifmaCombine(dst, key, monomials, (e.spec.Rank+1)*e.rows, e.spec.Terms, groups, e.plain, &ifmaSpread, &e.constants[0])
 }
 
 func (e *ifmaEngine) pair(w uint64) (uint64, uint64) { return w, shoup52(w, e.q) }
@@ -132,3 +132,35 @@ func (e *ifmaEngine) keyForm(poly []uint64, combined bool) []uint64 {
 	}
 	return poly
 }
+
+// packs reports whether the key has words of six bytes: where each is read once in a step.
+// In mode CMux every accumulator of a batch reads the words again, from a cache.
+func (e *ifmaEngine) packs() bool { return e.spec.Mode != accel.CMux }
+
+func (e *ifmaEngine) storedWords() int {
+	if e.packs() {
+		return 64 * 6 / 8
+	}
+	return 64
+}
+
+func (e *ifmaEngine) store(dst, group []uint64) {
+	if !e.packs() {
+		copy(dst, group)
+		return
+	}
+	// Four words of six bytes are three of eight.
+	for i := 0; i < len(group); i += 4 {
+		a, b, c, d := group[i], group[i+1], group[i+2], group[i+3]
+		dst[i/4*3], dst[i/4*3+1], dst[i/4*3+2] = a|b<<48, b>>16|c<<32, c>>32|d<<16
+	}
+}
+
+// ifmaSpread tells for each byte of a vector of eight words where it is among the
+// packed 48; the kernel clears the upper two of each word.
+var ifmaSpread = func() (at [64]byte) {
+	for i := range at {
+		at[i] = byte(i/8*6 + i%8)
+	}
+	return at
+}()

@@ -49,10 +49,10 @@ func ifmaMultiplyInverseFirst(out *uint64, digits *uint64, key *uint64, groups i
 //go:noescape
 func ifmaMonomials(w *uint64, factors *uint64, exps *uint64, odd *uint64, powers *uint64, terms int, groups int, add uint64, mask uint64, c *uint64)
 
-// ifmaCombine computes, for each of the groups of 64 words and each of polys polynomials, the sum of the products of the terms' monomials with the key, divided by 2^52. The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term.
+// ifmaCombine computes, for each of the groups of 64 words and each of polys polynomials, the sum of the products of the terms' monomials with the key, divided by 2^52. The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term, all of six bytes; 16 bytes behind it are read. Spread has the 64 indices of the bytes of a vector of words among those of the packed one.
 //
 //go:noescape
-func ifmaCombine(sums *uint64, key *uint64, w *uint64, polys int, terms int, groups int, plain int, c *uint64)
+func ifmaCombine(sums *uint64, key *uint64, w *uint64, polys int, terms int, groups int, plain int, spread *[64]byte, c *uint64)
 
 // ifmaInverse8 runs three stages of the inverse transform over blocks of 8*stride words; it takes values below 16q and leaves values below 14q.
 //

@@ -20,6 +20,7 @@ var implementations = []implementation{
 			return lacking(map[string]bool{
 				"avx512f":    cpu.X86.HasAVX512F,
 				"avx512ifma": cpu.X86.HasAVX512IFMA,
+				"avx512vbmi": cpu.X86.HasAVX512VBMI,
 				"avx512vnni": cpu.X86.HasAVX512VNNI,
 			})
 		},

@@ -17,6 +17,9 @@ const (
 	vectorTileWords = 2048
 )
 
+// keyPadding is how many words behind a key the kernels read.
+const keyPadding = 2
+
 // engine is the arithmetic of a vectorRotator on residues in words of type W. Its polynomials
 // in the evaluation domain are in internal order: groups of lanes*lanes words,
 // in which word lanes*k+i is word lanes*i+k of accel.Ring's order.
@@ -44,6 +47,10 @@ type engine[W uint64 | float64] interface {
 	// keyForm turns a polynomial of a key into the form that meets the digits, or, if
 	// combined is true, monomials first. It may work in place.
 	keyForm(poly []uint64, combined bool) []W
+	// storedWords is the room that a group takes in the key of a rotator, and store
+	// writes one there.
+	storedWords() int
+	store(dst, group []W)
 }
 
 // monomialFactors is what the monomials of a step depend on.
@@ -82,13 +89,14 @@ type vectorScratch[W uint64 | float64] struct {
 
 func newVectorRotator[W uint64 | float64](spec accel.RotatorSpec, e engine[W], lanes int, ggsw func(i int, dst []uint64)) *vectorRotator[W] {
 	k1, n, ggsws, group := spec.Rank+1, spec.N, spec.GGSWs(), lanes*lanes
-	rows := k1 * spec.Levels
+	rows, stored := k1*spec.Levels, e.storedWords()
+	words := spec.Steps * ggsws * rows * k1 * n / group * stored
 	r := &vectorRotator[W]{
 		spec:   spec,
 		engine: e,
 		lanes:  lanes,
 		rows:   rows,
-		key:    alignedWords[W](spec.Steps * ggsws * rows * k1 * n),
+		key:    alignedWords[W](words + keyPadding)[:words],
 		odd:    make([]uint64, n/group),
 		tile:   max(1, vectorTileWords/(group*ggsws*rows*k1)),
 	}
@@ -117,7 +125,8 @@ func newVectorRotator[W uint64 | float64](spec accel.RotatorSpec, e engine[W], l
 				plain := spec.Mode == accel.CMux || spec.Mode == accel.Unrolled && g == 0
 				poly := e.keyForm(in[at*n:][:n], !plain)
 				for b := range n / group {
-					copy(r.key[((((i*n/group+b)*k1+o)*rows+row)*ggsws+g)*group:], poly[b*group:][:group])
+					at := (((i*n/group+b)*k1+o)*rows+row)*ggsws + g
+					e.store(r.key[at*stored:][:stored], poly[b*group:][:group])
 				}
 			}
 		}

@@ -597,17 +597,29 @@ func monomials() {
 
 // combine sums the products of t monomials below 3q with ciphertexts below q by
 // Montgomery's method: the results are below (1 + 3t/16)*q, plus q for a ciphertext that is
-// added as it is.
+// added as it is. The key is what a bootstrap alone spends most of its time to wait for,
+// so its words have six bytes, and a permutation of bytes that clears the others
+// spreads them.
 func combine() {
-	kernel("ifmaCombine", "func(sums, key, w *uint64, polys, terms, groups, plain int, c *uint64)")
+	kernel("ifmaCombine", "func(sums, key, w *uint64, polys, terms, groups, plain int, spread *[64]byte, c *uint64)")
 	Doc("ifmaCombine computes, for each of the groups of 64 words and each of polys polynomials, the sum of the products of the terms' monomials with the key, divided by 2^52. " +
-		"The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term.")
+		"The key has for each group and polynomial 64 words that are added as they are, if plain is not 0, and then 64 words for each term, all of six bytes; 16 bytes behind it are read. " +
+		"Spread has the 64 indices of the bytes of a vector of words among those of the packed one.")
 	sums := Load(Param("sums"), GP64()).(gp)
 	key := Load(Param("key"), GP64()).(gp)
 	w := Load(Param("w"), GP64()).(gp)
 	terms := Load(Param("terms"), GP64()).(gp)
 	groups := Load(Param("groups"), GP64()).(gp)
 	plain := Load(Param("plain"), GP64()).(gp)
+	spread, low, bits := ZMM(), K(), GP64()
+	VMOVDQU64(Mem{Base: Load(Param("spread"), GP64()).(gp)}, spread)
+	MOVQ(U64(0x3f3f3f3f3f3f3f3f), bits)
+	KMOVQ(bits, low)
+	word := func(k int) vec {
+		x := ZMM()
+		VPERMB_Z(Mem{Base: key, Disp: 48 * k}, spread, low, x)
+		return x
+	}
 	c := loadConstants()
 	c.need(constQ, constQInv)
 	poly, term, mono := GP64(), GP64(), GP64()
@@ -622,20 +634,20 @@ func combine() {
 	TESTQ(plain, plain)
 	JZ(LabelRef("start"))
 	for k := range hi {
-		VPADDQ(Mem{Base: key, Disp: 64 * k}, hi[k], hi[k])
+		VPADDQ(word(k), hi[k], hi[k])
 	}
-	ADDQ(U32(512), key)
+	ADDQ(U32(384), key)
 	Label("start")
 	MOVQ(terms, term)
 	MOVQ(w, mono)
 	Label("term")
 	for k := range lo {
 		x := load(Mem{Base: mono, Disp: 64 * k})
-		factor := load(Mem{Base: key, Disp: 64 * k})
+		factor := word(k)
 		VPMADD52LUQ(factor, x, lo[k])
 		VPMADD52HUQ(factor, x, hi[k])
 	}
-	ADDQ(U32(512), key)
+	ADDQ(U32(384), key)
 	ADDQ(U32(512), mono)
 	DECQ(term)
 	JNZ(LabelRef("term"))
