@@ -28,6 +28,7 @@ type LUT struct {
 	min, max int64
 	log      int // the functions count in 2^-log steps
 	poly     []uint64
+	id       uint64
 	outputs  []lutOutput
 }
 
@@ -36,6 +37,7 @@ type lutOutput struct {
 	negate   bool  // the shift has passed half the torus
 	bias     int64 // in 2^-(log+1) steps
 	min, max int64
+	values   []int64 // at min.. of the table, in its steps
 }
 
 // LUTError says why functions do not fit one look-up table.
@@ -105,6 +107,7 @@ func (p *Parameters) newLUT(lo, hi int64, log int, shifts []int64, fs []func(m i
 		for m := lo; m <= hi; m++ {
 			e := entry{i, 1, f(m), m}
 			out.min, out.max = min(out.min, e.value), max(out.max, e.value)
+			out.values = append(out.values, e.value)
 			box := ((m+shift)%(2*boxes) + 2*boxes) % (2 * boxes)
 			if box >= boxes {
 				box, e.sign = box-boxes, -1
@@ -131,6 +134,10 @@ func (p *Parameters) newLUT(lo, hi int64, log int, shifts []int64, fs []func(m i
 		}
 	}
 	lut.poly = p.testPolynomial(values, log+1)
+	lut.id = uint64(log)
+	for _, v := range values { // FNV-1a, word by word
+		lut.id = (lut.id ^ uint64(v)) * 0x100000001b3
+	}
 	return lut, nil
 }
 
@@ -223,11 +230,24 @@ func (p *Parameters) encodeFraction(x int64, log int) uint64 {
 // Domain returns the messages that the table is defined on.
 func (l *LUT) Domain() (lo, hi int64) { return l.min, l.max }
 
+// At is what output i yields for the message m; ok is false outside the domain, or
+// if the table counts in fractions.
+func (l *LUT) At(i int, m int64) (y int64, ok bool) {
+	if m < l.min || m > l.max || l.log > 0 {
+		return 0, false
+	}
+	return l.outputs[i].values[m-l.min], true
+}
+
 // Outputs is the number of ciphertexts a bootstrap with this table yields.
 func (l *LUT) Outputs() int { return len(l.outputs) }
 
 // Polynomial is the test polynomial, N residues. It must not be changed.
 func (l *LUT) Polynomial() []uint64 { return l.poly }
+
+// ID is a number that tables of the same polynomial have in common and others
+// have not, but for one pair in 2^32 or so.
+func (l *LUT) ID() uint64 { return l.id }
 
 // Offset is the coefficient at which output i is extracted.
 func (l *LUT) Offset(i int) int { return l.outputs[i].offset }
@@ -248,7 +268,7 @@ func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
 		}
 	}
 	if bias := l.outputs[i].bias; bias != 0 {
-		body := &value[p.BigDimension()]
+		body := &value[len(value)-1]
 		*body = AddMod(*body, p.encodeFraction(bias, l.log+1), p.lit.Modulus)
 	}
 	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source(value))}

@@ -38,9 +38,13 @@ type Term struct {
 }
 
 // Combine returns Σ Weight·LWE + constant, with the bound of the result
-// (noise.Combine). Weights lie in [-2^14, 2^14].
+// (noise.Combine). Weights lie in [-2^14, 2^14]. It has as many residues as the
+// first term, and the others have no fewer.
 func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 	n, q := p.BigDimension()+1, p.lit.Modulus
+	if len(terms) > 0 {
+		n = len(terms[0].LWE.Value)
+	}
 	out := LWE{Value: make([]uint64, n)}
 	bounds := make([]noise.Term, len(terms))
 	for i, t := range terms {

@@ -205,7 +205,9 @@ func (c *columns) addFactors(sign int64, a, b []factor, square bool) error {
 			lo, hi := productBound(x.block, y.block)
 			step.add(c.r.sum(x.code, y.code), c.r.tables.product, func(o []fhe.LWE) {
 				for n, bound := range [][2]int64{lo, hi} {
-					o[n].Bound.Min, o[n].Bound.Max = bound[0], bound[1]
+					if !isConstant(o[n]) {
+						o[n].Bound.Min, o[n].Bound.Max = bound[0], bound[1]
+					}
 					c.add(i+j+n, weight, o[n])
 				}
 			})

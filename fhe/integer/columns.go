@@ -157,6 +157,11 @@ func (c *columns) split(b *batch, place int, plain int64, group []fhe.LWE, clean
 	t := r.tables
 	carry := func(x fhe.LWE) { c.add(place+1, 1, x) }
 	switch {
+	case lo == hi: // terms have cancelled, and nothing is run
+		b.add(constant(lo&3), t.identity, func(o []fhe.LWE) {
+			stay(o[0])
+			carry(constant(lo >> 2))
+		})
 	case c.last(place):
 		b.add(in, t.message[lo], func(o []fhe.LWE) { stay(bounded(o[0], lo, hi, message)) })
 	case hi-lo <= 8 && lo <= 3:
@@ -186,6 +191,9 @@ func (c *columns) split(b *batch, place int, plain int64, group []fhe.LWE, clean
 
 // bounded narrows the bound of an output to the values of f on [lo, hi].
 func bounded(x fhe.LWE, lo, hi int64, f func(int64) int64) fhe.LWE {
+	if isConstant(x) {
+		return x
+	}
 	x.Bound.Min, x.Bound.Max = f(lo), f(lo)
 	for m := lo; m <= hi; m++ {
 		x.Bound.Min, x.Bound.Max = min(x.Bound.Min, f(m)), max(x.Bound.Max, f(m))

@@ -34,11 +34,9 @@ func (r *run) digits(a, b []fhe.LWE) ([]digit, error) {
 	}
 	out := make([]digit, len(a))
 	for i := range a {
-		out[i] = digit{
-			terms: []fhe.Term{{Weight: 1, LWE: a[i]}, {Weight: -1, LWE: b[i]}},
-			lo:    a[i].Bound.Min - b[i].Bound.Max,
-			hi:    a[i].Bound.Max - b[i].Bound.Min,
-		}
+		terms := []fhe.Term{{Weight: 1, LWE: a[i]}, {Weight: -1, LWE: b[i]}}
+		difference := r.linear(0, terms...).Bound
+		out[i] = digit{terms, difference.Min, difference.Max}
 	}
 	return out, nil
 }
@@ -68,7 +66,7 @@ func (r *run) pack(digits []digit) []packed {
 				more = append(more, fhe.Term{Weight: weight * t.Weight, LWE: t.LWE})
 			}
 			if low.Min+weight*d.lo >= -signReach && low.Max+weight*d.hi <= signReach {
-				if joined := r.linear(0, more...); r.quiet(joined) {
+				if joined := r.linear(0, more...); r.quiet(joined) && !isConstant(joined) {
 					current = packed{more, joined}
 					continue
 				}
@@ -137,17 +135,24 @@ func (r *run) allZero(want bool, digits []digit) ([]fhe.LWE, error) {
 	return r.all(want, flags)
 }
 
-// all tests whether all flags are 1, or whether one is not.
+// all tests whether all flags are 1, or whether one is not. The same flag twice
+// counts once: sums of flags are quiet as long as those are independent.
 func (r *run) all(want bool, flags []fhe.LWE) ([]fhe.LWE, error) {
 	const most = 16
+	var distinct []fhe.LWE
+	for _, x := range flags {
+		if !slices.ContainsFunc(distinct, func(y fhe.LWE) bool { return sameBlock(x, y) }) {
+			distinct = append(distinct, x)
+		}
+	}
+	flags = distinct
 	for len(flags) > most {
 		var joins batch
 		var next []fhe.LWE
 		// Every join takes away most-1 flags.
 		n := min((len(flags)-2)/(most-1), len(flags)/most)
 		for i := range n {
-			r.each(&joins, r.missing(flags[i*most:(i+1)*most]), r.tables.allFlags, []func(int64) int64{isZero},
-				func(o []fhe.LWE) { next = append(next, o[0]) })
+			joins.add(r.missing(flags[i*most:(i+1)*most]), r.tables.allFlags, func(o []fhe.LWE) { next = append(next, o[0]) })
 		}
 		if err := r.bootstrap(&joins); err != nil {
 			return nil, err

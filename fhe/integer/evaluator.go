@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/tacit-fhe/tacit/fhe"
-	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
 // Bootstrapper runs programmable bootstraps. It fills the Out of every task, or
@@ -269,7 +268,8 @@ func (e *Evaluator) Trivial(s Scalar) (*Value, error) {
 	if !s.fits() {
 		return nil, &RangeError{0, s.typ, s.x}
 	}
-	return e.finish(s.typ, constants(s.digits())), nil
+	r := &run{params: e.params}
+	return r.value(s.typ, constants(s.digits())), nil
 }
 
 // Apply runs one operation and returns its result, the first where there are
@@ -309,11 +309,7 @@ func (e *Evaluator) ApplyAll(ctx context.Context, op Op, operands ...Operand) ([
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", op, err)
 	}
-	out := make([]*Value, len(blocks))
-	for i, b := range blocks {
-		out[i] = e.finish(c.results[i], b)
-	}
-	return out, nil
+	return r.values(c, blocks), nil
 }
 
 func (e *Evaluator) applyTwo(ctx context.Context, op Op, operands ...Operand) (first, second *Value, err error) {
@@ -322,49 +318,6 @@ func (e *Evaluator) applyTwo(ctx context.Context, op Op, operands ...Operand) (f
 		return nil, nil, err
 	}
 	return out[0], out[1], nil
-}
-
-// Cost is what an operation spends.
-type Cost struct {
-	Bootstraps int
-	Depth      int // calls of the Bootstrapper, each after the one before
-}
-
-// Cost predicts exactly what Apply spends. Plaintext operands count with their
-// value. Of a Value only the type is looked at: its blocks are taken to be
-// clean, independent and of unknown message.
-func (e *Evaluator) Cost(op Op, operands ...Operand) (Cost, error) {
-	call, err := newCall(op, operands)
-	if err != nil {
-		return Cost{}, err
-	}
-	var sources uint64
-	for i, o := range operands {
-		if v, ok := o.(*Value); ok {
-			call.in[i] = make([]fhe.LWE, v.Type.Blocks())
-			for b := range call.in[i] {
-				sources++
-				call.in[i][b].Bound = noise.Bound{Variance: e.params.BootstrapVariance(), Max: v.Type.blockMax(), Source: sources}
-			}
-		}
-	}
-	var c Cost
-	r := &run{
-		params: e.params, tables: e.tables, strategy: e.strategy, boundsOnly: true,
-		boot: func(tasks []fhe.PBS) error {
-			c.Bootstraps += len(tasks)
-			c.Depth++
-			for _, t := range tasks {
-				for i := range t.Out {
-					sources++
-					t.Out[i].Bound = t.LUT.OutputBound(i, e.params.BootstrapVariance(), sources)
-				}
-			}
-			return nil
-		},
-	}
-	_, err = r.apply(call)
-	return c, err
 }
 
 // call is an operation with its operands. Blocks of ciphertexts are filled in by
@@ -448,12 +401,9 @@ func (e *Evaluator) check(operand int, v *Value) error {
 		return &ValueError{operand, len(v.Blocks), fmt.Errorf("%v has %d blocks", v.Type, v.Type.Blocks())}
 	}
 	for i, b := range v.Blocks {
-		err := e.params.CheckInput(b.Bound, 0, v.Type.blockMax())
-		switch {
-		case len(b.Value) != e.params.BigDimension()+1:
+		err := e.checkBound(v.Type, b)
+		if len(b.Value) != e.params.BigDimension()+1 {
 			err = fmt.Errorf("the ciphertext has %d residues, not %d", len(b.Value), e.params.BigDimension()+1)
-		case b.Bound.Variance < 0 || b.Bound.Min > b.Bound.Max:
-			err = errors.New("the bound is not one")
 		}
 		if err != nil {
 			return &ValueError{operand, i, err}
@@ -462,12 +412,10 @@ func (e *Evaluator) check(operand int, v *Value) error {
 	return nil
 }
 
-// finish makes ciphertexts of the blocks that came out constant.
-func (e *Evaluator) finish(t Type, blocks []fhe.LWE) *Value {
-	for i, b := range blocks {
-		if b.Value == nil {
-			blocks[i] = e.params.Trivial(b.Bound.Min)
-		}
+// checkBound refuses a block with a bound that no block of the type may have.
+func (e *Evaluator) checkBound(t Type, b fhe.LWE) error {
+	if b.Bound.Variance < 0 || b.Bound.Min > b.Bound.Max {
+		return errors.New("the bound is not one")
 	}
-	return &Value{t, blocks}
+	return e.params.CheckInput(b.Bound, 0, t.blockMax())
 }

@@ -34,15 +34,7 @@ func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, 
 			}
 		}
 	}
-	predicted, err := e.Cost(op, operands...)
-	if err != nil {
-		t.Fatalf("%v %v %x, encrypted %b: %v", op, types, x, kinds, err)
-	}
-	m.spent = Cost{}
 	results := checkResult(t, e, m, op, operands, types, x)
-	if m.spent != predicted {
-		t.Fatalf("%v %v %x, encrypted %b: spent %+v, predicted %+v", op, types, x, kinds, m.spent, predicted)
-	}
 	// Results are nearly as clean as the operands were.
 	loudest := 2.0
 	if op == OpShl || op == OpShr || op == OpRotl || op == OpRotr {
@@ -66,12 +58,21 @@ func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, 
 	}
 }
 
-// checkResult runs one operation and checks its results and the bounds of those.
+// checkResult runs one operation and checks its results, the bounds of those, and
+// that the estimate knew both the bounds and what would be spent.
 func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []*big.Int) []*Value {
 	t.Helper()
+	outlines, predicted, err := e.Estimate(op, operands...)
+	if err != nil {
+		t.Fatalf("estimate of %v %v %v %x: %v", e.strategy, op, types, x, err)
+	}
+	m.spent = Cost{}
 	got, err := e.ApplyAll(ctx, op, operands...)
 	if err != nil {
 		t.Fatalf("%v %v %v %x: %v", e.strategy, op, types, x, err)
+	}
+	if m.spent != predicted {
+		t.Fatalf("%v %v %v %x: spent %+v, predicted %+v", e.strategy, op, types, x, m.spent, predicted)
 	}
 	results, _ := op.Results(types...)
 	if len(got) != len(results) {
@@ -81,6 +82,12 @@ func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand,
 	for i, v := range got {
 		if v.Type != results[i] {
 			t.Fatalf("%v %v %x: a %v, not a %v", op, types, x, v.Type, results[i])
+		}
+		for j, b := range v.Blocks {
+			got, estimated := b.Bound, outlines[i].Blocks[j].Bound
+			if got.Source, estimated.Source = min(got.Source, 1), min(estimated.Source, 1); got != estimated {
+				t.Fatalf("%v %v %v %x: block %d of result %d has the bound %+v, the estimate %+v", e.strategy, op, types, x, j, i, got, estimated)
+			}
 		}
 		y := m.decrypt(t, e, v)
 		if wanted != nil && y.Cmp(wanted[i]) != 0 {
@@ -527,7 +534,7 @@ func TestNotKeepsPackedForms(t *testing.T) {
 	m.spent = Cost{}
 	y := new(big.Int).Xor(maximum(Uint64), big.NewInt(12345))
 	checkResult(t, e, m, OpLt, []Operand{not, m.encrypt(Uint64, 9)}, []Type{Uint64, Uint64}, []*big.Int{y, big.NewInt(9)})
-	clean, err := e.Cost(OpLt, x, x)
+	clean, err := e.Cost(OpLt, &Value{Type: Uint64}, &Value{Type: Uint64})
 	if err != nil || m.spent != clean {
 		t.Errorf("spent %+v, want %+v, %v", m.spent, clean, err)
 	}

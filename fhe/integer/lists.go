@@ -79,11 +79,7 @@ func (r *run) pairFlags(a []fhe.LWE) ([][]fhe.LWE, error) {
 	out := make([][]fhe.LWE, len(a)/2)
 	var step batch
 	for i := range out {
-		in := digitOver(r, a[2*i+1], a[2*i])
-		if isConstant(in) {
-			in = r.solid(in)
-		}
-		step.add(in, r.tables.oneHot, func(o []fhe.LWE) { out[i] = o })
+		step.add(digitOver(r, a[2*i+1], a[2*i]), r.tables.oneHot, func(o []fhe.LWE) { out[i] = o })
 	}
 	return out, r.bootstrap(&step)
 }

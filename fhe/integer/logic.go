@@ -88,8 +88,10 @@ func (r *run) choose(c fhe.LWE, a, b []fhe.LWE) ([]fhe.LWE, error) {
 	a, b = slices.Clone(a), slices.Clone(b)
 	out := make([]fhe.LWE, len(a))
 	within := func(i int, result fhe.LWE) {
-		result.Bound.Min = min(a[i].Bound.Min, b[i].Bound.Min)
-		result.Bound.Max = max(a[i].Bound.Max, b[i].Bound.Max)
+		if !isConstant(result) {
+			result.Bound.Min = min(a[i].Bound.Min, b[i].Bound.Min)
+			result.Bound.Max = max(a[i].Bound.Max, b[i].Bound.Max)
+		}
 		out[i] = result
 	}
 	fresh := fhe.LWE{Bound: noise.Bound{Variance: r.params.BootstrapVariance()}}
@@ -215,10 +217,10 @@ func (r *run) chooseKnown(todo *batch, out []fhe.LWE, c fhe.LWE, a, b []fhe.LWE,
 
 // sameBlock says that two blocks are one ciphertext or one constant.
 func sameBlock(x, y fhe.LWE) bool {
-	if isConstant(x) && isConstant(y) {
-		return x.Bound.Min == y.Bound.Min
+	if isConstant(x) || isConstant(y) {
+		return isConstant(x) && isConstant(y) && x.Bound.Min == y.Bound.Min
 	}
-	return len(x.Value) > 0 && len(y.Value) > 0 && &x.Value[0] == &y.Value[0]
+	return slices.Equal(x.Value, y.Value)
 }
 
 // scaledBound is a ciphertext that has the bound of 7c after a bootstrap.

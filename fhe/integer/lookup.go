@@ -4,7 +4,6 @@ import (
 	"math/bits"
 
 	"github.com/tacit-fhe/tacit/fhe"
-	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
 // random draws a value: ciphertexts of a uniform phase, which anyone can make and
@@ -18,25 +17,13 @@ func (r *run) random(c *call) ([]fhe.LWE, error) {
 	out := constants(make([]int64, c.results[0].Blocks()))
 	var step batch
 	for i := range (width + 1) / blockBits {
-		in := fhe.LWE{Bound: noise.Bound{Min: -16, Max: 15}}
-		if !r.boundsOnly {
-			in = r.params.Uniform(c.seed, uint64(i))
-		}
 		lut := r.tables.uniform
 		if width-blockBits*i == 1 {
 			lut = r.tables.uniformBit
 		}
-		step.to(&out[i], in, lut)
+		step.to(&out[i], r.uniform(c.seed, i), lut)
 	}
 	return out, r.bootstrap(&step)
-}
-
-// solid is a block that can be bootstrapped even if it is public.
-func (r *run) solid(x fhe.LWE) fhe.LWE {
-	if x.Value == nil && !r.boundsOnly {
-		return r.params.Trivial(x.Bound.Min)
-	}
-	return x
 }
 
 const (

@@ -36,11 +36,17 @@ type mock struct {
 
 // fresh is a ciphertext with a mask like no other.
 func (m *mock) fresh(body uint64, b noise.Bound) fhe.LWE {
-	v := make([]uint64, m.params.BigDimension()+1)
-	// Multiples of a large constant: no small combination of them is zero.
 	m.next++
-	b.Source = m.next
-	v[0] = m.next * 0x5851f42d4c95 % m.params.Modulus()
+	x := m.masked(scramble(m.next), body, b)
+	x.Bound.Source = m.next
+	return x
+}
+
+// masked is a ciphertext whose first residue is that of a mask, in the order of
+// its words.
+func (m *mock) masked(mask, body uint64, b noise.Bound) fhe.LWE {
+	v := make([]uint64, m.params.BigDimension()+1)
+	v[0] = mask % m.params.Modulus()
 	v[len(v)-1] = body
 	return fhe.LWE{Value: v, Bound: b}
 }
@@ -77,12 +83,24 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 			if at >= n && body != 0 {
 				body = m.params.Modulus() - body
 			}
-			fresh := m.fresh(body, noise.Bound{})
-			t.Out[i] = m.params.Output(t.LUT, i, fresh.Value)
-			t.Out[i].Bound.Source = fresh.Bound.Source
+			// The same bootstrap gives the same ciphertext, and a trivial one of a
+			// trivial one.
+			var mask uint64
+			if t.In.Value[0] != 0 {
+				mask = scramble(t.In.Value[0] ^ scramble(phase^scramble(uint64(t.LUT.Offset(i))^polyHash(poly))))
+			}
+			t.Out[i] = m.params.Output(t.LUT, i, m.masked(mask, body, noise.Bound{}).Value)
 		}
 	}
 	return nil
+}
+
+// polyHash tells test polynomials apart.
+func polyHash(poly []uint64) (h uint64) {
+	for i := 0; i < len(poly); i += max(1, len(poly)/64) {
+		h = scramble(h ^ poly[i])
+	}
+	return h
 }
 
 // message decrypts one block and holds it against its bound.

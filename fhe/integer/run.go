@@ -9,15 +9,14 @@ import (
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
-// run is one evaluation of one operation. With boundsOnly its ciphertexts are
-// nothing but bounds, and the decisions it takes, which depend on bounds alone,
-// are those of a real run on clean operands.
+// run is one evaluation of one operation. In an estimate its ciphertexts are
+// outlines; the decisions it takes are those of a run on ciphertexts.
 type run struct {
-	params     *fhe.Parameters
-	tables     *tables
-	boot       func([]fhe.PBS) error
-	boundsOnly bool
-	strategy   Strategy
+	params   *fhe.Parameters
+	tables   *tables
+	boot     func([]fhe.PBS) error
+	outlines bool
+	strategy Strategy
 }
 
 // apply runs an operation on operands that have been checked. The blocks it
@@ -91,8 +90,9 @@ func constants(digits []int64) []fhe.LWE {
 // isConstant says that the message of a block is public, whatever its error.
 func isConstant(x fhe.LWE) bool { return x.Bound.Min == x.Bound.Max }
 
-// linear is Σ Weight·LWE + c. Constants fold into c, and a ciphertext that
-// nothing is done to comes back as it is.
+// linear is Σ Weight·LWE + c. Constants fold into c, a ciphertext that nothing is
+// done to comes back as it is, and one whose terms cancel is a constant: its mask
+// is zero, and anyone can read it.
 func (r *run) linear(c int64, terms ...fhe.Term) fhe.LWE {
 	kept := make([]fhe.Term, 0, len(terms))
 	for _, t := range terms {
@@ -107,14 +107,53 @@ func (r *run) linear(c int64, terms ...fhe.Term) fhe.LWE {
 		return constant(c)
 	case len(kept) == 1 && kept[0].Weight == 1 && c == 0:
 		return kept[0].LWE
-	case r.boundsOnly:
-		bounds := make([]noise.Term, len(kept))
-		for i, t := range kept {
-			bounds[i] = noise.Term{Weight: t.Weight, Bound: t.LWE.Bound}
-		}
-		return fhe.LWE{Bound: noise.Combine(c, bounds...)}
 	}
-	return r.params.Combine(c, kept...)
+	out := r.params.Combine(c, kept...)
+	mask, body := out.Value[:len(out.Value)-1], out.Value[len(out.Value)-1]
+	if slices.ContainsFunc(mask, func(x uint64) bool { return x != 0 }) {
+		return out
+	}
+	m := r.params.Decode(body)
+	if m < out.Bound.Min {
+		m += 2 * int64(r.params.Boxes())
+	}
+	if m < out.Bound.Min || m > out.Bound.Max { // a message modulo the torus
+		return out
+	}
+	return constant(m)
+}
+
+// trivial is a block of known message with residues.
+func (r *run) trivial(m int64) fhe.LWE {
+	if r.outlines {
+		return fhe.LWE{Value: []uint64{0, r.params.Encode(m)}, Bound: noise.Bound{Min: m, Max: m}}
+	}
+	return r.params.Trivial(m)
+}
+
+// solid is a block that can be bootstrapped even if it is public.
+func (r *run) solid(x fhe.LWE) fhe.LWE {
+	if x.Value == nil {
+		return r.trivial(x.Bound.Min)
+	}
+	return x
+}
+
+// values are the results of a call.
+func (r *run) values(c *call, blocks [][]fhe.LWE) []*Value {
+	out := make([]*Value, len(blocks))
+	for i, b := range blocks {
+		out[i] = r.value(c.results[i], b)
+	}
+	return out
+}
+
+// value makes ciphertexts of the blocks that came out constant.
+func (r *run) value(t Type, blocks []fhe.LWE) *Value {
+	for i := range blocks {
+		blocks[i] = r.solid(blocks[i])
+	}
+	return &Value{t, blocks}
 }
 
 // quiet says that a ciphertext may enter a bootstrap as far as noise goes.
@@ -130,7 +169,8 @@ func (r *run) fits(terms ...fhe.Term) bool {
 	return noise.Correlated(bounds...) <= r.params.MaxVariance()
 }
 
-// batch collects bootstraps that do not depend on each other.
+// batch collects bootstraps that do not depend on each other. Those of constants
+// are not run.
 type batch struct {
 	tasks []fhe.PBS
 	done  []func(out []fhe.LWE)
@@ -200,13 +240,36 @@ func (r *run) bootstrap(b *batch) error {
 	if len(b.tasks) == 0 {
 		return nil
 	}
-	if err := r.boot(b.tasks); err != nil {
-		return err
+	tasks := make([]fhe.PBS, 0, len(b.tasks))
+	for _, t := range b.tasks {
+		if !foretold(t) {
+			tasks = append(tasks, t)
+		}
+	}
+	if len(tasks) > 0 {
+		if err := r.boot(tasks); err != nil {
+			return err
+		}
 	}
 	for i, t := range b.tasks {
 		b.done[i](t.Out)
 	}
 	return nil
+}
+
+// foretold fills in the outputs of a bootstrap of a constant.
+func foretold(t fhe.PBS) bool {
+	if !isConstant(t.In) {
+		return false
+	}
+	for i := range t.Out {
+		y, ok := t.LUT.At(i, t.In.Bound.Min)
+		if !ok {
+			return false
+		}
+		t.Out[i] = constant(y)
+	}
+	return true
 }
 
 // refresh puts into the batch what makes a ciphertext as quiet as a bootstrap

@@ -39,14 +39,14 @@ func (r *run) shift(op Op, a, amount []fhe.LWE) ([]fhe.LWE, error) {
 	}
 	a, err := r.shiftWithin(op, a, amount[0])
 	for d := 1; d < len(amount) && err == nil; d++ {
-		lut, f := r.tables.pick, []func(int64) int64{picked(0), picked(1), picked(2), picked(3)}
+		lut := r.tables.pick
 		if d >= log/2 {
-			lut, f = r.tables.pick2, f[:2]
+			lut = r.tables.pick2
 		}
 		m := newMoves(op, len(a))
 		var step batch
 		for i, x := range a {
-			r.each(&step, digitOver(r, amount[d], x), lut, f, func(o []fhe.LWE) {
+			step.add(digitOver(r, amount[d], x), lut, func(o []fhe.LWE) {
 				for v, y := range o {
 					m.put(i, v<<(2*d-1), y)
 				}
@@ -64,20 +64,6 @@ func digitOver(r *run, s, x fhe.LWE) fhe.LWE {
 	return r.linear(0, fhe.Term{Weight: 4, LWE: s}, fhe.Term{Weight: 1, LWE: x})
 }
 
-// each puts one bootstrap into the batch, of outputs f of a message, or hands
-// them on if the message is public.
-func (r *run) each(b *batch, in fhe.LWE, lut *fhe.LUT, f []func(int64) int64, done func(o []fhe.LWE)) {
-	if !isConstant(in) {
-		b.add(in, lut, done)
-		return
-	}
-	out := make([]fhe.LWE, len(f))
-	for i := range f {
-		out[i] = constant(f[i](in.Bound.Min))
-	}
-	done(out)
-}
-
 // shiftWithin shifts by one encrypted digit.
 func (r *run) shiftWithin(op Op, a []fhe.LWE, s fhe.LWE) ([]fhe.LWE, error) {
 	t := r.tables.shiftLeft
@@ -87,11 +73,10 @@ func (r *run) shiftWithin(op Op, a []fhe.LWE, s fhe.LWE) ([]fhe.LWE, error) {
 	m := newMoves(op, len(a))
 	var step batch
 	for i, x := range a {
-		in := digitOver(r, s, x)
 		if isConstant(x) && x.Bound.Min == 0 {
 			continue
 		}
-		in = r.solid(in)
+		in := digitOver(r, s, x)
 		step.add(in, t.kept, func(o []fhe.LWE) {
 			m.put(i, 0, o[0])
 			m.put(i, 1, o[1])
@@ -179,9 +164,8 @@ func (r *run) shiftBy(op Op, a []fhe.LWE, amount int) ([]fhe.LWE, error) {
 		return nil, err
 	}
 	out := make([]fhe.LWE, n)
-	middle := []func(int64) int64{func(m int64) int64 { return m >> 1 & 3 }}
 	for i := range out {
-		r.each(&step, digitOver(r, moved[i+1], moved[i]), r.tables.middle, middle, func(o []fhe.LWE) { out[i] = o[0] })
+		step.to(&out[i], digitOver(r, moved[i+1], moved[i]), r.tables.middle)
 	}
 	return out, r.bootstrap(&step)
 }
