@@ -1,6 +1,7 @@
 package coprocessor
 
 import (
+	"fmt"
 	"math/big"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
@@ -65,22 +66,60 @@ func operandsOf(n graph.Node, ciphertext func(graph.Operand) *integer.Value) []i
 	return out
 }
 
-// costOf is what operations spend, as the evaluator of integers says: exactly,
-// for operands that come from a bootstrap or an encryption.
-func costOf(integers *integer.Evaluator) graph.CostFunc {
-	return func(n graph.Node) graph.Cost {
-		op, ok := operations[n.Op]
-		if !ok {
-			return graph.Cost{} // a trivial encryption
-		}
-		c, err := integers.Cost(op, operandsOf(n, func(o graph.Operand) *integer.Value {
-			return &integer.Value{Type: integer.Type(o.Type)}
-		})...)
-		if err != nil {
-			return graph.Cost{} // package graph refuses such operands with their place
-		}
-		return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}
+// estimator predicts what the nodes of one graph spend, exactly for stored
+// ciphertexts that it knows: it follows the noise through the graph. Others are
+// taken to be as results of bootstraps.
+type estimator struct {
+	integers *integer.Evaluator
+	inputs   map[graph.Handle]*integer.Value // outlines
+	results  map[int]*integer.Value          // of nodes
+}
+
+func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator {
+	return &estimator{
+		integers: integers.Using(strategies[spec.GetStrategy()]),
+		inputs:   make(map[graph.Handle]*integer.Value), results: make(map[int]*integer.Value),
 	}
+}
+
+// resolved takes note of a stored ciphertext and describes it to package graph.
+func (e *estimator) resolved(h graph.Handle, list *integer.List) (graph.Ciphertext, error) {
+	v, err := e.integers.Outline(list.Type(0), h, list.Bounds(0))
+	if err != nil {
+		return graph.Ciphertext{}, fmt.Errorf("stored ciphertext %s: %w", h, err)
+	}
+	e.inputs[h] = v
+	return graph.Ciphertext{Type: tacitv1.Type(list.Type(0)), KeyID: list.KeyID()}, nil
+}
+
+// cost is a graph.CostFunc.
+func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
+	var missing error
+	operands := operandsOf(n, func(o graph.Operand) *integer.Value {
+		if o.Kind == graph.Computed {
+			return e.results[o.Node]
+		}
+		v, ok := e.inputs[o.Handle]
+		if !ok {
+			v, missing = e.integers.Outline(integer.Type(o.Type), o.Handle, nil)
+			e.inputs[o.Handle] = v
+		}
+		return v
+	})
+	if missing != nil {
+		return graph.Cost{}, missing
+	}
+	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
+		v, err := e.integers.OutlineTrivial(operands[0].(integer.Scalar))
+		e.results[i] = v
+		return graph.Cost{}, err
+	}
+	results, c, err := e.integers.Estimate(operations[n.Op], operands...)
+	if err != nil {
+		return graph.Cost{}, err
+	}
+	e.results[i] = results[0]
+	return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}, nil
 }
 
 // strategies are those that a spec may name.

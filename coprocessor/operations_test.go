@@ -2,9 +2,11 @@ package coprocessor
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -20,7 +22,7 @@ func TestEveryOperation(t *testing.T) {
 		{"xor(a, 255)", "euint8:55"}, {"shl(a, b)", "euint8:0"}, {"shr(a, 3)", "euint8:25"}, {"rotl(a, 1)", "euint8:145"},
 		{"rotr(a, b)", "euint8:145"}, {"eq(a, b)", "ebool:false"}, {"ne(a, b)", "ebool:true"}, {"ge(a, b)", "ebool:true"},
 		{"gt(b, a)", "ebool:false"}, {"le(b, 7)", "ebool:true"}, {"lt(a, b)", "ebool:false"}, {"min(a, b)", "euint8:7"},
-		{"max(a, 201)", "euint8:201"}, {"neg(b)", "euint8:249"}, {"not(a)", "euint8:55"}, {"select(c, a, b)", "euint8:200"},
+		{"max(a, 201)", "euint8:201"}, {"eq(a, a)", "ebool:true"}, {"neg(b)", "euint8:249"}, {"not(a)", "euint8:55"}, {"select(c, a, b)", "euint8:200"},
 		{"sum(a, b, b)", "euint8:214"}, {"is_in(b, a, 7)", "ebool:true"}, {"mul_div(a, b, 10)", "euint8:140"},
 	}
 	typed := []struct{ typ, text, want string }{
@@ -48,11 +50,106 @@ func TestEveryOperation(t *testing.T) {
 			if job.State != tacitv1.JobState_JOB_STATE_SUCCEEDED {
 				t.Fatalf("%v: %v", job.State, job.Error)
 			}
+			s.charged(s.charge(job), job)
 			for i, r := range job.Results {
 				if got := s.decrypt(r.Handle); got != want[i] {
 					t.Errorf("%s: %s, want %s", names[i], got, want[i])
 				}
 			}
 		})
+	}
+}
+
+// charge is the graph of a job's spec, with what it should cost.
+func (s *service) charge(job *tacitv1.Job) *graph.Graph {
+	s.t.Helper()
+	spec, err := s.CoprocessorClient.GetJobSpec(s.t.Context(), &tacitv1.GetJobSpecRequest{Id: job.Id})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	g, err := s.validate(s.t.Context(), spec)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return g
+}
+
+// charged holds what every node of a job spent against what it should cost.
+func (s *service) charged(g *graph.Graph, job *tacitv1.Job) {
+	s.t.Helper()
+	var total uint64
+	for i, r := range job.Nodes {
+		n := g.Node(i)
+		total += r.Bootstraps
+		if got := (graph.Cost{Bootstraps: int(r.Bootstraps), Depth: int(r.Depth)}); n.Needed && got != n.Cost {
+			s.t.Errorf("node %d, %s, spent %+v, the estimate is %+v", i, graph.OpName(n.Op), got, n.Cost)
+		}
+	}
+	if int(total) != g.Cost().Bootstraps {
+		s.t.Errorf("%d bootstraps in all, the estimate is %d", total, g.Cost().Bootstraps)
+	}
+}
+
+// TestCostOfRandomGraphs runs graphs whose operands are results of all kinds, clean
+// or not, of the same job and of earlier ones. What they spend is what was
+// estimated.
+func TestCostOfRandomGraphs(t *testing.T) {
+	s, _ := start(t)
+	r := rand.New(rand.NewPCG(7, 7))
+	bytes := s.prepare(integer.Plain(integer.Uint8, 200), integer.Plain(integer.Uint8, 7))
+	bits := s.prepare(integer.Plain(integer.Bool, 1))
+	two := []string{"add", "sub", "mul", "and", "xor", "min", "max", "shl", "rotr"}
+	decide := []string{"lt", "ge", "eq", "ne"}
+	for round := range 4 {
+		var text strings.Builder
+		var values, flags []string
+		for i, h := range bytes {
+			values = append(values, fmt.Sprintf("a%d", i))
+			fmt.Fprintf(&text, "input a%d = 0x%s\n", i, h)
+		}
+		for i, h := range bits {
+			flags = append(flags, fmt.Sprintf("b%d", i))
+			fmt.Fprintf(&text, "input b%d = 0x%s\n", i, h)
+		}
+		pick := func(from []string) string { return from[r.IntN(len(from))] }
+		if round%2 == 1 {
+			text.WriteString("strategy latency\n")
+		}
+		seen := make(map[string]bool) // the same expression has the same handle
+		for i := range 25 {
+			x, y := pick(values), pick(values)
+			name, statement := fmt.Sprintf("v%d", i), fmt.Sprintf("%s(%s, %s)", pick(two), x, y)
+			into := &values
+			switch r.IntN(6) {
+			case 0:
+				name, statement = fmt.Sprintf("c%d", i), fmt.Sprintf("%s(%s, %s)", pick(decide), x, y)
+				into = &flags
+			case 1:
+				statement = fmt.Sprintf("select(%s, %s, %s)", pick(flags), x, y)
+			case 2:
+				statement = fmt.Sprintf("sum(%s, %s, %s)", x, y, pick(values))
+			case 3:
+				statement = fmt.Sprintf("%s(%s, %d)", pick(two), x, r.IntN(256))
+			case 4:
+				statement = fmt.Sprintf("not(%s)", x)
+			}
+			if !seen[statement] {
+				seen[statement] = true
+				fmt.Fprintf(&text, "%s = %s\n", name, statement)
+				*into = append(*into, name)
+			}
+		}
+		var out []string
+		for _, name := range values[len(bytes):] {
+			out = append(out, fmt.Sprintf("%s as 0x%x", name, named(fmt.Sprint(name, round))))
+		}
+		job := s.run(fmt.Sprintf("random-%d", round), spec(t, text.String()+"output "+strings.Join(out, ", ")))
+		if job.State != tacitv1.JobState_JOB_STATE_SUCCEEDED {
+			t.Fatalf("%v: %v\n%s", job.State, job.Error, text.String())
+		}
+		s.charged(s.charge(job), job)
+		for _, i := range r.Perm(len(job.Results))[:3] {
+			bytes = append(bytes, fmt.Sprintf("%x", job.Results[i].Handle))
+		}
 	}
 }

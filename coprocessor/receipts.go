@@ -97,21 +97,19 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 		return err
 	}
 	fetched := make(map[graph.Handle][]byte)
+	estimator := newEstimator(costs, a.Spec)
 	g, err := graph.Validate(ctx, a.Spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
 		record, err := a.Record(ctx, h)
 		if err != nil {
 			return graph.Ciphertext{}, err
 		}
 		fetched[h] = record
-		list, err := integer.UnmarshalList(record, a.Params)
+		list, err := storedList(record, h, a.Params)
 		if err != nil {
-			return graph.Ciphertext{}, fmt.Errorf("ciphertext %s: %w", h, err)
+			return graph.Ciphertext{}, err
 		}
-		if list.Len() != 1 {
-			return graph.Ciphertext{}, fmt.Errorf("ciphertext %s: a list of %d", h, list.Len())
-		}
-		return graph.Ciphertext{Type: tacitv1.Type(list.Type(0)), KeyID: list.KeyID()}, nil
-	}, costOf(costs), a.Limits)
+		return estimator.resolved(h, list)
+	}, estimator.cost, a.Limits)
 	if err != nil {
 		return err
 	}

@@ -119,16 +119,25 @@ func (r *run) load(ctx context.Context) error {
 			return err
 		}
 		r.read = append(r.read, receipt.Item{Handle: h, Digest: sha256.Sum256(record)})
-		list, err := integer.UnmarshalList(record, r.params)
+		list, err := storedList(record, h, r.params)
 		if err != nil {
-			return fmt.Errorf("stored ciphertext %s: %w", h, err)
-		}
-		if list.Len() != 1 {
-			return &store.DataLossError{Bucket: "ciphertexts", Key: h.String(), Detail: "the record does not hold one ciphertext"}
+			return err
 		}
 		r.inputs[h] = list.Value(0)
 	}
 	return nil
+}
+
+// storedList decodes the record of a stored ciphertext, a list of one value.
+func storedList(record []byte, h graph.Handle, p *fhe.Parameters) (*integer.List, error) {
+	list, err := integer.UnmarshalList(record, p)
+	if err != nil {
+		return nil, fmt.Errorf("stored ciphertext %s: %w", h, err)
+	}
+	if list.Len() != 1 {
+		return nil, &store.DataLossError{Bucket: "ciphertexts", Key: h.String(), Detail: "the record does not hold one ciphertext"}
+	}
+	return list, nil
 }
 
 // execute computes the needed nodes, each as soon as its operands are there, at

@@ -519,26 +519,35 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 
 // validate gives a spec its meaning against the store.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
-	return graph.Validate(ctx, spec, s.resolve, costOf(s.integers.Using(strategies[spec.GetStrategy()])), s.opts.Limits)
+	e := newEstimator(s.integers, spec)
+	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, h) }, e.cost, s.opts.Limits)
 }
 
 // validateFor is validate for the caller of ctx, who may compute on every input.
 func (s *Server) validateFor(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
+	e := newEstimator(s.integers, spec)
 	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
 		if err := s.may(ctx, access.Ciphertext(h), access.Compute); errors.As(err, new(*store.NotFoundError)) {
 			return graph.Ciphertext{}, graph.ErrUnknownHandle
 		} else if err != nil {
 			return graph.Ciphertext{}, err
 		}
-		return s.resolve(ctx, h)
-	}, costOf(s.integers), s.opts.Limits)
+		return s.resolve(ctx, e, h)
+	}, e.cost, s.opts.Limits)
 }
 
-// resolve looks an input of a job up.
-func (s *Server) resolve(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
-	meta, err := s.ciphertexts.Stat(ctx, h)
+// resolve looks an input of a job up, and tells the estimator how noisy it is.
+func (s *Server) resolve(ctx context.Context, e *estimator, h graph.Handle) (graph.Ciphertext, error) {
+	record, err := s.ciphertexts.Get(ctx, h)
 	if errors.As(err, new(*store.NotFoundError)) {
 		return graph.Ciphertext{}, graph.ErrUnknownHandle
 	}
-	return graph.Ciphertext{Type: tacitv1.Type(meta.Type), KeyID: meta.KeyID}, err
+	if err != nil {
+		return graph.Ciphertext{}, err
+	}
+	list, err := storedList(record, h, s.opts.Params)
+	if err != nil {
+		return graph.Ciphertext{}, err
+	}
+	return e.resolved(h, list)
 }

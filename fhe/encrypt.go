@@ -159,22 +159,36 @@ func (e *Encryption) groups(p *Parameters, count int) int {
 	return (e.first+count-1)/p.lit.PolynomialSize + 1
 }
 
+// Bound is the bound of ciphertext i, whose message lies in [0, max].
+func (e *Encryption) Bound(p *Parameters, i int, max int64) noise.Bound {
+	var first [1]uint64 // residue of the mask, which names the source
+	b := noise.Bound{Max: max}
+	switch e.form {
+	case SecretForm:
+		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(first[:], p.lit.Modulus)
+		b.Variance = p.FreshVariance()
+	case PublicForm:
+		at, n := e.first+i, p.lit.PolynomialSize
+		first[0] = e.masks[at/n][at%n]
+		b.Variance = p.PublicVariance()
+	}
+	b.Source = source(first[:])
+	return b
+}
+
 // LWE expands ciphertext i, whose message lies in [0, max]. Its variance is that
 // of a fresh ciphertext of its form.
 func (e *Encryption) LWE(p *Parameters, i int, max int64) LWE {
-	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Max: max}}
+	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: e.Bound(p, i, max)}
 	switch e.form {
 	case SecretForm:
 		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(out.Value[:p.BigDimension()], p.lit.Modulus)
-		out.Bound.Variance = p.FreshVariance()
 	case PublicForm:
 		n := p.lit.PolynomialSize
 		at := e.first + i
 		p.ExtractMask(out.Value, e.masks[at/n], at%n)
-		out.Bound.Variance = p.PublicVariance()
 	}
 	out.Value[p.BigDimension()] = e.bodies[i]
-	out.Bound.Source = source(out.Value)
 	return out
 }
 

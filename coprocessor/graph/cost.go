@@ -6,5 +6,7 @@ type Cost struct {
 	Depth      int // bootstraps on the longest chain of dependent ones
 }
 
-// CostFunc returns the cost of a node whose operands and type have been checked.
-type CostFunc func(n Node) Cost
+// CostFunc returns the cost of node i, whose operands and type have been checked. It is asked for every needed node once,
+// in an order in which it has been asked for the nodes that the node depends on, so that it may remember what they leave.
+// An error is one of computing the node, and means that the graph cannot be computed.
+type CostFunc func(i int, n Node) (Cost, error)

@@ -5,7 +5,9 @@ import tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 // DefaultCost stands in for the cost that the service computes: that of each operation without packing tricks, over blocks of two bits (one block for
 // ebool), for the operations that have a simple one; others are counted as one bootstrap a block. A plaintext operand is not
 // counted as cheaper.
-func DefaultCost(n Node) Cost {
+func DefaultCost(_ int, n Node) (Cost, error) { return defaultCost(n), nil }
+
+func defaultCost(n Node) Cost {
 	op := n.Op
 	width, _ := Width(n.Operands[len(n.Operands)-1].Type)
 	blocks := (width + 1) / 2

@@ -44,7 +44,7 @@ type Node struct {
 	Label    string
 	Handle   Handle // derived from the expression, whatever name the client gave
 	Needed   bool   // an output depends on it
-	Cost     Cost
+	Cost     Cost   // of a needed node
 }
 
 // Output is a node whose value is stored.

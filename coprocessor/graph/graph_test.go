@@ -491,7 +491,7 @@ func TestDefaultCost(t *testing.T) {
 		{trivial, []Cost{{}, {}, {}, {}, {}}},
 	} {
 		for i, width := range widths {
-			if got := DefaultCost(Node{Op: tt.op, Operands: []Operand{{Type: width}}}); got != tt.want[i] {
+			if got := defaultCost(Node{Op: tt.op, Operands: []Operand{{Type: width}}}); got != tt.want[i] {
 				t.Errorf("%s of %s: got %+v, want %+v", OpName(tt.op), TypeName(width), got, tt.want[i])
 			}
 		}

@@ -45,8 +45,7 @@ const maxScalar = 32
 // Validate checks a spec and gives it its meaning. It reads the spec only, asks resolve once for each distinct handle of
 // the store, and allocates in proportion to the spec, after the limits.
 //
-// A spec that is refused is an *Error, the first fault found. Any other error is resolve's, and says nothing about the
-// spec.
+// A spec that is refused is an *Error, the first fault found. Any other error is that of resolve or of cost.
 func Validate(ctx context.Context, spec *tacitv1.JobSpec, resolve Resolve, cost CostFunc, limits Limits) (*Graph, error) {
 	spec = orEmpty(spec)
 	if err := checkLimits(spec, limits); err != nil {
@@ -417,7 +416,6 @@ func (v *validator) typeNode(i int) error {
 	if declared != nil && *declared != n.Type {
 		return refuse(TypeMismatch, field(nodePlace(i), "type"), "%s, but the result is %s", TypeName(*declared), TypeName(n.Type))
 	}
-	n.Cost = v.cost(*n)
 	return nil
 }
 
@@ -534,12 +532,17 @@ func (v *validator) nameOutputs() error {
 	return nil
 }
 
-// charge adds up the cost of the needed nodes. It stops at the first that goes over a limit, so no sum overflows.
+// charge finds the cost of the needed nodes and adds it up. It stops at the first that goes over a limit, so no sum
+// overflows, and no more is estimated than is allowed.
 func (v *validator) charge() error {
 	depths := make([]int, len(v.g.nodes))
 	total := &v.g.cost
 	for _, i := range v.g.order {
 		n := &v.g.nodes[i]
+		var err error
+		if n.Cost, err = v.cost(i, v.g.Node(i)); err != nil {
+			return fmt.Errorf("graph: %s: %w", nodePlace(i), err)
+		}
 		for _, o := range n.Operands {
 			if o.Kind == Computed {
 				depths[i] = max(depths[i], depths[o.Node])

@@ -48,6 +48,11 @@ func (e *Evaluator) Outline(t Type, id [32]byte, bounds []noise.Bound) (*Value, 
 	return v, nil
 }
 
+// OutlineTrivial is the outline of what Trivial returns.
+func (e *Evaluator) OutlineTrivial(s Scalar) (*Value, error) {
+	return e.trivial(s, true)
+}
+
 // Cost predicts exactly what Apply spends, see Estimate.
 func (e *Evaluator) Cost(op Op, operands ...Operand) (Cost, error) {
 	_, c, err := e.Estimate(op, operands...)

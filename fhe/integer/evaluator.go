@@ -265,10 +265,14 @@ func (e *Evaluator) Lookup2(ctx context.Context, a, b Operand, table *Table) (*V
 // Trivial returns the noiseless ciphertexts of a plaintext, which anyone can
 // read. The error is a *RangeError.
 func (e *Evaluator) Trivial(s Scalar) (*Value, error) {
+	return e.trivial(s, false)
+}
+
+func (e *Evaluator) trivial(s Scalar, outlines bool) (*Value, error) {
 	if !s.fits() {
 		return nil, &RangeError{0, s.typ, s.x}
 	}
-	r := &run{params: e.params}
+	r := &run{params: e.params, outlines: outlines}
 	return r.value(s.typ, constants(s.digits())), nil
 }
 

@@ -225,6 +225,23 @@ func (l *List) Form() string {
 	return "computed"
 }
 
+// Bounds returns the bounds of the blocks of value i.
+func (l *List) Bounds(i int) []noise.Bound {
+	first := l.first(i)
+	out := make([]noise.Bound, l.types[i].Blocks())
+	for b := range out {
+		switch {
+		case l.fresh != nil:
+			out[b] = l.fresh.Bound(l.params, first+b, l.types[i].blockMax())
+		case l.packed != nil:
+			out[b] = l.bounds[first+b]
+		default:
+			out[b] = l.values[i].Blocks[b].Bound
+		}
+	}
+	return out
+}
+
 // Value returns value i as ciphertexts at work.
 func (l *List) Value(i int) *Value {
 	if l.fresh == nil && l.packed == nil {

@@ -71,7 +71,9 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 	}
 	m.spent.Bootstraps += len(tasks)
 	m.spent.Depth++
-	for _, t := range tasks {
+	for k := range tasks {
+		t := &tasks[k]
+		t.Out = make([]fhe.LWE, t.LUT.Outputs()) // as the real one does
 		m.loudest = max(m.loudest, t.In.Bound.Variance)
 		poly := t.LUT.Polynomial()
 		n := uint64(len(poly))

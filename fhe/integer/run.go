@@ -252,6 +252,9 @@ func (r *run) bootstrap(b *batch) error {
 		}
 	}
 	for i, t := range b.tasks {
+		if !foretold(t) {
+			t, tasks = tasks[0], tasks[1:]
+		}
 		b.done[i](t.Out)
 	}
 	return nil
