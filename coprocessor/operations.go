@@ -1,8 +1,10 @@
 package coprocessor
 
 import (
+	"context"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -41,6 +43,12 @@ var operations = map[tacitv1.Op]integer.Op{
 	tacitv1.Op_OP_SUM:          integer.OpSum,
 	tacitv1.Op_OP_IS_IN:        integer.OpIsIn,
 	tacitv1.Op_OP_MUL_DIV:      integer.OpMulDiv,
+	tacitv1.Op_OP_DIV_REM:      integer.OpDivRem,
+	tacitv1.Op_OP_ADD_OVERFLOW: integer.OpAddOverflow,
+	tacitv1.Op_OP_SUB_OVERFLOW: integer.OpSubOverflow,
+	tacitv1.Op_OP_MUL_OVERFLOW: integer.OpMulOverflow,
+	tacitv1.Op_OP_LOOKUP:       integer.OpLookup,
+	tacitv1.Op_OP_LOOKUP2:      integer.OpLookup2,
 }
 
 // operandsOf are the operands of a node as package integer takes them;
@@ -60,10 +68,35 @@ func operandsOf(n graph.Node, ciphertext func(graph.Operand) *integer.Value) []i
 			out = append(out, integer.PlainBig(integer.Type(o.Type), new(big.Int).SetBytes(o.Scalar)))
 		}
 	}
-	if n.Op == tacitv1.Op_OP_CAST {
+	switch n.Op {
+	case tacitv1.Op_OP_CAST:
 		out = append(out, integer.To(t))
+	case tacitv1.Op_OP_LOOKUP, tacitv1.Op_OP_LOOKUP2:
+		out = append(out, tableOf(t, n.Table))
 	}
 	return out
+}
+
+// tableOf is a table that package graph has checked.
+func tableOf(t integer.Type, table []byte) *integer.Table {
+	var values []uint64
+	for v := range slices.Chunk(table, (t.Bits()+7)/8) {
+		values = append(values, new(big.Int).SetBytes(v).Uint64())
+	}
+	out, err := integer.NewTable(t, values)
+	if err != nil {
+		panic(err) // package graph has let through a value of another type
+	}
+	return out
+}
+
+// apply runs the operation of a node and returns its results.
+func apply(ctx context.Context, e *integer.Evaluator, n graph.Node, operands []integer.Operand) ([]*integer.Value, error) {
+	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
+		v, err := e.Trivial(operands[0].(integer.Scalar))
+		return []*integer.Value{v}, err
+	}
+	return e.ApplyAll(ctx, operations[n.Op], operands...)
 }
 
 // estimator predicts what the nodes of one graph spend, exactly for stored
@@ -72,13 +105,13 @@ func operandsOf(n graph.Node, ciphertext func(graph.Operand) *integer.Value) []i
 type estimator struct {
 	integers *integer.Evaluator
 	inputs   map[graph.Handle]*integer.Value // outlines
-	results  map[int]*integer.Value          // of nodes
+	results  map[int][]*integer.Value        // of nodes
 }
 
 func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator {
 	return &estimator{
 		integers: integers.Using(strategies[spec.GetStrategy()]),
-		inputs:   make(map[graph.Handle]*integer.Value), results: make(map[int]*integer.Value),
+		inputs:   make(map[graph.Handle]*integer.Value), results: make(map[int][]*integer.Value),
 	}
 }
 
@@ -97,7 +130,7 @@ func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	var missing error
 	operands := operandsOf(n, func(o graph.Operand) *integer.Value {
 		if o.Kind == graph.Computed {
-			return e.results[o.Node]
+			return e.results[o.Node][o.Result]
 		}
 		v, ok := e.inputs[o.Handle]
 		if !ok {
@@ -111,14 +144,14 @@ func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	}
 	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
 		v, err := e.integers.OutlineTrivial(operands[0].(integer.Scalar))
-		e.results[i] = v
+		e.results[i] = []*integer.Value{v}
 		return graph.Cost{}, err
 	}
 	results, c, err := e.integers.Estimate(operations[n.Op], operands...)
 	if err != nil {
 		return graph.Cost{}, err
 	}
-	e.results[i] = results[0]
+	e.results[i] = results
 	return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}, nil
 }
 

@@ -29,6 +29,19 @@ func TestEveryOperation(t *testing.T) {
 		{"euint16", "cast(a)", "euint16:200"}, {"euint256", "cast(a)", "euint256:200"}, {"ebool", "cast(b)", "ebool:true"},
 		{"eaddress", "trivial_encrypt(0xffffffffffffffffffffffffffffffffffffffff)", "eaddress:1461501637330902918203684832716283019655932542975"},
 	}
+	twice := []struct{ text, want, second string }{
+		{"div_rem(a, b)", "euint8:28", "euint8:4"}, {"div_rem(a, 9)", "euint8:22", "euint8:2"}, {"add_overflow(a, a)", "euint8:144", "ebool:true"},
+		{"sub_overflow(a, b)", "euint8:193", "ebool:false"}, {"mul_overflow(a, b)", "euint8:120", "ebool:true"},
+	}
+	var parity, sums []string
+	for x := range 256 {
+		parity = append(parity, fmt.Sprint(x%2))
+		sums = append(sums, fmt.Sprint(1000*(x>>4+x&15)))
+	}
+	typed = append(typed, []struct{ typ, text, want string }{
+		{"ebool", "lookup(b, [" + strings.Join(parity, ",") + "])", "ebool:true"}, {"euint64", "lookup(c, [7, 0xffffffffffffffff])", "euint64:18446744073709551615"},
+		{"euint16", "lookup2(a, b, [" + strings.Join(sums, ", ") + "])", "euint16:15000"}, {"euint16", "lookup2(a, 3, [" + strings.Join(sums, ",") + "])", "euint16:11000"},
+	}...)
 	for _, strategy := range []string{"throughput", "latency"} {
 		t.Run(strategy, func(t *testing.T) {
 			var text strings.Builder
@@ -44,6 +57,13 @@ func TestEveryOperation(t *testing.T) {
 				want = append(want, st.want)
 				fmt.Fprintf(&text, "y%d: %s = %s\n", i, st.typ, st.text)
 			}
+			for i, st := range twice {
+				names = append(names, fmt.Sprintf("z%d", i), fmt.Sprintf("z%d.1", i))
+				want = append(want, st.want, st.second)
+				fmt.Fprintf(&text, "z%d = %s\n", i, st.text)
+			}
+			fmt.Fprintf(&text, "back = add(z0, z0.1)\neither = or(z2.1, z3.1)\n")
+			names, want = append(names, "back", "either"), append(want, "euint8:32", "ebool:true")
 			fmt.Fprintf(&text, "die: euint8 = rand_bounded(0x5eed, 8)\nsmall = lt(die, 8)\nr: euint64 = rand(0x5eed)\nrr: euint64 = rand(0x5eed)\nsame = eq(r, rr)\n")
 			names, want = append(names, "small", "same"), append(want, "ebool:true", "ebool:true")
 			job := s.run("every-"+strategy, spec(t, text.String()+"output "+strings.Join(names, ", ")))

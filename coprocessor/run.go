@@ -44,8 +44,8 @@ type run struct {
 	read   []receipt.Item // the inputs, in the order of the graph
 
 	mu      sync.Mutex
-	values  []*integer.Value // of nodes that are done and still needed
-	readers []int            // nodes and outputs that have yet to read each value
+	values  [][]*integer.Value // results of nodes that are done and still needed
+	readers []int              // operands and outputs that have yet to read results of each node
 	reports []*tacitv1.NodeReport
 	changed chan struct{} // has a token when reports changed since it was last read
 }
@@ -55,7 +55,7 @@ func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, records records, log *
 		graph: g, params: p, engine: e, records: records, log: log,
 		succeeded: func(string, string, time.Duration) {}, tracer: noop.Tracer{},
 		inputs:  make(map[graph.Handle]*integer.Value),
-		values:  make([]*integer.Value, g.Len()),
+		values:  make([][]*integer.Value, g.Len()),
 		readers: make([]int, g.Len()),
 		reports: newReports(g),
 		changed: make(chan struct{}, 1),
@@ -205,7 +205,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 	m := &meter{params: r.params, boot: r.engine.batcher}
 	start := time.Now()
 	spanned, span := r.traceNode(ctx, i, n)
-	value, err := r.apply(spanned, n, m)
+	values, err := r.apply(spanned, n, m)
 	endNode(span, m, err)
 	took := time.Since(start)
 	r.report(i, func(rep *tacitv1.NodeReport) {
@@ -232,7 +232,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 	r.succeeded(graph.OpName(n.Op), graph.TypeName(n.Type), took)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.values[i] = value
+	r.values[i] = values
 	for _, o := range n.Operands {
 		if o.Kind == graph.Computed {
 			if r.readers[o.Node]--; r.readers[o.Node] == 0 {
@@ -244,7 +244,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 }
 
 // apply runs the operation of a node. A panic is an error of this node alone.
-func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer.Value, err error) {
+func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (values []*integer.Value, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.ErrorContext(ctx, "an operation panicked", "op", graph.OpName(n.Op), "panic", p, "stack", string(debug.Stack()))
@@ -252,11 +252,7 @@ func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (value *integer
 		}
 	}()
 	e := r.engine.integers.Using(strategies[r.graph.Strategy()]).With(m)
-	operands := operandsOf(n, r.operand)
-	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
-		return e.Trivial(operands[0].(integer.Scalar))
-	}
-	return e.Apply(ctx, operations[n.Op], operands...)
+	return apply(ctx, e, n, operandsOf(n, r.operand))
 }
 
 // operand returns the value of an encrypted operand. Those of other nodes are
@@ -267,7 +263,7 @@ func (r *run) operand(o graph.Operand) *integer.Value {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.values[o.Node]
+	return r.values[o.Node][o.Result]
 }
 
 // outputs packs and encodes the results.
@@ -277,7 +273,8 @@ func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, r.values[o.Node])
+		v := r.values[o.Node][o.Result]
+		list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, v)
 		if err != nil {
 			return nil, err
 		}
@@ -286,7 +283,7 @@ func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 			return nil, err
 		}
 		out = append(out, store.Ciphertext{
-			Handle: o.Handle, Type: uint8(r.graph.Node(o.Node).Type), KeyID: r.graph.KeyID(), Record: record,
+			Handle: o.Handle, Type: uint8(v.Type), KeyID: r.graph.KeyID(), Record: record,
 		})
 	}
 	return out, nil

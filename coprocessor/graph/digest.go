@@ -8,10 +8,12 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// Domains of the two digests. A change of either encoding changes its domain.
+// Domains of the digests. A change of an encoding changes its domain; what is in brackets came later and is there only
+// where it is used.
 const (
 	specDomain       = "tacit/v1/job-spec"
 	expressionDomain = "tacit/v1/expression"
+	resultDomain     = "tacit/v1/expression-result"
 )
 
 // canonical writes values into a hash such that no two sequences of writes of the same form look alike: numbers have a
@@ -55,10 +57,13 @@ func (c canonical) sum() (d [32]byte) {
 // The encoding, with u32 a big-endian number of four bytes and bytes(x) the u32 length of x followed by x:
 //
 //	spec   = bytes("tacit/v1/job-spec") [bytes("strategy") u32(strategy)] bytes(key_id) u32(len nodes) node* u32(len outputs) output*
-//	node   = opt(op) opt(type) u32(len inputs) input* bytes(result) bytes(label)
-//	input  = u32(0) | u32(1) bytes(handle) | u32(2) u32(node) | u32(3) bytes(scalar without leading zeros)
-//	output = opt(node) bytes(handle)
+//	node   = [u32(2) bytes(table)] opt(op) opt(type) u32(len inputs) input* bytes(result) bytes(label)
+//	input  = [u32(4) u32(result)] (u32(0) | u32(1) bytes(handle) | u32(2) u32(node) | u32(3) bytes(scalar without leading zeros))
+//	output = [u32(2) u32(result)] opt(node) bytes(handle)
 //	opt(x) = u32(0) where x is absent | u32(1) u32(x)
+//
+// An optional part in brackets is left out where the strategy is STRATEGY_THROUGHPUT, the table empty, or the result the
+// first.
 //
 // Fields this version does not know are not covered; Validate refuses them.
 func SpecDigest(spec *tacitv1.JobSpec) [32]byte {
@@ -68,10 +73,18 @@ func SpecDigest(spec *tacitv1.JobSpec) [32]byte {
 	c.uint32(uint32(len(spec.GetNodes())))
 	for _, n := range spec.GetNodes() {
 		n = orEmpty(n)
+		if len(n.Table) > 0 {
+			c.uint32(2)
+			c.bytes(n.Table)
+		}
 		optional(c, n.Op)
 		optional(c, n.Type)
 		c.uint32(uint32(len(n.Inputs)))
 		for _, in := range n.Inputs {
+			if r := in.GetResult(); r != 0 {
+				c.uint32(4)
+				c.uint32(r)
+			}
 			switch v := in.GetValue().(type) {
 			case *tacitv1.Input_Handle:
 				c.uint32(1)
@@ -92,6 +105,10 @@ func SpecDigest(spec *tacitv1.JobSpec) [32]byte {
 	c.uint32(uint32(len(spec.GetOutputs())))
 	for _, o := range spec.GetOutputs() {
 		o = orEmpty(o)
+		if o.Result != 0 {
+			c.uint32(2)
+			c.uint32(o.Result)
+		}
 		optional(c, o.Node)
 		c.bytes(o.Handle)
 	}
@@ -131,7 +148,7 @@ func trimZeros(b []byte) []byte {
 // the operands, where an operand that is computed stands as its own derived handle. Labels and client-chosen names do not
 // count. It is a SHA-256 over
 //
-//	bytes("tacit/v1/expression") [bytes("strategy") u32(strategy)] bytes(key_id) u32(op) u32(type) u32(len operands) operand*
+//	bytes("tacit/v1/expression") [bytes("strategy") u32(strategy)] bytes(key_id) u32(op) u32(type) u32(len operands) operand* [bytes(table)]
 //	operand = u32(1) u32(type) bytes(handle) | u32(2) u32(type) bytes(scalar without leading zeros)
 //
 // in the notation of SpecDigest. All nodes that n depends on must have their handles.
@@ -151,11 +168,27 @@ func expressionHandle(g *Graph, n *Node) Handle {
 		}
 		h := o.Handle
 		if o.Kind == Computed {
-			h = g.nodes[o.Node].Handle
+			h = g.nodes[o.Node].resultHandle(o.Result)
 		}
 		c.uint32(1)
 		c.uint32(uint32(o.Type))
 		c.bytes(h[:])
 	}
+	if signatures[n.Op].tables {
+		c.bytes(n.Table)
+	}
+	return c.sum()
+}
+
+// resultHandle is the derived handle of result k: that of the node for the first, else a SHA-256 over
+//
+//	bytes("tacit/v1/expression-result") bytes(handle of the node) u32(k)
+func (n *Node) resultHandle(k int) Handle {
+	if k == 0 {
+		return n.Handle
+	}
+	c := newCanonical(resultDomain)
+	c.bytes(n.Handle[:])
+	c.uint32(uint32(k))
 	return c.sum()
 }

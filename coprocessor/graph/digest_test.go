@@ -28,18 +28,21 @@ func encode[T int | string | []byte](v T) []byte {
 func TestSpecDigestIsTheEncodingThatIsDocumented(t *testing.T) {
 	first := typed(euint8, node(add, stored(euint8, 1), scalar("0007")))
 	first.Label = "sum"
-	second := node(not, computed(0), nil)
-	second.Result = testKey
-	spec := specOf(first, second)
-	spec.Outputs = append(spec.Outputs, &tacitv1.Output{Handle: []byte{1}})
+	other := node(not, computed(0), nil)
+	other.Result = testKey
+	spec := specOf(first, other)
+	looked := tabled([]byte{5, 6}, node(tacitv1.Op_OP_LOOKUP, second(1)))
+	spec.Nodes = append(spec.Nodes, looked)
+	spec.Outputs = append(spec.Outputs, &tacitv1.Output{Handle: []byte{1}, Result: 1})
 	want := slices.Concat(
 		encode("tacit/v1/job-spec"), encode(testKey),
-		encode(2),
+		encode(3),
 		encode(1), encode(0), encode(1), encode(2), encode(2), encode(1), encode(bytes32(2, 1)), encode(3), encode("\x07"), encode(""), encode("sum"),
 		encode(1), encode(21), encode(0), encode(2), encode(2), encode(0), encode(0), encode(testKey), encode(""),
+		encode(2), encode("\x05\x06"), encode(1), encode(132), encode(0), encode(1), encode(4), encode(1), encode(2), encode(1), encode(""), encode(""),
 		encode(2),
 		encode(1), encode(0), encode(""),
-		encode(0), encode("\x01"),
+		encode(2), encode(1), encode(0), encode("\x01"),
 	)
 	if got := SpecDigest(spec); got != sha256.Sum256(want) {
 		t.Errorf("got %x, want that of %x", got, want)
@@ -86,6 +89,13 @@ func TestSpecDigestCoversEveryField(t *testing.T) {
 		"output":          func(s *tacitv1.JobSpec) { *s.Outputs[0].Node++ },
 		"no output":       func(s *tacitv1.JobSpec) { s.Outputs[0].Node = nil },
 		"output handle":   func(s *tacitv1.JobSpec) { s.Outputs[0].Handle = testKey },
+		"result of node":  func(s *tacitv1.JobSpec) { s.Nodes[0].Inputs[0].Result = 1 },
+		"result of none":  func(s *tacitv1.JobSpec) { s.Nodes[0].Inputs[1] = &tacitv1.Input{Result: 1} },
+		"table":           func(s *tacitv1.JobSpec) { s.Nodes[0].Table = []byte{0} },
+		"longer table":    func(s *tacitv1.JobSpec) { s.Nodes[0].Table = []byte{0, 0} },
+		"strategy":        func(s *tacitv1.JobSpec) { s.Strategy = tacitv1.Strategy_STRATEGY_LATENCY },
+		"no strategy yet": func(s *tacitv1.JobSpec) { s.Strategy = tacitv1.Strategy_STRATEGY_AUTO },
+		"output result":   func(s *tacitv1.JobSpec) { s.Outputs[0].Result = 1 },
 		"fewer outputs":   func(s *tacitv1.JobSpec) { s.Outputs = s.Outputs[1:] },
 	} {
 		other := proto.CloneOf(spec)
@@ -132,6 +142,8 @@ func TestDerivedHandles(t *testing.T) {
 	// Other expressions.
 	otherKey := bytes32(1, 1)
 	seen := map[Handle]string{base: "the base"}
+	remainder := specOf(node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("07")))
+	remainder.Outputs[0].Result = 1
 	for name, spec := range map[string]*tacitv1.JobSpec{
 		"op":               specOf(node(tacitv1.Op_OP_SUB, stored(euint8, 1), scalar("07"))),
 		"input":            specOf(node(add, stored(euint8, 2), scalar("07"))),
@@ -143,6 +155,12 @@ func TestDerivedHandles(t *testing.T) {
 		"trivial euint16":  specOf(typed(euint16, node(trivial, scalar("07")))),
 		"deeper":           specOf(node(not, computed(1)), sum()),
 		"deeper still":     specOf(node(not, computed(1)), node(not, computed(2)), sum()),
+		"bits":             specOf(tabled([]byte{0, 1}, typed(euint8, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1))))),
+		"another table":    specOf(tabled([]byte{0, 2}, typed(euint8, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1))))),
+		"quotient":         specOf(node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("07"))),
+		"of the quotient":  specOf(node(not, computed(1)), node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("07"))),
+		"of the remainder": specOf(node(not, second(1)), node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("07"))),
+		"remainder":        remainder,
 		"compared euint8":  specOf(node(ge, stored(euint8, 1), scalar("07"))),
 	} {
 		h := handle(spec)

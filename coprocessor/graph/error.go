@@ -15,7 +15,7 @@ type Reason string
 const (
 	Limit            Reason = "LIMIT"              // over one of the Limits
 	UnknownField     Reason = "UNKNOWN_FIELD"      // a field of a newer version of the protocol
-	UnknownStrategy  Reason = "UNKNOWN_STRATEGY"   // no such strategy
+	UnknownStrategy  Reason = "UNKNOWN_STRATEGY"   // no such strategy, or one that has yet to be chosen
 	BadKeyID         Reason = "BAD_KEY_ID"         // not 32 bytes
 	NoOutput         Reason = "NO_OUTPUT"          // nothing is to be computed
 	MissingOp        Reason = "MISSING_OP"         // a node without an operation
@@ -37,6 +37,8 @@ const (
 	DuplicateResult  Reason = "DUPLICATE_RESULT"   // one handle for two results, or for a result and an input
 	ResultMismatch   Reason = "RESULT_MISMATCH"    // an output renames a node that has a name
 	BadLabel         Reason = "BAD_LABEL"          // not printable UTF-8
+	BadResultIndex   Reason = "BAD_RESULT_INDEX"   // no result of the node
+	BadTable         Reason = "BAD_TABLE"          // absent, not wanted, of another size, or with a value out of range
 )
 
 // Error is a spec that is refused. Nothing but another spec, or other ciphertexts in the store, can make it pass.

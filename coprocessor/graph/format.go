@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -81,16 +82,22 @@ func (f *formatter) node(i int, n *tacitv1.Node) error {
 		f.body.WriteString(": " + TypeName(*n.Type))
 	}
 	f.body.WriteString(" = " + OpName(*n.Op) + "(")
+	var arguments []string
 	for j, in := range n.Inputs {
 		text, err := f.input(i, inputPlace(i, j), orEmpty(in))
 		if err != nil {
 			return err
 		}
-		if j > 0 {
-			f.body.WriteString(", ")
-		}
-		f.body.WriteString(text)
+		arguments = append(arguments, text)
 	}
+	if len(n.Table) > 0 {
+		text, err := formatTable(field(place, "table"), n)
+		if err != nil {
+			return err
+		}
+		arguments = append(arguments, text)
+	}
+	f.body.WriteString(strings.Join(arguments, ", "))
 	f.body.WriteString(")")
 	if err := f.as(field(place, "result"), n.Result); err != nil {
 		return err
@@ -99,8 +106,35 @@ func (f *formatter) node(i int, n *tacitv1.Node) error {
 	return nil
 }
 
+// formatTable writes the values of a table.
+func formatTable(place string, n *tacitv1.Node) (string, error) {
+	size := 0
+	if n.Type != nil && signatures[*n.Op].tables {
+		size = tableBytes(*n.Type)
+	}
+	if size == 0 || len(n.Table)%size != 0 || len(n.Table)/size > maxTable {
+		return "", refuse(BadTable, place, "%d bytes, not values of the type of a look-up", len(n.Table))
+	}
+	var values []string
+	for v := range slices.Chunk(n.Table, size) {
+		values = append(values, new(big.Int).SetBytes(v).String())
+	}
+	return "[" + strings.Join(values, ", ") + "]", nil
+}
+
+// resultOf is the text of result k of the node of a name.
+func resultOf(name string, k uint32) string {
+	if k == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s.%d", name, k)
+}
+
 // input returns the text of an input of node i.
 func (f *formatter) input(i int, place string, in *tacitv1.Input) (string, error) {
+	if _, ok := in.Value.(*tacitv1.Input_Node); in.Result > 1 || in.Result != 0 && !ok {
+		return "", refuse(BadResultIndex, field(place, "result"), "%d is no second result of a node", in.Result)
+	}
 	switch v := in.Value.(type) {
 	case *tacitv1.Input_Handle:
 		h, err := handleOf(field(place, "handle"), v.Handle)
@@ -118,7 +152,7 @@ func (f *formatter) input(i int, place string, in *tacitv1.Input) (string, error
 		if uint64(v.Node) >= uint64(i) {
 			return "", refuse(BadNodeIndex, field(place, "node"), "node %d is not above, as the text form wants it", v.Node)
 		}
-		return f.nodes[v.Node], nil
+		return resultOf(f.nodes[v.Node], in.Result), nil
 	case *tacitv1.Input_Scalar:
 		if len(v.Scalar) > maxScalar {
 			return "", refuse(ScalarRange, field(place, "scalar"), "%d bytes long, at most %d are allowed", len(v.Scalar), maxScalar)
@@ -133,7 +167,10 @@ func (f *formatter) output(i int, o *tacitv1.Output) error {
 	if o.Node == nil || uint64(*o.Node) >= uint64(len(f.nodes)) {
 		return refuse(BadNodeIndex, field(place, "node"), "absent, or no node")
 	}
-	f.body.WriteString(wordOutput + " " + f.nodes[*o.Node])
+	if o.Result > 1 {
+		return refuse(BadResultIndex, field(place, "result"), "%d is no second result of a node", o.Result)
+	}
+	f.body.WriteString(wordOutput + " " + resultOf(f.nodes[*o.Node], o.Result))
 	return f.as(field(place, "handle"), o.Handle)
 }
 

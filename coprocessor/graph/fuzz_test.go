@@ -82,7 +82,7 @@ func checkGraph(t *testing.T, spec *tacitv1.JobSpec, g *Graph) {
 			if !ok || o.Kind == Scalar && n.Op != tacitv1.Op_OP_RAND && n.Op != tacitv1.Op_OP_RAND_BOUNDED && new(big.Int).SetBytes(o.Scalar).BitLen() > width {
 				t.Errorf("node %d has the operand %+v", i, o)
 			}
-			if o.Kind == Computed && (!done[o.Node] || g.Node(o.Node).Type != o.Type) {
+			if o.Kind == Computed && (!done[o.Node] || g.Node(o.Node).Types()[o.Result] != o.Type) {
 				t.Errorf("node %d reads %+v too early, or as another type", i, o)
 			}
 		}

@@ -33,23 +33,37 @@ type Operand struct {
 	Type   tacitv1.Type
 	Handle Handle // of a Stored operand
 	Node   int    // index of a Computed operand
+	Result int    // which result of that node, from 0
 	Scalar []byte // value of a Scalar operand, within the range of Type: big-endian, without leading zeros
 }
 
 // Node is one operation of a graph.
 type Node struct {
 	Op       tacitv1.Op
-	Type     tacitv1.Type // of the result
+	Type     tacitv1.Type // of the result, the first where there are two
 	Operands []Operand
+	Table    []byte // of a look-up: big-endian values, as wide as Type
 	Label    string
-	Handle   Handle // derived from the expression, whatever name the client gave
+	Handle   Handle // of the first result, derived from the expression, whatever name the client gave
 	Needed   bool   // an output depends on it
 	Cost     Cost   // of a needed node
 }
 
-// Output is a node whose value is stored.
+// Types are those of the results.
+func (n Node) Types() []tacitv1.Type {
+	switch signatures[n.Op].second {
+	case alike:
+		return []tacitv1.Type{n.Type, n.Type}
+	case overflow:
+		return []tacitv1.Type{n.Type, tacitv1.Type_TYPE_EBOOL}
+	}
+	return []tacitv1.Type{n.Type}
+}
+
+// Output is a result that is stored.
 type Output struct {
 	Node   int
+	Result int // which of the node, from 0
 	Handle Handle
 }
 
@@ -82,6 +96,7 @@ func (g *Graph) Len() int { return len(g.nodes) }
 func (g *Graph) Node(i int) Node {
 	n := g.nodes[i]
 	n.Operands = slices.Clone(n.Operands)
+	n.Table = slices.Clone(n.Table)
 	return n
 }
 

@@ -78,6 +78,16 @@ func computed(i uint32) *tacitv1.Input {
 	return &tacitv1.Input{Value: &tacitv1.Input_Node{Node: i}}
 }
 
+// second is the second result of a node.
+func second(i uint32) *tacitv1.Input {
+	return &tacitv1.Input{Value: &tacitv1.Input_Node{Node: i}, Result: 1}
+}
+
+func tabled(table []byte, n *tacitv1.Node) *tacitv1.Node {
+	n.Table = table
+	return n
+}
+
 func scalar(digits string) *tacitv1.Input {
 	b, err := hex.DecodeString(digits)
 	if err != nil {
@@ -149,7 +159,7 @@ func TestValidateTransfer(t *testing.T) {
 	for _, d := range []string{
 		cmp.Diff([]int{0, 1, 2, 3}, g.Order()),
 		cmp.Diff([]Handle{from, amount, to}, g.Inputs()),
-		cmp.Diff([]Output{{2, g.Node(2).Handle}, {3, g.Node(3).Handle}}, g.Outputs()),
+		cmp.Diff([]Output{{Node: 2, Handle: g.Node(2).Handle}, {Node: 3, Handle: g.Node(3).Handle}}, g.Outputs()),
 		cmp.Diff(Cost{Bootstraps: 121, Depth: 37}, g.Cost()),
 		cmp.Diff([32]byte(testKey), g.KeyID()),
 		cmp.Diff(SpecDigest(spec), g.Digest()),
@@ -332,6 +342,22 @@ func TestValidateRefuses(t *testing.T) {
 		{"sum of nothing", specOf(node(tacitv1.Op_OP_SUM)), Arity, "nodes[0].inputs: 0 inputs, sum wants 1 to 100"},
 		{"sum of a plaintext", specOf(node(tacitv1.Op_OP_SUM, stored(euint8, 1), scalar("01"))), ScalarNotAllowed, "nodes[0].inputs[1]"},
 		{"is_in of a plaintext", specOf(node(tacitv1.Op_OP_IS_IN, scalar("01"), stored(euint8, 1))), ScalarNotAllowed, "nodes[0].inputs[0]"},
+		{"both by zero", specOf(node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("00"))), DivisionByZero, "nodes[0].inputs[1]: div_rem by a plaintext 0"},
+		{"second result of one", specOf(not8(1), node(not, second(0))), BadResultIndex, "nodes[1].inputs[0].result: result 1 of not, which has 1"},
+		{"third result of two", storing(specOf(node(tacitv1.Op_OP_ADD_OVERFLOW, stored(euint8, 1), scalar("07"))), &tacitv1.Output{Node: zero, Result: 2}),
+			BadResultIndex, "outputs[0].result: result 2 of add_overflow, which has 2"},
+		{"result of a plaintext", specOf(node(add, stored(euint8, 1), &tacitv1.Input{Value: scalar("07").Value, Result: 1})), BadResultIndex, "nodes[0].inputs[1].result: 1, but the input is no node"},
+		{"flag for a number", specOf(node(add, stored(euint8, 1), second(1)), node(tacitv1.Op_OP_SUB_OVERFLOW, stored(euint8, 1), scalar("07"))), TypeMismatch, "nodes[0].inputs[1]: ebool, want euint8"},
+		{"second result with the name of the first", storing(specOf(named(node(tacitv1.Op_OP_DIV_REM, stored(euint8, 1), scalar("07")), testKey)), &tacitv1.Output{Node: zero, Result: 1, Handle: testKey}),
+			DuplicateResult, "outputs[0].handle: " + hex.EncodeToString(testKey) + " already names nodes[0]"},
+		{"no table", specOf(typed(euint8, node(tacitv1.Op_OP_LOOKUP, stored(euint8, 1)))), BadTable, "nodes[0].table: absent, lookup needs it"},
+		{"table of a sum", specOf(tabled([]byte{1, 2}, node(add, stored(euint8, 1), scalar("07")))), BadTable, "nodes[0].table: add takes none"},
+		{"look-up without a type", specOf(tabled([]byte{1, 2}, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1)))), MissingType, "nodes[0].type: absent, lookup needs it"},
+		{"short table", specOf(tabled([]byte{1, 2, 3}, typed(euint16, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1))))), BadTable, "nodes[0].table: 3 bytes, want 2 values of 2"},
+		{"table of bits", specOf(tabled([]byte{1, 2}, typed(ebool, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1))))), BadTable, "nodes[0].table: value 1 is 2, which does not fit ebool"},
+		{"table of 128 bits", specOf(tabled(make([]byte, 32), typed(tacitv1.Type_TYPE_EUINT128, node(tacitv1.Op_OP_LOOKUP, stored(ebool, 1))))), BadTable, "nodes[0].table: a table has values of 64 bits"},
+		{"look-up of 16 bits", specOf(tabled([]byte{1, 2}, typed(ebool, node(tacitv1.Op_OP_LOOKUP, stored(euint16, 1))))), TypeMismatch, "nodes[0].inputs[0]: euint16, lookup wants ebool, euint8"},
+		{"strategy yet to be chosen", &tacitv1.JobSpec{KeyId: testKey, Strategy: tacitv1.Strategy_STRATEGY_AUTO}, UnknownStrategy, "strategy: auto, which is no strategy"},
 		{"type is not the result", specOf(typed(euint8, node(ge, stored(euint8, 1), scalar("")))), TypeMismatch, "nodes[0].type: euint8, but the result is ebool"},
 		{"operands differ", specOf(not8(1), node(add, stored(euint64, 1), computed(0))), TypeMismatch, "nodes[1].inputs[1]: euint8, want euint64"},
 		{"control", specOf(node(sel, stored(euint8, 1), stored(euint8, 1), scalar(""))), TypeMismatch, "nodes[0].inputs[0]: euint8, want ebool"},
@@ -390,7 +416,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 	for _, r := range []Reason{Limit, UnknownField, BadKeyID, NoOutput, MissingOp, UnknownOp, UnknownOp, MissingType, UnknownType,
 		TypeMismatch, Arity, MissingInput, BadHandle, UnknownHandle, KeyMismatch, BadNodeIndex, Cycle, ScalarNotAllowed,
-		ScalarRequired, ScalarRange, DuplicateResult, ResultMismatch, BadLabel} {
+		ScalarRequired, ScalarRange, DuplicateResult, ResultMismatch, BadLabel, BadResultIndex, BadTable} {
 		if !covered[r] {
 			t.Errorf("no spec is refused for %s", r)
 		}

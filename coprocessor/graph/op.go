@@ -16,13 +16,25 @@ type signature struct {
 	on       typeSet // what it computes on
 	decides  bool    // the result is ebool whatever the operands are
 	declared bool    // the type of the result must be given
+	tables   bool    // it has a table
+	second   secondResult
 }
+
+// secondResult is what an operation has for one.
+type secondResult uint8
+
+const (
+	noSecond secondResult = iota
+	alike                 // of the type of the first
+	overflow              // an ebool
+)
 
 // typeSet is a set of types, a bit for each number.
 type typeSet uint16
 
 const (
 	bools     typeSet = 1 << tacitv1.Type_TYPE_EBOOL
+	eights    typeSet = 1 << tacitv1.Type_TYPE_EUINT8
 	addresses typeSet = 1 << tacitv1.Type_TYPE_EADDRESS
 	uints     typeSet = 1<<tacitv1.Type_TYPE_EUINT8 | 1<<tacitv1.Type_TYPE_EUINT16 | 1<<tacitv1.Type_TYPE_EUINT32 |
 		1<<tacitv1.Type_TYPE_EUINT64 | 1<<tacitv1.Type_TYPE_EUINT128 | 1<<tacitv1.Type_TYPE_EUINT256
@@ -47,6 +59,7 @@ const maxElements = 100
 
 var (
 	arithmetic = signature{arity: 2, scalars: 1, on: uints}
+	overflows  = signature{arity: 2, scalars: 1, on: uints, second: overflow}
 	bitwise    = signature{arity: 2, scalars: 1, on: uints | bools}
 	equality   = signature{arity: 2, scalars: 1, on: anything, decides: true}
 	order      = signature{arity: 2, scalars: 1, on: uints, decides: true}
@@ -84,6 +97,20 @@ var signatures = map[tacitv1.Op]signature{
 	tacitv1.Op_OP_SUM:             {arity: 1, most: maxElements, scalars: maxElements, on: uints},
 	tacitv1.Op_OP_IS_IN:           {arity: 2, most: 1 + maxElements, scalars: 1, on: uints | addresses, decides: true},
 	tacitv1.Op_OP_MUL_DIV:         {arity: 3, scalars: 2, required: 1, on: uints},
+	tacitv1.Op_OP_DIV_REM:         {arity: 2, scalars: 1, on: uints, second: alike},
+	tacitv1.Op_OP_ADD_OVERFLOW:    overflows,
+	tacitv1.Op_OP_SUB_OVERFLOW:    overflows,
+	tacitv1.Op_OP_MUL_OVERFLOW:    overflows,
+	tacitv1.Op_OP_LOOKUP:          {arity: 1, on: bools | eights, declared: true, tables: true},
+	tacitv1.Op_OP_LOOKUP2:         {arity: 2, scalars: 1, on: eights, declared: true, tables: true},
+}
+
+// results is the number of results of an operation.
+func results(op tacitv1.Op) int {
+	if signatures[op].second == noSecond {
+		return 1
+	}
+	return 2
 }
 
 // mayBeScalar says whether operand j of n may be a plaintext.

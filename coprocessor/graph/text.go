@@ -32,10 +32,13 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e
 //	new_from = sub(from, moved)
 //	new_to: euint64 = add(to, moved) as 0x…    # names the result
 //	output new_from as 0x…, new_to             # stores both, the first under the handle given here
+//	share = div_rem(amount, 3)
+//	output share, share.1                      # the first result and the second
+//	odd: ebool = lookup(ok, [0, 1])            # the last operand is the table
 //
 // Operations have the names of OpName. An operand is the name of an input, of a statement above or of names, or a
 // plaintext, decimal or after 0x hexadecimal. A type after the result or after a plaintext is the type of the result; it
-// is needed by trivial_encrypt alone. A name is a letter or underscore, then letters, digits and underscores, 64 at
+// is needed by trivial_encrypt, cast, rand and look-ups, there before the table. A name is a letter or underscore, then letters, digits and underscores, 64 at
 // most. It becomes the node's label, except when it begins with an underscore. The names bound from outside may not be
 // defined again.
 //
@@ -107,7 +110,7 @@ const (
 	end    tokenKind = iota // of the line, or a comment
 	word                    // begins with a letter
 	number                  // begins with a digit
-	mark                    // one of = ( ) , :
+	mark                    // one of = ( ) , : . [ ]
 	stray                   // anything else
 )
 
@@ -157,7 +160,7 @@ func (p *parser) advance() {
 		kind, n = word, wordEnd(rest)
 	case isDigit(rest[0]):
 		kind, n = number, wordEnd(rest)
-	case strings.IndexByte("=(),:", rest[0]) >= 0:
+	case strings.IndexByte("=(),:.[]", rest[0]) >= 0:
 		kind = mark
 	}
 	p.token = token{kind, rest[:n], p.next + 1}
@@ -306,8 +309,24 @@ func (p *parser) output() {
 		p.fail(t, "%s is no result of a statement above", quote(t.text))
 		return
 	}
-	o := &tacitv1.Output{Node: &s.node, Handle: p.as()}
+	o := &tacitv1.Output{Node: &s.node, Result: p.result()}
+	o.Handle = p.as()
 	p.spec.Outputs = append(p.spec.Outputs, o)
+}
+
+// result reads an optional dot and the index of a result.
+func (p *parser) result() uint32 {
+	if !p.accept(".") {
+		return 0
+	}
+	t := p.take(number, "the index of a result")
+	if p.err != nil {
+		return 0
+	}
+	if t.text != "0" && t.text != "1" {
+		p.fail(t, "%s, but no operation has more than two results, 0 and 1", quote(t.text))
+	}
+	return uint32(t.text[0] - '0')
 }
 
 // as reads an optional handle after the word as.
@@ -375,10 +394,18 @@ func (p *parser) resultType(node *tacitv1.Node) {
 
 func (p *parser) operand(node *tacitv1.Node) {
 	t := p.token
+	if p.accept("[") {
+		p.table(t, node)
+		return
+	}
 	switch t.kind {
 	case word:
 		p.advance()
-		node.Inputs = append(node.Inputs, p.named(t))
+		in := p.named(t)
+		if _, ok := in.Value.(*tacitv1.Input_Node); ok {
+			in.Result = p.result()
+		}
+		node.Inputs = append(node.Inputs, in)
 	case number:
 		p.advance()
 		node.Inputs = append(node.Inputs, &tacitv1.Input{Value: &tacitv1.Input_Scalar{Scalar: p.scalar(t)}})
@@ -393,6 +420,47 @@ func (p *parser) operand(node *tacitv1.Node) {
 		p.resultType(node)
 	default:
 		p.unexpected("a name or a plaintext")
+	}
+}
+
+// maxTable is the limit on the values of a table.
+const maxTable = 256
+
+// table reads the values of the table of node, and the bracket behind them.
+func (p *parser) table(at token, node *tacitv1.Node) {
+	size := tableBytes(node.GetType())
+	switch {
+	case !signatures[node.GetOp()].tables || len(node.Table) > 0:
+		p.fail(at, "%s takes no table here", OpName(node.GetOp()))
+		return
+	case node.Type == nil || size == 0:
+		p.fail(at, "a table needs the type of the result before it, of 64 bits at most")
+		return
+	}
+	for {
+		t := p.take(number, "a value of the table")
+		if p.err != nil {
+			return
+		}
+		value := p.scalar(t)
+		if len(value) > size {
+			p.fail(t, "%s does not fit %s", quote(t.text), TypeName(*node.Type))
+		}
+		if len(node.Table) == maxTable*size {
+			p.fail(t, "a table has %d values at most", maxTable)
+		}
+		if p.err != nil {
+			return
+		}
+		node.Table = append(node.Table, make([]byte, size-len(value))...)
+		node.Table = append(node.Table, value...)
+		if p.accept("]") {
+			return
+		}
+		p.expect(",")
+		if p.err != nil {
+			return
+		}
 	}
 }
 

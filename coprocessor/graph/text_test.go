@@ -91,6 +91,17 @@ func TestParseTextRefuses(t *testing.T) {
 		{defined + "output b,", `3:10: the line ends, want a name`},
 		{defined + "output b c", `3:10: "c", want the end of the line`},
 		{defined + "output b as c", `3:13: "c", want 64 hexadecimal digits`},
+		{defined + "c = not(b.2)", `3:11: "2", but no operation has more than two results`},
+		{defined + "c = not(b.x)", `3:11: "x", want the index of a result`},
+		{defined + "c = not(a.1)", `3:10: ".", want ")"`},
+		{defined + "c = not(b, [1])", `3:12: not takes no table here`},
+		{defined + "c = lookup(b, [1])", `3:15: a table needs the type of the result before it`},
+		{defined + "c: euint256 = lookup(b, [1])", `3:25: a table needs the type of the result before it, of 64 bits`},
+		{defined + "c: euint8 = lookup(b, [1, 256])", `3:27: "256" does not fit euint8`},
+		{defined + "c: euint8 = lookup(b, [1, ])", `3:27: "]", want a value of the table`},
+		{defined + "c: euint8 = lookup(b, [1 2])", `3:26: "2", want ","`},
+		{defined + "c: euint8 = lookup(b, [1], [2])", `3:28: lookup takes no table here`},
+		{defined + "c: euint8 = lookup(b, [" + strings.Repeat("0,", 256) + "0])", `3:536: a table has 256 values at most`},
 		{"key", `1:4: the line ends, want 64 hexadecimal digits`},
 		{"key " + digits + "\nkey " + digits, `2:1: the key is already given in line 1`},
 		{strings.Repeat("#", MaxTextSize+1), `1:1: 4194305 bytes long`},
@@ -142,6 +153,8 @@ func TestFormatTextRefuses(t *testing.T) {
 	noNode.Outputs[0].Node = nil
 	badOutput := specOf(node(not, stored(euint8, 1)))
 	badOutput.Outputs[0].Handle = []byte{1}
+	thirdOutput := specOf(node(not, stored(euint8, 1)))
+	thirdOutput.Outputs[0].Result = 2
 	for _, tt := range []struct {
 		spec *tacitv1.JobSpec
 		want string
@@ -155,6 +168,10 @@ func TestFormatTextRefuses(t *testing.T) {
 		{one(func(n *tacitv1.Node) { n.Inputs[0] = computed(1) }), "nodes[1].inputs[0].node: node 1 is not above"},
 		{one(func(n *tacitv1.Node) { n.Inputs[0] = scalar(strings.Repeat("00", 33)) }), "nodes[1].inputs[0].scalar: 33 bytes long"},
 		{one(func(n *tacitv1.Node) { n.Inputs[0].GetValue().(*tacitv1.Input_Handle).Handle = nil }), "nodes[1].inputs[0].handle: 0 bytes"},
+		{one(func(n *tacitv1.Node) { n.Table = []byte{1} }), "nodes[1].table: 1 bytes, not values"},
+		{one(func(n *tacitv1.Node) { n.Inputs[0].Result = 1 }), "nodes[1].inputs[0].result: 1 is no second result"},
+		{one(func(n *tacitv1.Node) { n.Inputs[0] = computed(0); n.Inputs[0].Result = 2 }), "nodes[1].inputs[0].result: 2 is no second result"},
+		{thirdOutput, "outputs[0].result: 2 is no second result"},
 		{label("two words"), `nodes[1].label: "two words" is no name`},
 		{label("output"), `nodes[1].label: "output" is no name`},
 		{label("_n0"), `nodes[1].label: "_n0" is no name`},

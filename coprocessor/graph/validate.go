@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -146,6 +147,9 @@ func (v *validator) checkKey() error {
 	if _, ok := tacitv1.Strategy_name[int32(v.spec.Strategy)]; !ok {
 		return refuse(UnknownStrategy, "strategy", "%d is no strategy", v.spec.Strategy)
 	}
+	if v.spec.Strategy == tacitv1.Strategy_STRATEGY_AUTO {
+		return refuse(UnknownStrategy, "strategy", "auto, which is no strategy until the service that keeps the job has chosen one")
+	}
 	v.g.strategy = v.spec.Strategy
 	return nil
 }
@@ -188,6 +192,12 @@ func (v *validator) checkNode(i int) error {
 	if err := checkLabel(field(place, "label"), spec.Label); err != nil {
 		return err
 	}
+	if sig.tables != (len(spec.Table) > 0) {
+		if sig.tables {
+			return refuse(BadTable, field(place, "table"), "absent, %s needs it", OpName(*spec.Op))
+		}
+		return refuse(BadTable, field(place, "table"), "%s takes none", OpName(*spec.Op))
+	}
 	operands := make([]Operand, len(spec.Inputs))
 	for j, in := range spec.Inputs {
 		o, err := v.operand(inputPlace(i, j), orEmpty(in))
@@ -202,7 +212,7 @@ func (v *validator) checkNode(i int) error {
 	if *spec.Op == tacitv1.Op_OP_IF_THEN_ELSE && operands[1].Kind == Scalar && operands[2].Kind == Scalar {
 		return refuse(ScalarNotAllowed, inputPlace(i, 2), "a plaintext, but one branch of select must be encrypted")
 	}
-	v.g.nodes[i] = Node{Op: *spec.Op, Operands: operands, Label: spec.Label}
+	v.g.nodes[i] = Node{Op: *spec.Op, Operands: operands, Label: spec.Label, Table: slices.Clone(spec.Table)}
 	return v.nameNode(i, spec.Result)
 }
 
@@ -256,6 +266,9 @@ func (v *validator) operand(place string, in *tacitv1.Input) (Operand, error) {
 	if err := checkKnown(place, in); err != nil {
 		return Operand{}, err
 	}
+	if _, ok := in.Value.(*tacitv1.Input_Node); !ok && in.Result != 0 {
+		return Operand{}, refuse(BadResultIndex, field(place, "result"), "%d, but the input is no node", in.Result)
+	}
 	switch value := in.Value.(type) {
 	case *tacitv1.Input_Handle:
 		h, err := handleOf(field(place, "handle"), value.Handle)
@@ -267,7 +280,10 @@ func (v *validator) operand(place string, in *tacitv1.Input) (Operand, error) {
 		if err := v.checkIndex(field(place, "node"), value.Node); err != nil {
 			return Operand{}, err
 		}
-		return Operand{Kind: Computed, Node: int(value.Node)}, nil
+		if err := v.checkResult(place, value.Node, in.Result); err != nil {
+			return Operand{}, err
+		}
+		return Operand{Kind: Computed, Node: int(value.Node), Result: int(in.Result)}, nil
 	case *tacitv1.Input_Scalar:
 		if len(value.Scalar) > maxScalar {
 			return Operand{}, refuse(ScalarRange, field(place, "scalar"), "%d bytes long, at most %d are allowed", len(value.Scalar), maxScalar)
@@ -289,6 +305,16 @@ func (v *validator) checkIndex(place string, node uint32) error {
 		return refuse(BadNodeIndex, place, "node %d of %d nodes", node, len(v.spec.Nodes))
 	}
 	return nil
+}
+
+// checkResult checks that a node of the spec has a result of that index. What the node lacks to be one is found
+// elsewhere.
+func (v *validator) checkResult(place string, node, result uint32) error {
+	spec := orEmpty(v.spec.Nodes[node])
+	if result == 0 || spec.Op == nil || uint64(result) < uint64(results(*spec.Op)) {
+		return nil
+	}
+	return refuse(BadResultIndex, field(place, "result"), "result %d of %s, which has %d", result, OpName(*spec.Op), results(*spec.Op))
 }
 
 // link turns operands that carry the name of a node into the result of that node.
@@ -324,7 +350,10 @@ func (v *validator) checkOutputs() error {
 		if err := v.checkIndex(field(place, "node"), *spec.Node); err != nil {
 			return err
 		}
-		v.g.outputs[i].Node = int(*spec.Node)
+		if err := v.checkResult(place, *spec.Node, spec.Result); err != nil {
+			return err
+		}
+		v.g.outputs[i].Node, v.g.outputs[i].Result = int(*spec.Node), int(spec.Result)
 	}
 	return nil
 }
@@ -335,7 +364,7 @@ func (v *validator) resolveNode(ctx context.Context, i int, resolve Resolve) err
 		o := &v.g.nodes[i].Operands[j]
 		switch o.Kind {
 		case Computed:
-			o.Type = v.g.nodes[o.Node].Type
+			o.Type = v.g.nodes[o.Node].Types()[o.Result]
 		case Stored:
 			ct, err := v.lookUp(ctx, inputPlace(i, j), o.Handle, resolve)
 			if err != nil {
@@ -413,8 +442,44 @@ func (v *validator) typeNode(i int) error {
 	case sig.declared:
 		n.Type = *declared
 	}
+	if sig.tables {
+		if err := checkTable(field(nodePlace(i), "table"), n.Table, work, n.Type); err != nil {
+			return err
+		}
+	}
 	if declared != nil && *declared != n.Type {
 		return refuse(TypeMismatch, field(nodePlace(i), "type"), "%s, but the result is %s", TypeName(*declared), TypeName(n.Type))
+	}
+	return nil
+}
+
+// tableBytes is the length of one value of a table, 0 if tables do not have such values.
+func tableBytes(t tacitv1.Type) int {
+	switch width, _ := Width(t); {
+	case width == 1:
+		return 1
+	case width <= 64:
+		return width / 8
+	}
+	return 0
+}
+
+// checkTable checks a table from one type to another.
+func checkTable(place string, table []byte, from, to tacitv1.Type) error {
+	size, count := tableBytes(to), 256
+	if from == tacitv1.Type_TYPE_EBOOL {
+		count = 2
+	}
+	if size == 0 {
+		return refuse(BadTable, place, "a table has values of 64 bits at most, not %s", TypeName(to))
+	}
+	if len(table) != count*size {
+		return refuse(BadTable, place, "%d bytes, want %d values of %d", len(table), count, size)
+	}
+	if to == tacitv1.Type_TYPE_EBOOL {
+		if i := slices.IndexFunc(table, func(x byte) bool { return x > 1 }); i >= 0 {
+			return refuse(BadTable, place, "value %d is %d, which does not fit ebool", i, table[i])
+		}
 	}
 	return nil
 }
@@ -430,7 +495,7 @@ func (v *validator) scalar(i, j int, t tacitv1.Type) ([]byte, error) {
 	if !seed && x.BitLen() > width {
 		return nil, refuse(ScalarRange, place, "0x%x does not fit %s", value, TypeName(t))
 	}
-	divisor := (op == tacitv1.Op_OP_DIV || op == tacitv1.Op_OP_REM) && j == 1 || op == tacitv1.Op_OP_MUL_DIV && j == 2
+	divisor := (op == tacitv1.Op_OP_DIV || op == tacitv1.Op_OP_REM || op == tacitv1.Op_OP_DIV_REM) && j == 1 || op == tacitv1.Op_OP_MUL_DIV && j == 2
 	if divisor && x.Sign() == 0 {
 		return nil, refuse(DivisionByZero, place, "%s by a plaintext 0", OpName(op))
 	}
@@ -501,6 +566,7 @@ func (v *validator) nameOutputs() error {
 		o := &v.g.outputs[i]
 		place := outputPlace(i)
 		name, named := names[o.Node]
+		named = named && o.Result == 0
 		own := orEmpty(v.spec.Outputs[i]).Handle
 		switch {
 		case len(own) > 0:
@@ -516,13 +582,13 @@ func (v *validator) nameOutputs() error {
 		case named:
 			o.Handle = name
 		default:
-			o.Handle = v.g.nodes[o.Node].Handle
+			o.Handle = v.g.nodes[o.Node].resultHandle(o.Result)
 		}
 		if other, ok := first[o.Handle]; ok {
 			return refuse(DuplicateResult, place, "%s is also the handle of %s", o.Handle, outputPlace(other))
 		}
 		first[o.Handle] = i
-		if other, ok := v.named[o.Handle]; ok && other != o.Node {
+		if other, ok := v.named[o.Handle]; ok && (other != o.Node || o.Result != 0) {
 			return refuse(DuplicateResult, place, "%s already names %s", o.Handle, nodePlace(other))
 		}
 		if _, ok := v.stored[o.Handle]; ok {

@@ -32,6 +32,10 @@ const (
 	Strategy_STRATEGY_THROUGHPUT Strategy = 0
 	// The fewest bootstraps that wait for each other: for machines with many idle lanes.
 	Strategy_STRATEGY_LATENCY Strategy = 1
+	// The service chooses when the job is submitted, by its width and the work that waits, and records the choice in the
+	// spec that it keeps: GetJobSpec, the digest, the handles and the receipt are those of a spec with that choice. What
+	// was submitted so is the same job again under whatever was chosen then.
+	Strategy_STRATEGY_AUTO Strategy = 2
 )
 
 // Enum value maps for Strategy.
@@ -39,10 +43,12 @@ var (
 	Strategy_name = map[int32]string{
 		0: "STRATEGY_THROUGHPUT",
 		1: "STRATEGY_LATENCY",
+		2: "STRATEGY_AUTO",
 	}
 	Strategy_value = map[string]int32{
 		"STRATEGY_THROUGHPUT": 0,
 		"STRATEGY_LATENCY":    1,
+		"STRATEGY_AUTO":       2,
 	}
 )
 
@@ -270,14 +276,19 @@ type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required.
 	Op *Op `protobuf:"varint,1,opt,name=op,proto3,enum=tacit.v1.Op,oneof" json:"op,omitempty"`
-	// The type of the result. TRIVIAL_ENCRYPT needs it; elsewhere it is inferred, and checked when given.
+	// The type of the result, the first where there are two. TRIVIAL_ENCRYPT, CAST, RAND, RAND_BOUNDED, LOOKUP and LOOKUP2
+	// need it; elsewhere it is inferred, and checked when given.
 	Type   *Type    `protobuf:"varint,2,opt,name=type,proto3,enum=tacit.v1.Type,oneof" json:"type,omitempty"`
 	Inputs []*Input `protobuf:"bytes,3,rep,name=inputs,proto3" json:"inputs,omitempty"`
-	// A name for the result: empty, or 32 bytes chosen by the client. An input of the same job that carries this handle
-	// means this node.
+	// A name for the result, the first where there are two: empty, or 32 bytes chosen by the client. An input of the same
+	// job that carries this handle means this node.
 	Result []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
 	// For people: reports and errors carry it.
-	Label         string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
+	Label string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
+	// The table of LOOKUP and LOOKUP2, and of nothing else: the values at 0, 1, 2 …, each big-endian and as long as the type
+	// of the result is wide, one byte for ebool and at most eight. There are 2 values where the input of LOOKUP is an ebool,
+	// else 256.
+	Table         []byte `protobuf:"bytes,6,opt,name=table,proto3" json:"table,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +358,13 @@ func (x *Node) GetLabel() string {
 	return ""
 }
 
+func (x *Node) GetTable() []byte {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
 // Input is one operand.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -355,7 +373,9 @@ type Input struct {
 	//	*Input_Handle
 	//	*Input_Node
 	//	*Input_Scalar
-	Value         isInput_Value `protobuf_oneof:"value"`
+	Value isInput_Value `protobuf_oneof:"value"`
+	// Which result of the node, from 0; only with node.
+	Result        uint32 `protobuf:"varint,4,opt,name=result,proto3" json:"result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +444,13 @@ func (x *Input) GetScalar() []byte {
 	return nil
 }
 
+func (x *Input) GetResult() uint32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
+}
+
 type isInput_Value interface {
 	isInput_Value()
 }
@@ -449,14 +476,16 @@ func (*Input_Node) isInput_Value() {}
 
 func (*Input_Scalar) isInput_Value() {}
 
-// Output stores the value of a node.
+// Output stores a result of a node.
 type Output struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required: the index of the node.
 	Node *uint32 `protobuf:"varint,1,opt,name=node,proto3,oneof" json:"node,omitempty"`
 	// Where to store it: 32 bytes, or empty for the node's own name, or, where that is empty too, for a handle derived
 	// from the expression, which is the same for the same expression on the same inputs.
-	Handle        []byte `protobuf:"bytes,2,opt,name=handle,proto3" json:"handle,omitempty"`
+	Handle []byte `protobuf:"bytes,2,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Which result of the node, from 0.
+	Result        uint32 `protobuf:"varint,3,opt,name=result,proto3" json:"result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +532,13 @@ func (x *Output) GetHandle() []byte {
 		return x.Handle
 	}
 	return nil
+}
+
+func (x *Output) GetResult() uint32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
 }
 
 // Job is a submitted spec and what became of it.
@@ -1088,23 +1124,26 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12$\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x0e.tacit.v1.NodeR\x05nodes\x12*\n" +
 	"\aoutputs\x18\x03 \x03(\v2\x10.tacit.v1.OutputR\aoutputs\x12.\n" +
-	"\bstrategy\x18\x04 \x01(\x0e2\x12.tacit.v1.StrategyR\bstrategy\"\xb9\x01\n" +
+	"\bstrategy\x18\x04 \x01(\x0e2\x12.tacit.v1.StrategyR\bstrategy\"\xcf\x01\n" +
 	"\x04Node\x12!\n" +
 	"\x02op\x18\x01 \x01(\x0e2\f.tacit.v1.OpH\x00R\x02op\x88\x01\x01\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x01R\x04type\x88\x01\x01\x12'\n" +
 	"\x06inputs\x18\x03 \x03(\v2\x0f.tacit.v1.InputR\x06inputs\x12\x16\n" +
 	"\x06result\x18\x04 \x01(\fR\x06result\x12\x14\n" +
-	"\x05label\x18\x05 \x01(\tR\x05labelB\x05\n" +
+	"\x05label\x18\x05 \x01(\tR\x05label\x12\x14\n" +
+	"\x05table\x18\x06 \x01(\fR\x05tableB\x05\n" +
 	"\x03_opB\a\n" +
-	"\x05_type\"Z\n" +
+	"\x05_type\"r\n" +
 	"\x05Input\x12\x18\n" +
 	"\x06handle\x18\x01 \x01(\fH\x00R\x06handle\x12\x14\n" +
 	"\x04node\x18\x02 \x01(\rH\x00R\x04node\x12\x18\n" +
-	"\x06scalar\x18\x03 \x01(\fH\x00R\x06scalarB\a\n" +
-	"\x05value\"B\n" +
+	"\x06scalar\x18\x03 \x01(\fH\x00R\x06scalar\x12\x16\n" +
+	"\x06result\x18\x04 \x01(\rR\x06resultB\a\n" +
+	"\x05value\"Z\n" +
 	"\x06Output\x12\x17\n" +
 	"\x04node\x18\x01 \x01(\rH\x00R\x04node\x88\x01\x01\x12\x16\n" +
-	"\x06handle\x18\x02 \x01(\fR\x06handleB\a\n" +
+	"\x06handle\x18\x02 \x01(\fR\x06handle\x12\x16\n" +
+	"\x06result\x18\x03 \x01(\rR\x06resultB\a\n" +
 	"\x05_node\"\xf9\x03\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
@@ -1160,10 +1199,11 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\bJobEvent\x12!\n" +
 	"\x03job\x18\x01 \x01(\v2\r.tacit.v1.JobH\x00R\x03job\x12*\n" +
 	"\x04node\x18\x02 \x01(\v2\x14.tacit.v1.NodeReportH\x00R\x04nodeB\a\n" +
-	"\x05event*9\n" +
+	"\x05event*L\n" +
 	"\bStrategy\x12\x17\n" +
 	"\x13STRATEGY_THROUGHPUT\x10\x00\x12\x14\n" +
-	"\x10STRATEGY_LATENCY\x10\x01*\x9a\x01\n" +
+	"\x10STRATEGY_LATENCY\x10\x01\x12\x11\n" +
+	"\rSTRATEGY_AUTO\x10\x02*\x9a\x01\n" +
 	"\bJobState\x12\x19\n" +
 	"\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n" +

@@ -88,9 +88,9 @@ func (Type) EnumDescriptor() ([]byte, []int) {
 	return file_tacit_v1_types_proto_rawDescGZIP(), []int{0}
 }
 
-// Op is an operation. The numbers are fhEVM's opcodes; zero is a real operation, so fields of this type have explicit
-// presence. A cast takes the type of its node, RAND and RAND_BOUNDED take a plaintext seed of up to 32 bytes first, and
-// RAND_BOUNDED a bound that is a power of two.
+// Op is an operation. The numbers below 128 are fhEVM's opcodes; zero is a real operation, so fields of this type have
+// explicit presence. A cast takes the type of its node, RAND and RAND_BOUNDED take a plaintext seed of up to 32 bytes
+// first, and RAND_BOUNDED a bound that is a power of two.
 // buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
 type Op int32
 
@@ -126,41 +126,57 @@ const (
 	Op_OP_SUM          Op = 28
 	Op_OP_IS_IN        Op = 29
 	Op_OP_MUL_DIV      Op = 30
+	// DIV_REM(a, b) has two results, the quotient and the remainder, for little more than one of them.
+	Op_OP_DIV_REM Op = 128
+	// The next three have two results: the one without OVERFLOW, and an ebool that is true where it has wrapped.
+	Op_OP_ADD_OVERFLOW Op = 129
+	Op_OP_SUB_OVERFLOW Op = 130
+	Op_OP_MUL_OVERFLOW Op = 131
+	// LOOKUP(a) is the value of the node's table at a, an ebool or an euint8.
+	Op_OP_LOOKUP Op = 132
+	// LOOKUP2(a, b) is the value at 16·(a mod 16) + b mod 16, both euint8.
+	Op_OP_LOOKUP2 Op = 133
 )
 
 // Enum value maps for Op.
 var (
 	Op_name = map[int32]string{
-		0:  "OP_ADD",
-		1:  "OP_SUB",
-		2:  "OP_MUL",
-		3:  "OP_DIV",
-		4:  "OP_REM",
-		5:  "OP_AND",
-		6:  "OP_OR",
-		7:  "OP_XOR",
-		8:  "OP_SHL",
-		9:  "OP_SHR",
-		10: "OP_ROTL",
-		11: "OP_ROTR",
-		12: "OP_EQ",
-		13: "OP_NE",
-		14: "OP_GE",
-		15: "OP_GT",
-		16: "OP_LE",
-		17: "OP_LT",
-		18: "OP_MIN",
-		19: "OP_MAX",
-		20: "OP_NEG",
-		21: "OP_NOT",
-		23: "OP_CAST",
-		24: "OP_TRIVIAL_ENCRYPT",
-		25: "OP_IF_THEN_ELSE",
-		26: "OP_RAND",
-		27: "OP_RAND_BOUNDED",
-		28: "OP_SUM",
-		29: "OP_IS_IN",
-		30: "OP_MUL_DIV",
+		0:   "OP_ADD",
+		1:   "OP_SUB",
+		2:   "OP_MUL",
+		3:   "OP_DIV",
+		4:   "OP_REM",
+		5:   "OP_AND",
+		6:   "OP_OR",
+		7:   "OP_XOR",
+		8:   "OP_SHL",
+		9:   "OP_SHR",
+		10:  "OP_ROTL",
+		11:  "OP_ROTR",
+		12:  "OP_EQ",
+		13:  "OP_NE",
+		14:  "OP_GE",
+		15:  "OP_GT",
+		16:  "OP_LE",
+		17:  "OP_LT",
+		18:  "OP_MIN",
+		19:  "OP_MAX",
+		20:  "OP_NEG",
+		21:  "OP_NOT",
+		23:  "OP_CAST",
+		24:  "OP_TRIVIAL_ENCRYPT",
+		25:  "OP_IF_THEN_ELSE",
+		26:  "OP_RAND",
+		27:  "OP_RAND_BOUNDED",
+		28:  "OP_SUM",
+		29:  "OP_IS_IN",
+		30:  "OP_MUL_DIV",
+		128: "OP_DIV_REM",
+		129: "OP_ADD_OVERFLOW",
+		130: "OP_SUB_OVERFLOW",
+		131: "OP_MUL_OVERFLOW",
+		132: "OP_LOOKUP",
+		133: "OP_LOOKUP2",
 	}
 	Op_value = map[string]int32{
 		"OP_ADD":             0,
@@ -193,6 +209,12 @@ var (
 		"OP_SUM":             28,
 		"OP_IS_IN":           29,
 		"OP_MUL_DIV":         30,
+		"OP_DIV_REM":         128,
+		"OP_ADD_OVERFLOW":    129,
+		"OP_SUB_OVERFLOW":    130,
+		"OP_MUL_OVERFLOW":    131,
+		"OP_LOOKUP":          132,
+		"OP_LOOKUP2":         133,
 	}
 )
 
@@ -451,7 +473,7 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\fTYPE_EUINT64\x10\x05\x12\x11\n" +
 	"\rTYPE_EUINT128\x10\x06\x12\x11\n" +
 	"\rTYPE_EADDRESS\x10\a\x12\x11\n" +
-	"\rTYPE_EUINT256\x10\b\"\x04\b\x01\x10\x01*\x93\x03\n" +
+	"\rTYPE_EUINT256\x10\b\"\x04\b\x01\x10\x01*\x87\x04\n" +
 	"\x02Op\x12\n" +
 	"\n" +
 	"\x06OP_ADD\x10\x00\x12\n" +
@@ -498,7 +520,15 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\x06OP_SUM\x10\x1c\x12\f\n" +
 	"\bOP_IS_IN\x10\x1d\x12\x0e\n" +
 	"\n" +
-	"OP_MUL_DIV\x10\x1e\"\x04\b\x16\x10\x16B3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
+	"OP_MUL_DIV\x10\x1e\x12\x0f\n" +
+	"\n" +
+	"OP_DIV_REM\x10\x80\x01\x12\x14\n" +
+	"\x0fOP_ADD_OVERFLOW\x10\x81\x01\x12\x14\n" +
+	"\x0fOP_SUB_OVERFLOW\x10\x82\x01\x12\x14\n" +
+	"\x0fOP_MUL_OVERFLOW\x10\x83\x01\x12\x0e\n" +
+	"\tOP_LOOKUP\x10\x84\x01\x12\x0f\n" +
+	"\n" +
+	"OP_LOOKUP2\x10\x85\x01\"\x04\b\x16\x10\x16B3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
 
 var (
 	file_tacit_v1_types_proto_rawDescOnce sync.Once

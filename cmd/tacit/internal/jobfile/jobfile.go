@@ -172,15 +172,20 @@ func ParseBinding(text string) (Binding, error) {
 
 // OutputNames returns a file name, without extension, for each output of a job:
 // the label of its node where that is a plain name and no other output has it,
-// and output-0, output-1 … elsewhere.
+// with .1 for the second result, and output-0, output-1 … elsewhere.
 func OutputNames(spec *tacitv1.JobSpec) []string {
 	names := make([]string, len(spec.Outputs))
 	taken := make(map[string]bool)
 	for i, o := range spec.Outputs {
 		names[i] = fmt.Sprintf("output-%d", i)
 		if n := o.GetNode(); int(n) < len(spec.Nodes) {
-			if label := spec.Nodes[n].GetLabel(); plainName.MatchString(label) && !taken[label] {
-				names[i] = label
+			label := spec.Nodes[n].GetLabel()
+			name := label
+			if k := o.GetResult(); k > 0 {
+				name = fmt.Sprintf("%s.%d", label, k)
+			}
+			if plainName.MatchString(label) && !taken[name] {
+				names[i] = name
 			}
 		}
 		taken[names[i]] = true

@@ -99,9 +99,9 @@ func TestJSON(t *testing.T) {
 func TestOutputNamesTwice(t *testing.T) {
 	spec := &tacitv1.JobSpec{
 		Nodes:   []*tacitv1.Node{{Label: "a"}},
-		Outputs: []*tacitv1.Output{{Node: proto.Uint32(0)}, {Node: proto.Uint32(0)}},
+		Outputs: []*tacitv1.Output{{Node: proto.Uint32(0)}, {Node: proto.Uint32(0)}, {Node: proto.Uint32(0), Result: 1}},
 	}
-	if got := OutputNames(spec); !slices.Equal(got, []string{"a", "output-1"}) {
+	if got := OutputNames(spec); !slices.Equal(got, []string{"a", "output-1", "a.1"}) {
 		t.Errorf("got %q", got)
 	}
 }
