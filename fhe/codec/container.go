@@ -33,27 +33,39 @@ const (
 	EvaluationKey Kind = 3
 	Ciphertexts   Kind = 4 // a list of typed ciphertexts
 	MigrationKey  Kind = 5
+
+	// Those of the leveled schemes, package leveled.
+	LeveledSecretKey     Kind = 16
+	LeveledPublicKey     Kind = 17
+	LeveledEvaluationKey Kind = 18
+	LeveledCiphertexts   Kind = 19 // a list of encrypted vectors
 )
+
+var kindNames = map[Kind]string{
+	SecretKey:            "secret key",
+	PublicKey:            "public key",
+	EvaluationKey:        "evaluation key",
+	Ciphertexts:          "ciphertexts",
+	MigrationKey:         "migration key",
+	LeveledSecretKey:     "leveled secret key",
+	LeveledPublicKey:     "leveled public key",
+	LeveledEvaluationKey: "leveled evaluation key",
+	LeveledCiphertexts:   "leveled ciphertexts",
+}
 
 // String returns the kind in words, such as "kind 2 (public key)".
 func (k Kind) String() string {
-	name := "unknown"
-	switch k {
-	case SecretKey:
-		name = "secret key"
-	case PublicKey:
-		name = "public key"
-	case EvaluationKey:
-		name = "evaluation key"
-	case Ciphertexts:
-		name = "ciphertexts"
-	case MigrationKey:
-		name = "migration key"
+	name, ok := kindNames[k]
+	if !ok {
+		name = "unknown"
 	}
 	return fmt.Sprintf("kind %d (%s)", uint16(k), name)
 }
 
-func (k Kind) known() bool { return k >= SecretKey && k <= MigrationKey }
+func (k Kind) known() bool {
+	_, ok := kindNames[k]
+	return ok
+}
 
 // Header is what a container says about itself before its body.
 type Header struct {

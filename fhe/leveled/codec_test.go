@@ -1,0 +1,239 @@
+package leveled
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/fhe/codec"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func keyBytes(t testing.TB, evk *EvaluationKey) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n, err := evk.WriteTo(&b)
+	if err != nil || n != int64(b.Len()) || n != evk.Size() {
+		t.Fatalf("WriteTo = %d, %v; %d bytes, Size %d", n, err, b.Len(), evk.Size())
+	}
+	return b.Bytes()
+}
+
+// TestRoundTrip writes and reads everything, and computes with what was read.
+func TestRoundTrip(t *testing.T) {
+	for _, name := range []string{"bgv-13", "bfv-13", "ckks-13"} {
+		s := use(t, name)
+		for _, p := range []*Parameters{nil, s.p} {
+			sk, err := UnmarshalSecretKey(must(s.keys.Secret.MarshalBinary()), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			public := must(s.keys.Public.MarshalBinary())
+			if int64(len(public)) != s.p.PublicKeySize() {
+				t.Errorf("public key of %d bytes, want %d", len(public), s.p.PublicKeySize())
+			}
+			pk, err := UnmarshalPublicKey(public, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := keyBytes(t, s.keys.Evaluation)
+			if size := must(s.p.EvaluationKeySize(s.keys.Evaluation.Spec())); size != int64(len(data)) {
+				t.Errorf("evaluation key of %d bytes, want %d", len(data), size)
+			}
+			evk, err := ReadEvaluationKey(bytes.NewReader(data), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum := KeyID(sha256.Sum256(data)); evk.ID() != sum || sk.ID() != sum || pk.ID() != sum {
+				t.Errorf("%s: ids differ from the SHA-256 of the evaluation key", name)
+			}
+			if _, id, spec, err := CheckEvaluationKey(bytes.NewReader(data), p); err != nil || id != evk.ID() || len(spec.Rotations) != len(evk.Spec().Rotations) {
+				t.Errorf("CheckEvaluationKey: %v", err)
+			}
+			var a, b *Ciphertext
+			if s.p.Scheme().Integers() {
+				a, b = must(NewEncryptor(sk).Integers([]int64{3, -4})), must(NewPublicEncryptor(pk).Integers([]int64{3, -4}))
+			} else {
+				a, b = must(NewEncryptor(sk).Reals([]float64{0.5, -0.25})), must(NewPublicEncryptor(pk).BoundedReals([]float64{0.5, -0.25}, 3))
+			}
+			list, err := UnmarshalCiphertexts(must(MarshalCiphertexts(a, b)), p)
+			if err != nil || len(list) != 2 || !list[0].Fresh() || !list[1].Fresh() {
+				t.Fatalf("%v, %v", list, err)
+			}
+			if list[0].Noise() != a.Noise() || list[1].Noise() != b.Noise() || list[1].Length() != 2 {
+				t.Errorf("noise of fresh ciphertexts: %+v, %+v", list[0].Noise(), list[1].Noise())
+			}
+			c := must(NewEvaluator(evk).Mul(list[0], list[1]))
+			c = must(NewEvaluator(evk).Rotate(c, 1))
+			back := must(UnmarshalCiphertexts(must(MarshalCiphertexts(c)), p))[0]
+			if back.Fresh() || back.Noise() != c.Noise() {
+				t.Errorf("computed ciphertext: fresh %v, noise %+v", back.Fresh(), back.Noise())
+			}
+			if s.p.Scheme().Integers() {
+				if got := must(s.dec.Integers(back)); got[0] != 16 || got[1] != 0 {
+					t.Errorf("%s: got %v", name, got)
+				}
+			} else if got := must(s.dec.Reals(back)); got[0] < 0.0624 || got[0] > 0.0626 {
+				t.Errorf("%s: got %v", name, got)
+			}
+		}
+	}
+}
+
+// seal makes a container with a right digest around a body.
+func seal(kind codec.Kind, p *Parameters, body []byte) []byte {
+	return codec.Encode(kind, p.fingerprint, body)
+}
+
+func body(data []byte) []byte {
+	return append([]byte(nil), data[codec.HeaderSize:len(data)-codec.DigestSize]...)
+}
+
+// TestHostile changes bytes of objects, seals them again and expects typed errors.
+func TestHostile(t *testing.T) {
+	s := use(t, "bgv-13")
+	p := s.p
+	ct := body(must(MarshalCiphertexts(must(s.pk.Integers([]int64{1})))))
+	computed := body(must(MarshalCiphertexts(must(s.eval.Rotate(must(s.pk.Integers([]int64{1})), 1)))))
+	key := body(keyBytes(t, s.keys.Evaluation))
+	public := body(must(s.keys.Public.MarshalBinary()))
+	put := func(body []byte, at int, v ...byte) []byte {
+		out := append([]byte(nil), body...)
+		copy(out[at:], v)
+		return out
+	}
+	f64 := func(bits uint64) []byte { return binary.LittleEndian.AppendUint64(nil, bits) }
+	readCt := func(b []byte) error {
+		_, err := UnmarshalCiphertexts(seal(codec.LeveledCiphertexts, p, b), p)
+		return err
+	}
+	readKey := func(b []byte) error {
+		_, err := ReadEvaluationKey(bytes.NewReader(seal(codec.LeveledEvaluationKey, p, b)), nil)
+		_, _, _, again := CheckEvaluationKey(bytes.NewReader(seal(codec.LeveledEvaluationKey, p, b)), nil)
+		if (err == nil) != (again == nil) || err != nil && err.Error() != again.Error() {
+			t.Errorf("ReadEvaluationKey: %v, CheckEvaluationKey: %v", err, again)
+		}
+		return err
+	}
+	ones := bytes.Repeat([]byte{0xff}, 6)
+	for _, test := range []struct {
+		what string
+		err  error
+		want any
+	}{
+		{"residue", readCt(put(ct, len(ct)-5, ones[:5]...)), new(*codec.ResidueError)},
+		{"first residue", readCt(put(ct, 40, ones...)), new(*codec.ResidueError)},
+		{"no ciphertext", readCt(put(ct, 32, 0, 0)), new(*codec.LimitError)},
+		{"one too many", readCt(put(ct, 32, 2, 0)), new(*codec.TruncatedError)},
+		{"too many", readCt(put(ct, 32, 0xff, 0xff)), new(*codec.LimitError)},
+		{"length 0", readCt(put(ct, 35, 0, 0, 0, 0)), new(*ValueError)},
+		{"length", readCt(put(ct, 35, ones[:4]...)), new(*ValueError)},
+		{"bound of integers", readCt(put(ct, 39, 1)), new(*ValueError)},
+		{"truncated", readCt(ct[:len(ct)-1]), new(*codec.TruncatedError)},
+		{"level", readCt(put(computed, 39, 4)), new(*LevelError)},
+		{"lower level", readCt(put(computed, 39, 2)), nil},
+		{"sigma NaN", readCt(put(computed, 40, f64(0x7ff8000000000001)...)), codec.ErrNotFinite},
+		{"sigma", readCt(put(computed, 40, f64(0x40c0000000000000)...)), new(*ValueError)},
+		{"sigma over the budget", readCt(put(computed, 40, f64(0x4069000000000000)...)), new(*BudgetError)},
+		{"scale 0", readCt(put(computed, 56, f64(0)...)), new(*ValueError)},
+		{"scale 1.5", readCt(put(computed, 56, f64(0x3ff8000000000000)...)), new(*ValueError)},
+		{"flags", readKey(put(key, 0, 4)), nil},
+		{"bootstrapping", readKey(put(key, 0, 2)), new(*ValueError)},
+		{"rotations", readKey(put(key, 1, 0xff, 0xff)), new(*codec.LimitError)},
+		{"fewer rotations", readKey(put(key, 1, 2, 0)), new(*codec.LimitError)},
+		{"rotation 0", readKey(put(key, 3, 0)), nil},
+		{"rotation twice", readKey(put(key, 7, 1)), nil},
+		{"truncated key", readKey(key[:len(key)-1]), new(*codec.TruncatedError)},
+		{"long key", readKey(append(append([]byte(nil), key...), 0)), new(*codec.LimitError)},
+		{"residue of a key", readKey(put(key, len(key)-7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)), new(*codec.ResidueError)},
+		{"residue of a public key", func() error {
+			_, err := UnmarshalPublicKey(seal(codec.LeveledPublicKey, p, put(public, 64, ones...)), nil)
+			return err
+		}(), new(*codec.ResidueError)},
+		{"short public key", func() error {
+			_, err := UnmarshalPublicKey(seal(codec.LeveledPublicKey, p, public[:100]), nil)
+			return err
+		}(), new(*codec.TruncatedError)},
+		{"long secret key", func() error {
+			_, err := UnmarshalSecretKey(seal(codec.LeveledSecretKey, p, public[:100]), nil)
+			return err
+		}(), new(*codec.LimitError)},
+		{"kind", func() error {
+			_, err := UnmarshalSecretKey(seal(codec.LeveledPublicKey, p, public), nil)
+			return err
+		}(), new(*codec.KindError)},
+		{"parameters", func() error {
+			_, err := UnmarshalCiphertexts(seal(codec.LeveledCiphertexts, p, ct), use(t, "bfv-13").p)
+			return err
+		}(), new(*codec.ParametersError)},
+		{"unknown parameters", func() error {
+			_, err := UnmarshalCiphertexts(codec.Encode(codec.LeveledCiphertexts, [32]byte{1}, ct), nil)
+			return err
+		}(), new(*UnknownError)},
+		{"digest", func() error {
+			data := seal(codec.LeveledCiphertexts, p, ct)
+			data[100] ^= 1
+			_, err := UnmarshalCiphertexts(data, nil)
+			return err
+		}(), codec.ErrDigest},
+	} {
+		if sentinel, ok := test.want.(error); ok {
+			if !errors.Is(test.err, sentinel) {
+				t.Errorf("%s: got %v, want %v", test.what, test.err, sentinel)
+			}
+		} else if test.err == nil || test.want != nil && !errors.As(test.err, test.want) {
+			t.Errorf("%s: got %v, want %T", test.what, test.err, test.want)
+		}
+	}
+}
+
+// FuzzCiphertexts reads bodies with a right digest: no panic, and what is accepted is written again as
+// the same bytes.
+func FuzzCiphertexts(f *testing.F) {
+	s := use(f, "bgv-13")
+	fresh := must(s.sk.Integers([]int64{1}))
+	f.Add(body(must(MarshalCiphertexts(fresh))), 0, uint64(0))
+	f.Add(body(must(MarshalCiphertexts(must(s.eval.Drop(fresh, 0))))), 39, uint64(1))
+	f.Add([]byte{}, 0, uint64(0))
+	f.Fuzz(func(t *testing.T, b []byte, at int, v uint64) {
+		if at >= 0 && at < len(b) { // reach into the middle of large inputs
+			copy(b[at:], binary.LittleEndian.AppendUint64(nil, v))
+		}
+		for _, name := range []string{"bgv-13", "bfv-13", "ckks-13"} {
+			p := must(ByName(name))
+			data := seal(codec.LeveledCiphertexts, p, b)
+			cs, err := UnmarshalCiphertexts(data, p)
+			if err != nil {
+				continue
+			}
+			again, err := MarshalCiphertexts(cs...)
+			if err != nil || !bytes.Equal(again, data) {
+				t.Errorf("accepted bytes are not written again: %v", err)
+			}
+		}
+	})
+}
+
+// FuzzEvaluationKey reads the beginning of keys: no panic, and no memory for what has not arrived.
+func FuzzEvaluationKey(f *testing.F) {
+	p := must(ByName("bgv-13"))
+	f.Add(uint64(1<<20), []byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0})
+	f.Add(uint64(maxEvaluationKey), []byte{})
+	f.Add(uint64(must(p.EvaluationKeySize(KeySpec{Rotations: []int{}})))-codec.Overhead, []byte{0, 0, 0})
+	f.Fuzz(func(t *testing.T, length uint64, b []byte) {
+		data := append(seal(codec.LeveledEvaluationKey, p, nil)[:codec.HeaderSize], b...)
+		binary.LittleEndian.PutUint64(data[40:], length)
+		if _, err := ReadEvaluationKey(io.MultiReader(bytes.NewReader(data)), nil); err == nil {
+			t.Error("an incomplete key was accepted")
+		}
+	})
+}
