@@ -1,6 +1,7 @@
 package coprocessor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,7 +28,8 @@ import (
 // errorDomain is the domain of every ErrorInfo.
 const errorDomain = "tacit"
 
-// retryAfter is what RetryInfo tells a caller that may try again.
+// retryAfter is what RetryInfo tells a caller that may try again, where nothing
+// better is known.
 const retryAfter = 2 * time.Second
 
 // fault is an error in the form in which it is told to a client: in the status
@@ -37,6 +39,10 @@ type fault struct {
 	reason  string // UPPER_SNAKE
 	place   string
 	message string
+	// job is the job at fault, where it is another one.
+	job string
+	// after is when trying again may help; 0 means retryAfter.
+	after time.Duration
 }
 
 func (f *fault) Error() string {
@@ -47,7 +53,7 @@ func (f *fault) Error() string {
 }
 
 func refuse(code codes.Code, reason, place, format string, args ...any) *fault {
-	return &fault{code, reason, place, fmt.Sprintf(format, args...)}
+	return &fault{code: code, reason: reason, place: place, message: fmt.Sprintf(format, args...)}
 }
 
 // at is the fault at another place.
@@ -64,13 +70,13 @@ func (f *fault) retryable() bool {
 
 // jobError is the fault as it is stored with a job.
 func (f *fault) jobError() *tacitv1.JobError {
-	return &tacitv1.JobError{Code: int32(f.code), Reason: f.reason, Place: f.place, Message: f.message}
+	return &tacitv1.JobError{Code: int32(f.code), Reason: f.reason, Place: f.place, Message: f.message, JobId: f.job}
 }
 
-// note is the fault as the queue keeps it: at most jobs.MaxNote bytes.
+// note is the fault as the queue keeps it: at most jobs.MaxError bytes.
 func (f *fault) note() []byte {
 	e := f.jobError()
-	e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), jobs.MaxNote/2)], "")
+	e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), jobs.MaxError/2)], "")
 	data, _ := proto.Marshal(e) // fails on strings that are not UTF-8 alone
 	return data
 }
@@ -84,7 +90,7 @@ func (f *fault) status() *status.Status {
 		protoadapt.MessageV1Of(f.jobError()),
 	}
 	if f.retryable() {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(cmp.Or(f.after, retryAfter))})
 	}
 	if with, err := s.WithDetails(details...); err == nil {
 		return with
@@ -110,6 +116,10 @@ func faultOf(err error) *fault {
 		digest    *store.DigestError
 		same      *jobs.ConflictError
 		full      *jobs.FullError
+		budget    *jobs.BudgetError
+		held      *jobs.HeldError
+		cycle     *jobs.CycleError
+		state     *jobs.StateError
 		badID     *jobs.IDError
 		unknown   *jobs.NotFoundError
 		limit     *codec.LimitError
@@ -126,7 +136,7 @@ func faultOf(err error) *fault {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &spec):
-		return &fault{spec.Reason.Code(), string(spec.Reason), spec.Place, spec.Message}
+		return &fault{code: spec.Reason.Code(), reason: string(spec.Reason), place: spec.Place, message: spec.Message}
 	case errors.As(err, &missing):
 		return refuse(codes.NotFound, "UNKNOWN_HANDLE", "", "%v", missing)
 	case errors.As(err, &noKey):
@@ -145,6 +155,18 @@ func faultOf(err error) *fault {
 		return refuse(codes.AlreadyExists, "JOB_EXISTS", "id", "%v", same)
 	case errors.As(err, &full):
 		return refuse(codes.ResourceExhausted, "QUEUE_FULL", "", "%v", full)
+	case errors.As(err, &budget) && budget.Cost > budget.Budget:
+		return refuse(codes.FailedPrecondition, "OVER_BUDGET", "", "%v", budget)
+	case errors.As(err, &budget):
+		f := refuse(codes.ResourceExhausted, "BUDGET_EXHAUSTED", "", "%v", budget)
+		f.after = max(time.Until(budget.Refill), time.Second)
+		return f
+	case errors.As(err, &held):
+		return refuse(codes.FailedPrecondition, "QUARANTINED", "", "%v", held)
+	case errors.As(err, &cycle):
+		return refuse(codes.FailedPrecondition, "JOB_CYCLE", "spec", "%v", cycle)
+	case errors.As(err, &state):
+		return refuse(codes.FailedPrecondition, "WRONG_STATE", "id", "%v", state)
 	case errors.As(err, &badID):
 		return refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%v", badID)
 	case errors.As(err, &badName):

@@ -41,6 +41,9 @@ func (s *Server) changeAccess(ctx context.Context, r *tacitv1.Resource, g *tacit
 	if err != nil {
 		return nil, seen(ctx, err)
 	}
+	if !o.IsKey() {
+		s.queue.Arrived(o.ID) // to those who may compute on it now
+	}
 	return describeAccess(r, l), nil
 }
 

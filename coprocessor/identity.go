@@ -32,7 +32,8 @@ type method struct {
 	changes bool
 }
 
-// methods has every method that somebody other than an administrator may call.
+// methods has every method that somebody other than an administrator may call, or
+// that changes something.
 var methods = map[string]method{
 	tacitv1.Coprocessor_GetInfo_FullMethodName:             {},
 	tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName: {role: access.Keys, changes: true},
@@ -46,10 +47,20 @@ var methods = map[string]method{
 	tacitv1.Coprocessor_WaitJob_FullMethodName:             {role: access.User},
 	tacitv1.Coprocessor_WatchJob_FullMethodName:            {role: access.User},
 	tacitv1.Coprocessor_CancelJob_FullMethodName:           {role: access.User, changes: true},
+	tacitv1.Coprocessor_WatchJobs_FullMethodName:           {role: access.User},
 	tacitv1.Coprocessor_ListJobs_FullMethodName:            {role: access.User},
+	tacitv1.Coprocessor_EstimateJob_FullMethodName:         {role: access.User},
+	tacitv1.Coprocessor_GetUsage_FullMethodName:            {role: access.User},
 	tacitv1.Coprocessor_Grant_FullMethodName:               {changes: true},
 	tacitv1.Coprocessor_Revoke_FullMethodName:              {changes: true},
 	tacitv1.Coprocessor_GetAccess_FullMethodName:           {},
+
+	tacitv1.Admin_Pause_FullMethodName:      {role: access.Admin, changes: true},
+	tacitv1.Admin_Resume_FullMethodName:     {role: access.Admin, changes: true},
+	tacitv1.Admin_Drain_FullMethodName:      {role: access.Admin, changes: true},
+	tacitv1.Admin_Quarantine_FullMethodName: {role: access.Admin, changes: true},
+	tacitv1.Admin_Release_FullMethodName:    {role: access.Admin, changes: true},
+	tacitv1.Admin_RetryJob_FullMethodName:   {role: access.Admin, changes: true},
 
 	healthv1.Health_Check_FullMethodName: {open: true},
 	healthv1.Health_Watch_FullMethodName: {open: true},

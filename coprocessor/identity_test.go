@@ -36,6 +36,7 @@ import (
 // has expired; contract (user) signs.
 type callers struct {
 	*access.Callers
+	path     string
 	tokens   map[string]string
 	contract ed25519.PrivateKey
 }
@@ -43,7 +44,7 @@ type callers struct {
 func newCallers(t *testing.T) *callers {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "callers.json")
-	c := &callers{tokens: make(map[string]string)}
+	c := &callers{path: path, tokens: make(map[string]string)}
 	for name, roles := range map[string][]access.Role{
 		"root": {access.Admin}, "alice": {access.User, access.Keys}, "bob": {access.User}, "carol": {access.Keys}, "dave": nil, "eve": {access.Admin},
 	} {
@@ -326,6 +327,21 @@ func TestMethods(t *testing.T) {
 			}
 			return err
 		},
+		"EstimateJob": func(s *service) error {
+			_, err := s.CoprocessorClient.EstimateJob(ctx, &tacitv1.EstimateJobRequest{Spec: spec(t, g.sum("sub(a, b)"))})
+			return err
+		},
+		"WatchJobs": func(s *service) error {
+			stream, err := s.CoprocessorClient.WatchJobs(ctx, &tacitv1.WatchJobsRequest{Principal: "alice"})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+		"GetUsage": func(s *service) error {
+			_, err := s.CoprocessorClient.GetUsage(ctx, &tacitv1.GetUsageRequest{Principal: "alice"})
+			return err
+		},
 		"Grant": func(s *service) error {
 			_, err := s.CoprocessorClient.Grant(ctx, &tacitv1.GrantRequest{Resource: ciphertext(g.handle(1)), Grant: readRight})
 			return err
@@ -346,7 +362,7 @@ func TestMethods(t *testing.T) {
 	for _, m := range tacitv1.Coprocessor_ServiceDesc.Streams {
 		all = append(all, m.StreamName)
 	}
-	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs"}
+	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs", "EstimateJob", "WatchJobs", "GetUsage"}
 	all = slices.DeleteFunc(all, func(m string) bool { return m == "UploadEvaluationKey" })
 	all = append(all, "UploadEvaluationKey") // last: whoever may makes itself an owner of another key
 
@@ -425,7 +441,7 @@ func stranger(method string) codes.Code {
 	switch method {
 	case "GetInfo", "SubmitJob of its own":
 		return codes.OK
-	case "UploadEvaluationKey":
+	case "UploadEvaluationKey", "WatchJobs", "GetUsage":
 		return codes.PermissionDenied
 	}
 	return codes.NotFound

@@ -128,7 +128,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 		return err
 	}
 	defer e.batcher.Close()
-	again := newRun(g, a.Params, e, func(_ context.Context, h [32]byte) ([]byte, error) { return fetched[h], nil }, slog.New(slog.DiscardHandler))
+	again := newRun(g, nil, a.Params, e, func(_ context.Context, h [32]byte) ([]byte, error) { return fetched[h], nil }, slog.New(slog.DiscardHandler))
 	if err := again.load(ctx); err != nil {
 		return err
 	}

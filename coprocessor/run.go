@@ -40,6 +40,8 @@ type run struct {
 	succeeded func(op, typ string, took time.Duration)
 	tracer    trace.Tracer
 
+	have   map[int][]byte // records of outputs that were there before, by their places
+	plan   *plan
 	inputs map[graph.Handle]*integer.Value
 	read   []receipt.Item // the inputs, in the order of the graph
 
@@ -50,43 +52,66 @@ type run struct {
 	changed chan struct{} // has a token when reports changed since it was last read
 }
 
-func newRun(g *graph.Graph, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
+// newRun prepares the evaluation of a graph, of whose outputs those in have, by
+// their places, are not computed.
+func newRun(g *graph.Graph, have map[int][]byte, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
+	there := make(map[int]bool, len(have))
+	for i := range have {
+		there[i] = true
+	}
 	r := &run{
 		graph: g, params: p, engine: e, records: records, log: log,
 		succeeded: func(string, string, time.Duration) {}, tracer: noop.Tracer{},
+		have: have, plan: newPlan(g, there),
 		inputs:  make(map[graph.Handle]*integer.Value),
 		values:  make([][]*integer.Value, g.Len()),
 		readers: make([]int, g.Len()),
-		reports: newReports(g),
 		changed: make(chan struct{}, 1),
 	}
-	for i := range g.Len() {
-		if n := g.Node(i); n.Needed {
-			for _, o := range n.Operands {
-				if o.Kind == graph.Computed {
-					r.readers[o.Node]++
-				}
-			}
+	for _, i := range r.plan.order {
+		for _, j := range r.plan.operands(i) {
+			r.readers[j]++
 		}
 	}
-	for _, o := range g.Outputs() {
-		r.readers[o.Node]++
+	for i, o := range g.Outputs() {
+		if !there[i] {
+			r.readers[r.plan.same[o.Node]]++
+		}
 	}
+	r.reports = r.newReports()
 	return r
 }
 
-// newReports is the report of a job that has not started.
-func newReports(g *graph.Graph) []*tacitv1.NodeReport {
-	reports := make([]*tacitv1.NodeReport, g.Len())
+// newReports is the report of a run that has not started.
+func (r *run) newReports() []*tacitv1.NodeReport {
+	reports := make([]*tacitv1.NodeReport, r.graph.Len())
 	for i := range reports {
-		n := g.Node(i)
-		state := tacitv1.NodeState_NODE_STATE_PENDING
-		if !n.Needed {
-			state = tacitv1.NodeState_NODE_STATE_SKIPPED
+		n := r.graph.Node(i)
+		reports[i] = &tacitv1.NodeReport{Node: uint32(i), Label: n.Label, State: tacitv1.NodeState_NODE_STATE_SKIPPED}
+		if same := r.plan.same[i]; n.Needed && r.plan.computed[same] {
+			reports[i].State = tacitv1.NodeState_NODE_STATE_PENDING
+			if same != i {
+				at := uint32(same)
+				reports[i].SameAs = &at
+			}
 		}
-		reports[i] = &tacitv1.NodeReport{Node: uint32(i), Label: n.Label, State: state}
+	}
+	for i, o := range r.graph.Outputs() {
+		if r.have[i] != nil && !r.plan.computed[r.plan.same[o.Node]] {
+			reports[o.Node].State, reports[o.Node].Reused = tacitv1.NodeState_NODE_STATE_SUCCEEDED, true
+		}
 	}
 	return reports
+}
+
+// spent is how many bootstraps the nodes have taken.
+func (r *run) spent() (total int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.reports {
+		total += int64(n.Bootstraps)
+	}
+	return total
 }
 
 // snapshot returns a copy of the reports.
@@ -100,10 +125,14 @@ func (r *run) snapshot() []*tacitv1.NodeReport {
 	return out
 }
 
-// report changes the report of a node.
+// report changes the report of a node. Those that are the same expression are in
+// the same state.
 func (r *run) report(node int, change func(*tacitv1.NodeReport)) {
 	r.mu.Lock()
 	change(r.reports[node])
+	for _, twin := range r.plan.twins[node] {
+		r.reports[twin].State = r.reports[node].State
+	}
 	r.mu.Unlock()
 	select {
 	case r.changed <- struct{}{}:
@@ -149,19 +178,11 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 
 	waiting := make([]int, r.graph.Len()) // computed operands that are not there yet
 	dependents := make([][]int, r.graph.Len())
-	needed := 0
 	var ready []int // first come, first served, in the order of the graph
-	for _, i := range r.graph.Order() {
-		n := r.graph.Node(i)
-		if !n.Needed {
-			continue
-		}
-		needed++
-		for _, o := range n.Operands {
-			if o.Kind == graph.Computed {
-				waiting[i]++
-				dependents[o.Node] = append(dependents[o.Node], i)
-			}
+	for _, i := range r.plan.order {
+		for _, j := range r.plan.operands(i) {
+			waiting[i]++
+			dependents[j] = append(dependents[j], i)
 		}
 		if waiting[i] == 0 {
 			ready = append(ready, i)
@@ -169,7 +190,7 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 	}
 	done := make(chan int)
 	running := 0
-	for finished := 0; finished < needed; finished++ {
+	for finished := 0; finished < len(r.plan.order); finished++ {
 		for len(ready) > 0 && running < parallel && ctx.Err() == nil {
 			i := ready[0]
 			ready = ready[1:]
@@ -233,11 +254,9 @@ func (r *run) compute(ctx context.Context, i int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.values[i] = values
-	for _, o := range n.Operands {
-		if o.Kind == graph.Computed {
-			if r.readers[o.Node]--; r.readers[o.Node] == 0 {
-				r.values[o.Node] = nil // nobody reads it any more
-			}
+	for _, j := range r.plan.operands(i) {
+		if r.readers[j]--; r.readers[j] == 0 {
+			r.values[j] = nil // nobody reads it any more
 		}
 	}
 	return nil
@@ -263,31 +282,35 @@ func (r *run) operand(o graph.Operand) *integer.Value {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.values[o.Node][o.Result]
+	return r.values[r.plan.same[o.Node]][o.Result]
 }
 
 // outputs packs and encodes the results.
 func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 	var out []store.Ciphertext
-	for _, o := range r.graph.Outputs() {
+	for i, o := range r.graph.Outputs() {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		v := r.values[o.Node][o.Result]
-		list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, v)
-		if err != nil {
-			return nil, err
-		}
-		record, err := list.MarshalBinary()
-		if err != nil {
-			return nil, err
+		record := r.have[i]
+		if record == nil {
+			list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, r.values[r.plan.same[o.Node]][o.Result])
+			if err != nil {
+				return nil, err
+			}
+			if record, err = list.MarshalBinary(); err != nil {
+				return nil, err
+			}
 		}
 		out = append(out, store.Ciphertext{
-			Handle: o.Handle, Type: uint8(v.Type), KeyID: r.graph.KeyID(), Record: record,
+			Handle: o.Handle, Type: uint8(outputType(r.graph, o)), KeyID: r.graph.KeyID(), Record: record,
 		})
 	}
 	return out, nil
 }
+
+// outputType is the type of an output.
+func outputType(g *graph.Graph, o graph.Output) tacitv1.Type { return g.Node(o.Node).Types()[o.Result] }
 
 // items are ciphertexts as a receipt names them.
 func items(cts []store.Ciphertext) []receipt.Item {

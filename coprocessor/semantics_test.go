@@ -694,7 +694,7 @@ output x, z
 		t.Fatal(err)
 	}
 	defer release()
-	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log)
+	r := newRun(g, nil, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log)
 	if err := r.load(ctx); err != nil {
 		t.Fatal(err)
 	}

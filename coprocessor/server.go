@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,7 @@ import (
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
@@ -74,6 +76,9 @@ type Options struct {
 	MaxKeys int
 	// MaxQueued is how many jobs may wait; 0 means 10,000.
 	MaxQueued int
+	// MaxBacklog is how many bootstraps the jobs that wait may be going to take
+	// together; 0 means no limit.
+	MaxBacklog int64
 	// MaxAttempts is how often a job is begun before it fails for good, where an
 	// attempt that ends with a crash of the process counts; 0 means 10.
 	MaxAttempts int
@@ -127,6 +132,9 @@ const (
 	messageSlack = 64 << 10
 
 	progressInterval = 100 * time.Millisecond
+	// progressPerByte spaces out the notes of jobs with many nodes: half a megabyte
+	// comes every two seconds.
+	progressPerByte = 4 * time.Microsecond
 	// settleTimeout bounds one try to tell the queue how an attempt ended.
 	settleTimeout = 10 * time.Second
 	// storePause is the pause before the store is asked again.
@@ -192,6 +200,8 @@ type Server struct {
 	metrics     *monitor.Metrics
 	started     time.Time
 	serving     atomic.Bool // Run runs and has not been told to stop
+	gate        *gate       // closed while the process drains
+	running     atomic.Int32
 }
 
 // Open opens the store and continues where the process before stopped. Jobs are
@@ -199,7 +209,7 @@ type Server struct {
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
-		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now(),
+		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now(), gate: newGate(),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
@@ -226,7 +236,10 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	// Where the directory is locked, a lease of an earlier process has no holder.
 	s.queue, err = jobs.Open(ctx, js, jobs.Options{
-		MaxQueued: s.opts.MaxQueued, MaxAttempts: s.opts.MaxAttempts, LeaseDuration: s.opts.Lease, Exclusive: opts.Store == nil, Log: s.opts.Log,
+		MaxQueued: s.opts.MaxQueued, MaxBacklog: s.opts.MaxBacklog, MaxAttempts: s.opts.MaxAttempts,
+		LeaseDuration: s.opts.Lease, Exclusive: opts.Store == nil, Log: s.opts.Log,
+		TenantOf: func(id string) string { owner, _ := access.SplitJob(id); return owner },
+		Policy:   s.policy, Ready: s.inputReady, Explain: explain,
 	})
 	if err != nil {
 		return nil, err
@@ -265,6 +278,7 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	if s.opts.Role != RoleWorker {
 		tacitv1.RegisterCoprocessorServer(g, s)
 	}
+	tacitv1.RegisterAdminServer(g, admin{s: s})
 	healthv1.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
 	return g
@@ -298,11 +312,14 @@ func (s *Server) Run(ctx context.Context) error {
 	for range s.opts.ConcurrentJobs {
 		workers.Go(func() error {
 			for ctx.Err() == nil {
-				lease, err := s.queue.Claim(ctx)
+				look, done := s.gate.pass(ctx)
+				lease, err := s.queue.Claim(look)
+				stopped := look.Err() != nil
+				done()
 				switch {
 				case err == nil:
 					s.work(work, lease)
-				case ctx.Err() != nil:
+				case stopped:
 				case errors.Is(err, jobs.ErrClosed):
 					return err
 				default:
@@ -336,6 +353,8 @@ func (s *Server) Close(ctx context.Context) error {
 
 // work runs one attempt at a job and settles it.
 func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
+	s.running.Add(1)
+	defer s.running.Add(-1)
 	job := lease.Job()
 	log := s.jobLog(job).With("attempt", job.Attempts)
 	start := time.Now()
@@ -362,7 +381,9 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	switch {
 	case err == nil:
 		log.InfoContext(ctx, "job computed", "duration", time.Since(start))
+		failpoint.Hit(failpoint.AckBefore)
 		s.settle(lease, func(ctx context.Context) error { return lease.Done(ctx, result) })
+		failpoint.Hit(failpoint.AckAfter)
 	case cause == errDrained:
 		outcome = "released"
 		log.InfoContext(ctx, "job given back", "duration", time.Since(start))
@@ -423,7 +444,11 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	defer release()
-	r := newRun(g, s.opts.Params, engine, s.ciphertexts.Get, s.jobLog(lease.Job()))
+	have, err := s.stored(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	r := newRun(g, have, s.opts.Params, engine, s.ciphertexts.Get, s.jobLog(lease.Job()))
 	r.succeeded = s.metrics.Node
 	r.tracer = s.tracer()
 	if err := r.load(ctx); err != nil {
@@ -432,11 +457,12 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	stop := s.followProgress(ctx, lease, r)
 	outputs, err := r.execute(ctx, 2*bootstrap.MaxBatch*s.opts.Workers)
 	stop()
+	lease.Spend(r.spent())
 	if err != nil {
 		s.storeProgress(ctx, lease, r) // what became of each node goes with the failure
 		return nil, err
 	}
-	if err := s.ciphertexts.PutAll(ctx, outputs); err != nil {
+	if err := s.keep(ctx, outputs); err != nil {
 		return nil, err
 	}
 	// After the ciphertexts: whoever stored other bytes under the handle has no
@@ -462,6 +488,55 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	return data, err
 }
 
+// stored returns the records of outputs that are there already, by their places:
+// those under handles that are derived from their expressions, which an earlier
+// job has stored.
+func (s *Server) stored(ctx context.Context, g *graph.Graph) (map[int][]byte, error) {
+	have := make(map[int][]byte)
+	for i, o := range g.Outputs() {
+		if o.Handle != g.Node(o.Node).ResultHandle(o.Result) {
+			continue
+		}
+		meta, err := s.ciphertexts.Stat(ctx, o.Handle)
+		if errors.As(err, new(*store.NotFoundError)) || err == nil && meta.KeyID != g.KeyID() {
+			continue
+		}
+		if err == nil {
+			have[i], err = s.ciphertexts.Get(ctx, o.Handle)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return have, nil
+}
+
+// keep stores the results of a job. Nothing is stored when a handle already names
+// another ciphertext.
+func (s *Server) keep(ctx context.Context, outputs []store.Ciphertext) error {
+	for _, o := range outputs {
+		meta, err := s.ciphertexts.Stat(ctx, o.Handle)
+		if errors.As(err, new(*store.NotFoundError)) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if meta.Digest != sha256.Sum256(o.Record) {
+			return &store.ConflictError{Handle: o.Handle}
+		}
+	}
+	failpoint.Hit(failpoint.StoreBefore)
+	for _, o := range outputs {
+		if err := s.ciphertexts.Put(ctx, o); err != nil {
+			return err
+		}
+		failpoint.Hit(failpoint.StoreBetween)
+	}
+	failpoint.Hit(failpoint.StoreAfter)
+	return nil
+}
+
 // followProgress writes the reports of a run to the queue, a few times a second
 // at most, until the returned function is called.
 func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) (stop func()) {
@@ -474,8 +549,8 @@ func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) 
 			case <-ctx.Done():
 				return
 			}
-			s.storeProgress(ctx, lease, r)
-			pause(ctx, progressInterval)
+			written := s.storeProgress(ctx, lease, r)
+			pause(ctx, progressInterval+time.Duration(written)*progressPerByte)
 		}
 	})
 	return func() {
@@ -484,23 +559,27 @@ func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) 
 	}
 }
 
-// storeProgress writes the reports of a run to the queue. That nobody sees them
-// is no reason to fail.
-func (s *Server) storeProgress(ctx context.Context, lease *jobs.Lease, r *run) {
+// storeProgress writes the reports of a run to the queue and returns how many bytes
+// they take. That nobody sees them is no reason to fail.
+func (s *Server) storeProgress(ctx context.Context, lease *jobs.Lease, r *run) int {
 	note := progressNote(r.snapshot())
 	if note == nil || ctx.Err() != nil {
-		return
+		return 0
 	}
+	lease.Spend(r.spent())
 	if err := lease.Progress(ctx, note); err != nil && ctx.Err() == nil {
 		s.jobLog(lease.Job()).WarnContext(ctx, "progress not stored", "error", err)
 	}
+	return len(note)
 }
 
-// progressNote encodes the reports of the nodes that have started, or, of a
-// graph too large for a note, of those that run now.
+// progressNote encodes the reports of the nodes that have started, without their
+// labels, which the spec has. Those of jobs with more nodes than the default limits
+// allow may be too large; then it has those that run now alone.
 func progressNote(reports []*tacitv1.NodeReport) []byte {
 	started, running := new(tacitv1.Job), new(tacitv1.Job)
 	for _, n := range reports {
+		n.Label = ""
 		switch n.State {
 		case tacitv1.NodeState_NODE_STATE_RUNNING:
 			running.Nodes = append(running.Nodes, n)
@@ -521,19 +600,6 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
 	e := newEstimator(s.integers, spec)
 	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, h) }, e.cost, s.opts.Limits)
-}
-
-// validateFor is validate for the caller of ctx, who may compute on every input.
-func (s *Server) validateFor(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
-	e := newEstimator(s.integers, spec)
-	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
-		if err := s.may(ctx, access.Ciphertext(h), access.Compute); errors.As(err, new(*store.NotFoundError)) {
-			return graph.Ciphertext{}, graph.ErrUnknownHandle
-		} else if err != nil {
-			return graph.Ciphertext{}, err
-		}
-		return s.resolve(ctx, e, h)
-	}, e.cost, s.opts.Limits)
 }
 
 // resolve looks an input of a job up, and tells the estimator how noisy it is.

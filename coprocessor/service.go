@@ -3,7 +3,10 @@ package coprocessor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -91,40 +94,6 @@ func (s *Server) parameters() *tacitv1.Parameters {
 	return &tacitv1.Parameters{Name: s.opts.Params.Name(), Fingerprint: fp[:]}
 }
 
-// SubmitJob validates a spec and queues it.
-func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (*tacitv1.Job, error) {
-	g, err := s.validateFor(ctx, req.Spec)
-	if err != nil {
-		return nil, err
-	}
-	c := callOf(ctx)
-	c.note("key", keyName(g.KeyID()))
-	if err := s.exists(ctx, access.EvaluationKey(g.KeyID()), access.Compute); err != nil {
-		return nil, faultOf(err).at("key_id")
-	}
-	id, err := s.jobID(ctx, req.Id)
-	if err != nil {
-		return nil, err
-	}
-	if owner, _ := access.SplitJob(id); owner != c.principal.Name {
-		return nil, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
-	}
-	spec, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.Spec)
-	if err != nil {
-		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
-	}
-	job, created, err := s.queue.Submit(ctx, id, spec)
-	if err != nil {
-		return nil, err
-	}
-	if !created {
-		job, err = s.queue.Get(ctx, id) // it may have ended
-		return described(ctx, job, err)
-	}
-	s.opts.Log.InfoContext(ctx, "job queued", "job", job.ID, "nodes", g.Len(), "bootstraps", g.Cost().Bootstraps)
-	return describe(ctx, job, true)
-}
-
 // keySize returns the size of a stored evaluation key in bytes, or a
 // *store.KeyNotFoundError.
 func (s *Server) keySize(ctx context.Context, id [32]byte) (int64, error) {
@@ -210,6 +179,10 @@ func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStream
 	if err != nil {
 		return err
 	}
+	known, err := parseCursor(req.Cursor)
+	if err != nil {
+		return err
+	}
 	sent := make(map[uint32]*tacitv1.NodeReport)
 	var state tacitv1.JobState
 	for job, err := range s.queue.Watch(ctx, id) {
@@ -217,13 +190,17 @@ func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStream
 			return err
 		}
 		if jobStates[job.State] != state {
+			seen := job.Revision == known && !job.State.Terminal()
 			job, err := s.queue.Get(ctx, id) // which may have moved on
 			full, err := described(ctx, job, err)
 			if err != nil {
 				return err
 			}
-			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: full}}); err != nil {
-				return err
+			if !seen || job.Revision != known {
+				event := &tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: full}, Cursor: cursor(job)}
+				if err := stream.Send(event); err != nil {
+					return err
+				}
 			}
 			if job.State.Terminal() {
 				return nil
@@ -239,11 +216,12 @@ func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStream
 			return err
 		}
 		for _, n := range progress.Nodes {
+			n.Label = sent[n.Node].GetLabel() // notes have none
 			if proto.Equal(sent[n.Node], n) {
 				continue
 			}
 			sent[n.Node] = n
-			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Node{Node: n}}); err != nil {
+			if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Node{Node: n}, Cursor: cursor(job)}); err != nil {
 				return err
 			}
 		}
@@ -251,12 +229,112 @@ func (s *Server) WatchJob(req *tacitv1.WatchJobRequest, stream grpc.ServerStream
 	return nil
 }
 
-// ListJobs lists jobs in the order of their submission.
-func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*tacitv1.ListJobsResponse, error) {
-	opts := jobs.ListOptions{Limit: int(min(req.PageSize, 1000)), After: req.PageToken}
-	if p := callOf(ctx).principal; !p.Has(access.Admin) {
-		opts.Prefix = access.QualifiedJob(p.Name, "")
+// cursor names a revision of a job to whoever watches.
+func cursor(job jobs.Job) string { return strconv.FormatUint(job.Revision, 10) }
+
+func parseCursor(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
 	}
+	rev, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, refuse(codes.InvalidArgument, "BAD_CURSOR", "cursor", "not a cursor of an earlier event")
+	}
+	return rev, nil
+}
+
+// WatchJobs streams the jobs that have changed after a cursor, and what changes.
+func (s *Server) WatchJobs(req *tacitv1.WatchJobsRequest, stream grpc.ServerStreamingServer[tacitv1.JobEvent]) error {
+	ctx := stream.Context()
+	after, err := parseCursor(req.Cursor)
+	if err != nil {
+		return err
+	}
+	prefix, err := s.jobsOf(ctx, req.Principal)
+	if err != nil {
+		return err
+	}
+	states, err := parseStates(req.States)
+	if err != nil {
+		return err
+	}
+	type step struct {
+		state    jobs.State
+		attempts int
+	}
+	sent := make(map[string]step) // of jobs that have not ended: renewals of leases and progress are not told
+	for job, err := range s.queue.Changes(ctx, after, prefix) {
+		if err != nil {
+			return err
+		}
+		now := step{job.State, job.Attempts}
+		if sent[job.ID] == now || len(states) > 0 && !slices.Contains(states, job.State) {
+			continue
+		}
+		if sent[job.ID] = now; job.State.Terminal() {
+			delete(sent, job.ID)
+		}
+		described, err := describe(ctx, job, false)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: described}, Cursor: cursor(job)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobsOf returns what the names of the jobs of a principal begin with. Others than
+// the caller of ctx are for administrators, to whom the empty name means all.
+func (s *Server) jobsOf(ctx context.Context, principal string) (prefix string, err error) {
+	caller := callOf(ctx).principal
+	switch {
+	case principal == "" && caller.Has(access.Admin):
+		return "", nil
+	case principal == "":
+		principal = caller.Name
+	case access.CheckName(principal) != nil && principal != access.Local.Name:
+		return "", refuse(codes.InvalidArgument, "BAD_PRINCIPAL", "principal", "%.80q is not the name of a principal", principal)
+	case principal != caller.Name && !caller.Has(access.Admin):
+		return "", refuse(codes.PermissionDenied, "ROLE_MISSING", "principal", "this takes the role %s", access.Admin)
+	}
+	return access.QualifiedJob(principal, ""), nil
+}
+
+// parseStates reads the states that a caller asks for.
+func parseStates(list []tacitv1.JobState) ([]jobs.State, error) {
+	var states []jobs.State
+	for i, want := range list {
+		found := false
+		for state, s := range jobStates {
+			if s == want {
+				states, found = append(states, state), true
+			}
+		}
+		if !found {
+			return nil, refuse(codes.InvalidArgument, "BAD_STATE", fmt.Sprintf("states[%d]", i), "there is no state %d", want)
+		}
+	}
+	return states, nil
+}
+
+// ListJobs lists jobs in the order of their submission, or the reverse.
+func (s *Server) ListJobs(ctx context.Context, req *tacitv1.ListJobsRequest) (*tacitv1.ListJobsResponse, error) {
+	prefix, err := s.jobsOf(ctx, req.Principal)
+	if err != nil {
+		return nil, err
+	}
+	states, err := parseStates(req.States)
+	if err != nil {
+		return nil, err
+	}
+	return s.listJobs(ctx, jobs.ListOptions{
+		Limit: int(min(req.PageSize, 1000)), After: req.PageToken, Prefix: prefix, States: states, Newest: req.NewestFirst,
+	})
+}
+
+func (s *Server) listJobs(ctx context.Context, opts jobs.ListOptions) (*tacitv1.ListJobsResponse, error) {
 	list, next, err := s.queue.List(ctx, opts)
 	if errors.Is(err, jobs.ErrPageToken) {
 		return nil, refuse(codes.InvalidArgument, "BAD_PAGE_TOKEN", "page_token", "not a token of an earlier page")
@@ -283,6 +361,7 @@ func described(ctx context.Context, job jobs.Job, err error) (*tacitv1.Job, erro
 }
 
 var jobStates = map[jobs.State]tacitv1.JobState{
+	jobs.Waiting:   tacitv1.JobState_JOB_STATE_WAITING,
 	jobs.Queued:    tacitv1.JobState_JOB_STATE_QUEUED,
 	jobs.Running:   tacitv1.JobState_JOB_STATE_RUNNING,
 	jobs.Done:      tacitv1.JobState_JOB_STATE_SUCCEEDED,
@@ -296,6 +375,8 @@ func describe(ctx context.Context, job jobs.Job, full bool) (*tacitv1.Job, error
 	out := &tacitv1.Job{
 		Id: shownJobID(ctx, job.ID), State: jobStates[job.State], Attempts: uint32(job.Attempts),
 		CreateTime: timestamp(job.Created), StartTime: timestamp(job.Started), EndTime: timestamp(job.Finished),
+		Priority: int32(job.Priority), DeadlineTime: timestamp(job.Deadline), WaitDeadlineTime: timestamp(job.WaitUntil),
+		EstimatedBootstraps: uint64(job.Cost), SpentBootstraps: uint64(job.Spent),
 	}
 	switch {
 	case job.State == jobs.Failed && len(job.Error) > 0:
@@ -303,6 +384,11 @@ func describe(ctx context.Context, job jobs.Job, full bool) (*tacitv1.Job, error
 		if err := proto.Unmarshal(job.Error, out.Error); err != nil {
 			return nil, &store.DataLossError{Bucket: "jobs", Key: job.ID, Detail: err.Error()}
 		}
+		if out.Error.JobId != "" {
+			out.Error.JobId = shownJobID(ctx, out.Error.JobId)
+		}
+	case job.State == jobs.Failed && job.Cause == jobs.Lost:
+		out.Error = refuse(codes.DataLoss, "DATA_LOSS", "", "%s", job.Reason).jobError()
 	case job.State == jobs.Failed:
 		out.Error = &tacitv1.JobError{Code: int32(codes.Aborted), Reason: "ATTEMPTS_EXHAUSTED", Message: job.Reason}
 	}
@@ -332,6 +418,7 @@ func describe(ctx context.Context, job jobs.Job, full bool) (*tacitv1.Job, error
 			n = &tacitv1.NodeReport{Node: n.Node, Label: n.Label, State: tacitv1.NodeState_NODE_STATE_PENDING}
 		}
 		if int(n.Node) < len(out.Nodes) {
+			n.Label = out.Nodes[n.Node].Label
 			out.Nodes[n.Node] = n
 		}
 	}

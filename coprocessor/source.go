@@ -44,7 +44,7 @@ func (s source) Snapshot() monitor.Snapshot {
 }
 
 func (s source) Recent(ctx context.Context, n int) ([]monitor.Job, error) {
-	list, _, err := s.s.queue.List(ctx, jobs.ListOptions{Limit: n})
+	list, _, err := s.s.queue.List(ctx, jobs.ListOptions{Limit: n, Newest: true})
 	if err != nil {
 		return nil, err
 	}

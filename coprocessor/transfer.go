@@ -286,6 +286,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 		if err := s.own(ctx, access.Ciphertext(ct.Handle)); err != nil {
 			return err
 		}
+		s.queue.Arrived(ct.Handle)
 		resp.Ciphertexts = append(resp.Ciphertexts, info(ct))
 	}
 	s.opts.Log.InfoContext(ctx, "ciphertexts stored", "key", id, "count", list.Len())
@@ -320,6 +321,11 @@ func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertex
 		switch {
 		case errors.As(err, new(*store.NotFoundError)), err != nil && faultOf(err).code == codes.PermissionDenied:
 			resp.Missing = append(resp.Missing, h[:])
+			if t, made, err := s.queue.Makes(ctx, callOf(ctx).principal.Name, h); err != nil {
+				return nil, err
+			} else if made {
+				resp.Pending = append(resp.Pending, &tacitv1.PendingCiphertext{Handle: h[:], Type: tacitv1.Type(t).Enum()})
+			}
 		case err != nil:
 			return nil, err
 		default:
@@ -353,10 +359,16 @@ func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream g
 	headers := make([]*tacitv1.CiphertextInfo, len(handles))
 	for i, h := range handles {
 		if headers[i], err = s.stat(ctx, h); err != nil {
-			if errors.As(err, new(*store.NotFoundError)) {
-				return refuse(codes.NotFound, "UNKNOWN_HANDLE", fmt.Sprintf("handles[%d]", i), "%v", err)
+			if !errors.As(err, new(*store.NotFoundError)) {
+				return err
 			}
-			return err
+			place := fmt.Sprintf("handles[%d]", i)
+			if _, made, err := s.queue.Makes(ctx, callOf(ctx).principal.Name, h); err != nil {
+				return err
+			} else if made {
+				return refuse(codes.FailedPrecondition, "PENDING_HANDLE", place, "%x is not there yet: a job is to make it", h)
+			}
+			return refuse(codes.NotFound, "UNKNOWN_HANDLE", place, "%v", err)
 		}
 	}
 	for i, h := range handles {

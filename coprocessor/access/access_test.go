@@ -184,7 +184,7 @@ func TestCallersRefused(t *testing.T) {
 		return []Credential{c}
 	}
 	file := func(version int, list ...Credential) string {
-		data, err := json.Marshal(callersFile{version, list})
+		data, err := json.Marshal(callersFile{Version: version, Credentials: list})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,8 +57,51 @@ const (
 
 // callersFile is the file of callers.
 type callersFile struct {
-	Version     int          `json:"version"`
-	Credentials []Credential `json:"credentials"`
+	Version     int              `json:"version"`
+	Credentials []Credential     `json:"credentials"`
+	Quotas      map[string]Quota `json:"quotas,omitempty"` // by principal; Everyone's is that of all others
+}
+
+// Quota is what a principal may use. The zero value is an equal share without
+// limits.
+type Quota struct {
+	// Weight is the principal's share of the work while others want it too, relative
+	// to theirs, 0.01 to 100; 0 means 1.
+	Weight float64 `json:"weight,omitempty"`
+	// Bootstraps is what its jobs may use in each Period; 0 is no limit.
+	Bootstraps int64 `json:"bootstraps,omitempty"`
+	// Period is a minute to a year; 0 means a day.
+	Period Period `json:"period,omitempty"`
+	// MaxQueued is how many of its jobs may wait; 0 is no limit of its own.
+	MaxQueued int `json:"max_queued,omitempty"`
+}
+
+// Period is a duration that is written as 24h0m0s.
+type Period time.Duration
+
+// MarshalText writes the duration.
+func (p Period) MarshalText() ([]byte, error) { return []byte(time.Duration(p).String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (p *Period) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	*p = Period(d)
+	return err
+}
+
+// Check returns an error that says what is wrong with a quota.
+func (q Quota) Check() error {
+	switch {
+	case q.Weight != 0 && !(q.Weight >= 0.01 && q.Weight <= 100):
+		return fmt.Errorf("a weight of %g is not within 0.01 and 100", q.Weight)
+	case q.Bootstraps < 0:
+		return fmt.Errorf("%d bootstraps", q.Bootstraps)
+	case q.MaxQueued < 0:
+		return fmt.Errorf("%d jobs that may wait", q.MaxQueued)
+	case q.Period != 0 && (time.Duration(q.Period) < time.Minute || time.Duration(q.Period) > 366*24*time.Hour):
+		return fmt.Errorf("a period of %v is not within a minute and a year", time.Duration(q.Period))
+	}
+	return nil
 }
 
 // CallersError reports a file of callers that cannot be used.
@@ -78,29 +121,66 @@ func (e *CallersError) Error() string {
 // ReadCallers reads a file of callers. A file that is absent is fs.ErrNotExist,
 // one that is wrong a *CallersError.
 func ReadCallers(path string) ([]Credential, error) {
+	file, err := readFile(path)
+	return file.Credentials, err
+}
+
+// ReadQuotas reads the quotas of a file of callers, by principal. Its errors are
+// those of ReadCallers.
+func ReadQuotas(path string) (map[string]Quota, error) {
+	file, err := readFile(path)
+	return file.Quotas, err
+}
+
+// SetQuota sets the quota of a principal, or of Everyone, in a file of callers,
+// which is made if it is absent.
+func SetQuota(path, principal string, q Quota) error {
+	return edit(path, func(file *callersFile) error {
+		if q == (Quota{}) {
+			delete(file.Quotas, principal)
+			return nil
+		}
+		if file.Quotas == nil {
+			file.Quotas = make(map[string]Quota)
+		}
+		file.Quotas[principal] = q
+		return file.checkQuota(principal)
+	})
+}
+
+func (f *callersFile) checkQuota(principal string) error {
+	if principal != Everyone {
+		if err := CheckName(principal); err != nil {
+			return err
+		}
+	}
+	return f.Quotas[principal].Check()
+}
+
+func readFile(path string) (file callersFile, err error) {
+	none := callersFile{}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCallers+1))
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if len(data) > maxCallers {
-		return nil, &CallersError{path, "", fmt.Sprintf("larger than %d bytes", maxCallers)}
+		return none, &CallersError{path, "", fmt.Sprintf("larger than %d bytes", maxCallers)}
 	}
-	var file callersFile
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields() // a misspelt "expires" must not mean never
 	if err := d.Decode(&file); err != nil {
-		return nil, &CallersError{path, "", err.Error()}
+		return none, &CallersError{path, "", err.Error()}
 	}
 	if d.More() {
-		return nil, &CallersError{path, "", "something follows the callers"}
+		return none, &CallersError{path, "", "something follows the callers"}
 	}
 	if file.Version != callersVersion {
-		return nil, &CallersError{path, "version", fmt.Sprintf("%d, want %d", file.Version, callersVersion)}
+		return none, &CallersError{path, "version", fmt.Sprintf("%d, want %d", file.Version, callersVersion)}
 	}
 	type proof struct {
 		kind  Kind
@@ -118,11 +198,16 @@ func ReadCallers(path string) ([]Credential, error) {
 			err = fmt.Errorf("the %s is there twice", c.Kind)
 		}
 		if err != nil {
-			return nil, &CallersError{path, fmt.Sprintf("credentials[%d]", i), err.Error()}
+			return none, &CallersError{path, fmt.Sprintf("credentials[%d]", i), err.Error()}
 		}
 		ids[c.ID], seen[proof{c.Kind, c.Value}] = true, true
 	}
-	return file.Credentials, nil
+	for principal := range file.Quotas {
+		if err := file.checkQuota(principal); err != nil {
+			return none, &CallersError{path, fmt.Sprintf("quotas[%.80q]", principal), err.Error()}
+		}
+	}
+	return file, nil
 }
 
 func (c *Credential) check() error {
@@ -177,7 +262,10 @@ func Register(path string, c Credential) (Credential, error) {
 	if err := c.check(); err != nil {
 		return Credential{}, err
 	}
-	return c, edit(path, func(list []Credential) ([]Credential, error) { return append(list, c), nil })
+	return c, edit(path, func(file *callersFile) error {
+		file.Credentials = append(file.Credentials, c)
+		return nil
+	})
 }
 
 // NoCredentialError reports an id that no credential has.
@@ -194,20 +282,21 @@ func Withdraw(path, id string) (removed Credential, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return Credential{}, err
 	}
-	err = edit(path, func(list []Credential) ([]Credential, error) {
-		i := slices.IndexFunc(list, func(c Credential) bool { return c.ID == id })
+	err = edit(path, func(file *callersFile) error {
+		i := slices.IndexFunc(file.Credentials, func(c Credential) bool { return c.ID == id })
 		if i < 0 {
-			return nil, &NoCredentialError{id}
+			return &NoCredentialError{id}
 		}
-		removed = list[i]
-		return slices.Delete(list, i, i+1), nil
+		removed = file.Credentials[i]
+		file.Credentials = slices.Delete(file.Credentials, i, i+1)
+		return nil
 	})
 	return removed, err
 }
 
 // edit replaces a file of callers. The new file is written under another name,
 // which keeps a second editor out.
-func edit(path string, change func([]Credential) ([]Credential, error)) (err error) {
+func edit(path string, change func(*callersFile) error) (err error) {
 	next := path + ".new"
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -222,14 +311,15 @@ func edit(path string, change func([]Credential) ([]Credential, error)) (err err
 			os.Remove(next)
 		}
 	}()
-	list, err := ReadCallers(path)
+	file, err := readFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if list, err = change(list); err != nil {
+	file.Version = callersVersion
+	if err := change(&file); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(callersFile{callersVersion, list}, "", "  ")
+	data, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -256,30 +346,45 @@ func edit(path string, change func([]Credential) ([]Credential, error)) (err err
 // Callers knows the principals of a file of callers, as it is now: a change of
 // the file counts within a second or so. It is safe for concurrent use.
 type Callers struct {
-	proofs *reload.Value[map[string]Credential] // by kind and value
+	known *reload.Value[known]
+}
+
+// known is what a file of callers says.
+type known struct {
+	proofs map[string]Credential // by kind and value
+	quotas map[string]Quota      // by principal
 }
 
 // OpenCallers reads a file of callers. Where the file is wrong later, what it said
 // before stays, and the log says so.
 func OpenCallers(path string, log *slog.Logger) (*Callers, error) {
-	load := func() (map[string]Credential, error) {
-		list, err := ReadCallers(path)
+	load := func() (known, error) {
+		file, err := readFile(path)
 		if err != nil {
-			return nil, err
+			return known{}, err
 		}
-		proofs := make(map[string]Credential, len(list))
-		for _, c := range list {
+		proofs := make(map[string]Credential, len(file.Credentials))
+		for _, c := range file.Credentials {
 			proofs[string(c.Kind)+" "+c.Value] = c
 		}
-		log.Info("callers read", "file", path, "credentials", len(list))
-		return proofs, nil
+		log.Info("callers read", "file", path, "credentials", len(file.Credentials), "quotas", len(file.Quotas))
+		return known{proofs, file.Quotas}, nil
 	}
 	failed := func(err error) { log.Error("callers not read again, those before stay", "error", err) }
-	proofs, err := reload.Open(load, failed, path)
+	k, err := reload.Open(load, failed, path)
 	if err != nil {
 		return nil, err
 	}
-	return &Callers{proofs}, nil
+	return &Callers{k}, nil
+}
+
+// Quota returns what a principal may use.
+func (c *Callers) Quota(principal string) Quota {
+	quotas := c.known.Get().quotas
+	if q, ok := quotas[principal]; ok {
+		return q
+	}
+	return quotas[Everyone]
 }
 
 // CredentialError reports a proof that makes nobody a principal.
@@ -317,7 +422,7 @@ func (c *Callers) Certificate(subject string) (Principal, error) {
 }
 
 func (c *Callers) find(kind Kind, value string) (Principal, error) {
-	found, ok := c.proofs.Get()[string(kind)+" "+value]
+	found, ok := c.known.Get().proofs[string(kind)+" "+value]
 	if !ok {
 		return Principal{}, &CredentialError{Kind: kind}
 	}

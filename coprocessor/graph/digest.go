@@ -12,7 +12,7 @@ import (
 // where it is used.
 const (
 	specDomain       = "tacit/v1/job-spec"
-	expressionDomain = "tacit/v1/expression"
+	expressionDomain = "tacit/v1/expression-2"
 	resultDomain     = "tacit/v1/expression-result"
 )
 
@@ -145,11 +145,12 @@ func trimZeros(b []byte) []byte {
 }
 
 // expressionHandle derives the handle of a node from its expression: the key, the operation, the type of the result and
-// the operands, where an operand that is computed stands as its own derived handle. Labels and client-chosen names do not
-// count. It is a SHA-256 over
+// the operands, where an operand that is computed stands as its own derived handle. It is told from a stored ciphertext with
+// that handle: storing changes the bits of a ciphertext, and so of what is computed from it. Labels and client-chosen
+// names do not count. It is a SHA-256 over
 //
-//	bytes("tacit/v1/expression") [bytes("strategy") u32(strategy)] bytes(key_id) u32(op) u32(type) u32(len operands) operand* [bytes(table)]
-//	operand = u32(1) u32(type) bytes(handle) | u32(2) u32(type) bytes(scalar without leading zeros)
+//	bytes("tacit/v1/expression-2") [bytes("strategy") u32(strategy)] bytes(key_id) u32(op) u32(type) u32(len operands) operand* [bytes(table)]
+//	operand = u32(1) u32(type) bytes(handle) | u32(2) u32(type) bytes(scalar without leading zeros) | u32(3) u32(type) bytes(derived handle)
 //
 // in the notation of SpecDigest. All nodes that n depends on must have their handles.
 func expressionHandle(g *Graph, n *Node) Handle {
@@ -166,11 +167,11 @@ func expressionHandle(g *Graph, n *Node) Handle {
 			c.bytes(o.Scalar)
 			continue
 		}
-		h := o.Handle
+		h, kind := o.Handle, uint32(1)
 		if o.Kind == Computed {
-			h = g.nodes[o.Node].resultHandle(o.Result)
+			h, kind = g.nodes[o.Node].ResultHandle(o.Result), 3
 		}
-		c.uint32(1)
+		c.uint32(kind)
 		c.uint32(uint32(o.Type))
 		c.bytes(h[:])
 	}
@@ -180,10 +181,10 @@ func expressionHandle(g *Graph, n *Node) Handle {
 	return c.sum()
 }
 
-// resultHandle is the derived handle of result k: that of the node for the first, else a SHA-256 over
+// ResultHandle is the derived handle of result k: that of the node for the first, else a SHA-256 over
 //
 //	bytes("tacit/v1/expression-result") bytes(handle of the node) u32(k)
-func (n *Node) resultHandle(k int) Handle {
+func (n Node) ResultHandle(k int) Handle {
 	if k == 0 {
 		return n.Handle
 	}

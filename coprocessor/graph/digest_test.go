@@ -56,8 +56,8 @@ func TestKnownDigests(t *testing.T) {
 	digest := g.Digest()
 	for _, tt := range []struct{ what, got, want string }{
 		{"spec", hex.EncodeToString(digest[:]), "aa95904ca70c33b443e71fe19bb2efeb3739f7ffb243a7cd5d6e8669bc395478"},
-		{"new_from", g.Outputs()[0].Handle.String(), "cfbd467435b6f155a86ab5180346b2ab7836f7b7e5a19c28a0aa7cb8bf23e37d"},
-		{"new_to", g.Outputs()[1].Handle.String(), "554f76dfea9f6627b32264fb5d7c5b2d1c8a9afc5827098500d58aa4650efd47"},
+		{"new_from", g.Outputs()[0].Handle.String(), "557084764d5c003cc94fa4f326c0f14777454ee3cfaaad009070e697576d8422"},
+		{"new_to", g.Outputs()[1].Handle.String(), "ed755265b3a25bfd8868f688508322e869bceb2b5a594414bbefc4fc77c56c3d"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.what, tt.got, tt.want)

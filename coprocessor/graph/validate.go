@@ -582,7 +582,7 @@ func (v *validator) nameOutputs() error {
 		case named:
 			o.Handle = name
 		default:
-			o.Handle = v.g.nodes[o.Node].resultHandle(o.Result)
+			o.Handle = v.g.nodes[o.Node].ResultHandle(o.Result)
 		}
 		if other, ok := first[o.Handle]; ok {
 			return refuse(DuplicateResult, place, "%s is also the handle of %s", o.Handle, outputPlace(other))

@@ -46,7 +46,7 @@ func TestCrashChild(t *testing.T) {
 		wg.Go(func() {
 			for j := 0; ; j++ {
 				id := fmt.Sprintf("%s.%d.%d", round, i, j)
-				if _, _, err := q.Submit(ctx, id, []byte(id)); err != nil {
+				if _, _, err := q.Submit(ctx, jobs.Submission{ID: id, Spec: []byte(id)}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -40,7 +40,7 @@ func Example() {
 		}
 	}()
 
-	if _, _, err := queue.Submit(ctx, "job-1", []byte("3 and 4")); err != nil {
+	if _, _, err := queue.Submit(ctx, jobs.Submission{ID: "job-1", Spec: []byte("3 and 4")}); err != nil {
 		log.Fatal(err)
 	}
 	job, err := queue.Wait(ctx, "job-1")

@@ -11,39 +11,94 @@ import (
 // It may lag behind the bucket; whoever acts on it checks by compare-and-set.
 // The Queue's mutex guards it.
 type index struct {
-	byID   map[string]*entry
-	order  []*entry // by seq
-	ready  readyHeap
-	timed  map[*entry]struct{} // to be claimed at their due time
-	states [Cancelled + 1]int  // how many jobs are in each state
-	wake   chan struct{}       // closed and replaced when there may be more to claim
+	tenantOf func(id string) string
+	policy   func(tenant string) Policy
+
+	byID    map[string]*entry
+	order   []*entry // by seq
+	states  counts
+	backlog int64 // the cost of what waits or is queued
+	tenants map[string]*tenant
+	control Control
+
+	active map[*tenant]struct{} // those with jobs that may be claimed now
+	clock  float64              // virtual time: the start of the latest claim
+	timed  entryHeap            // jobs that may be claimed at their due time
+	expiry entryHeap            // jobs that fail when they expire
+	wake   chan struct{}        // closed and replaced when there may be more to claim
+
+	needers map[Name]map[*entry]struct{} // waiting jobs by what they need
+	makers  map[Name]map[*entry]struct{} // jobs that are not done by what they make
+	waiting map[*entry]struct{}
+	unsure  map[*entry]struct{} // waiting jobs whose needs are to be looked at
+	stir    chan struct{}       // closed and replaced when there is something to settle
 }
+
+// counts is how many jobs are in each state.
+type counts [Cancelled + 1]int
 
 // entry is one job in the index.
 type entry struct {
 	id      string
+	tenant  *tenant
+	pool    string
 	seq     uint64 // revision of the submission
 	rev     uint64
 	created time.Time
 	state   State
+	cause   Cause
 	lease   string
+
+	cost, spent int64
+	priority    int
+	needs       []Name // of a waiting job
+	makes       []Name // of a job that is not done
 	// due is when the job may be claimed: at once when zero, after a failed
 	// attempt's delay, or when its lease is given up for lost.
-	due     time.Time
-	claimed bool // a Claim of this Queue has it in hand
-	lost    bool // its record cannot be read
-	pos     int  // in ready, or -1
+	due      time.Time
+	deadline time.Time // by our own clock; zero when there is none
+	waitTill time.Time // by our own clock; zero when there is none
+	claimed  bool      // a Claim of this Queue has it in hand
+	charged  bool      // its tenant has been charged for the attempt that runs or is about to
+	lost     bool      // its record cannot be read
+
+	inReady, inTimed, inExpiry int // positions in heaps, or -1
 }
 
-func newIndex() *index {
-	return &index{byID: map[string]*entry{}, timed: map[*entry]struct{}{}, wake: make(chan struct{})}
+// expires returns when the job fails unless it moves on; zero for never.
+func (e *entry) expires() time.Time {
+	if e.state == Waiting && !e.waitTill.IsZero() && (e.deadline.IsZero() || e.waitTill.Before(e.deadline)) {
+		return e.waitTill
+	}
+	return e.deadline
+}
+
+func newIndex(tenantOf func(string) string, policy func(string) Policy) *index {
+	return &index{
+		tenantOf: tenantOf, policy: policy,
+		byID: map[string]*entry{}, tenants: map[string]*tenant{}, active: map[*tenant]struct{}{},
+		timed: entryHeap{
+			less: func(a, b *entry) bool { return a.due.Before(b.due) },
+			pos:  func(e *entry) *int { return &e.inTimed },
+		},
+		expiry: entryHeap{
+			less: func(a, b *entry) bool { return a.expires().Before(b.expires()) },
+			pos:  func(e *entry) *int { return &e.inExpiry },
+		},
+		wake: make(chan struct{}), stir: make(chan struct{}),
+		needers: map[Name]map[*entry]struct{}{}, makers: map[Name]map[*entry]struct{}{},
+		waiting: map[*entry]struct{}{}, unsure: map[*entry]struct{}{},
+	}
 }
 
 // apply takes in a revision of a job and reports whether it is news.
 func (x *index) apply(id string, r *record, rev uint64) bool {
 	e := x.byID[id]
 	if e == nil {
-		e = &entry{id: id, seq: cmp.Or(r.Seq, rev), created: r.Created, pos: -1}
+		e = &entry{
+			id: id, tenant: x.tenant(x.tenantOf(id)), pool: r.Pool, seq: cmp.Or(r.Seq, rev), created: r.Created,
+			cost: r.Cost, priority: r.Priority, inReady: -1, inTimed: -1, inExpiry: -1,
+		}
 		x.byID[id] = e
 		at, _ := slices.BinarySearchFunc(x.order, e.seq, bySeq)
 		x.order = slices.Insert(x.order, at, e)
@@ -51,123 +106,186 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	if rev <= e.rev {
 		return false
 	}
-	if e.state != 0 {
-		x.states[e.state]--
+	now := time.Now()
+	x.count(e, -1)
+	x.unschedule(e)
+	if e.state == 0 || e.state.Terminal() { // Deadlines are of the wall clock when they are heard of, and of ours from then on.
+		e.deadline, e.waitTill = ours(r.Deadline, now), ours(r.WaitUntil, now)
 	}
-	x.states[r.State]++
-	e.rev, e.state, e.lease, e.due = rev, r.State, r.Lease, time.Time{}
+	if e.state != r.State {
+		x.unlink(e)
+		x.link(e, r)
+	}
+	if r.State == Running && !e.charged && r.Lease != e.lease {
+		x.charge(e)
+	}
+	e.charged = e.charged && (r.State == Running || e.claimed)
+	e.rev, e.state, e.lease, e.cause, e.spent, e.due = rev, r.State, r.Lease, r.Cause, r.Spent, time.Time{}
 	switch {
 	case e.state == Queued && r.Delay > 0:
-		e.due = time.Now().Add(r.Delay)
+		e.due = now.Add(r.Delay)
 	case e.state == Running:
-		e.due = time.Now().Add(r.LeaseFor)
+		e.due = now.Add(r.LeaseFor)
 	}
+	x.count(e, +1)
 	x.schedule(e)
 	return true
 }
 
+// ours is a time of the wall clock by our own clock, which nobody sets.
+func ours(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(time.Until(t))
+}
+
 func bySeq(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) }
 
-// schedule puts an entry where claim finds it, or nowhere.
-func (x *index) schedule(e *entry) {
-	if e.pos >= 0 {
-		heap.Remove(&x.ready, e.pos)
-	}
-	delete(x.timed, e)
-	if e.state.Terminal() || e.claimed || e.lost {
+// count adds a job to all sums, or takes it out.
+func (x *index) count(e *entry, sign int) {
+	if e.state == 0 {
 		return
 	}
-	if e.state == Queued && e.due.IsZero() {
-		heap.Push(&x.ready, e)
-	} else {
-		x.timed[e] = struct{}{}
+	x.states[e.state] += sign
+	e.tenant.states[e.state] += sign
+	if e.state == Waiting || e.state == Queued {
+		x.backlog += int64(sign) * e.cost
 	}
-	close(x.wake)
-	x.wake = make(chan struct{})
+	if !e.created.Before(e.tenant.window) {
+		e.tenant.used += int64(sign) * e.charges()
+	}
 }
 
-// claim takes the oldest job that may be claimed now out of the schedule. When
-// there is none it returns nil and when to ask again, zero for not before wake
-// is closed.
-func (x *index) claim(now time.Time) (*entry, time.Time) {
-	var best *entry
-	var next time.Time
-	if len(x.ready) > 0 {
-		best = x.ready[0]
+// charges is what the job takes from its tenant's budget.
+func (e *entry) charges() int64 {
+	if e.state.Terminal() {
+		return e.spent
 	}
-	for e := range x.timed {
-		if e.due.After(now) {
-			if next.IsZero() || e.due.Before(next) {
-				next = e.due
-			}
-		} else if best == nil || e.seq < best.seq {
-			best = e
+	return max(e.cost, e.spent)
+}
+
+// link notes what a job needs and makes in its new state.
+func (x *index) link(e *entry, r *record) {
+	if r.State == Waiting {
+		e.needs = r.needs()
+		x.waiting[e] = struct{}{}
+		x.doubt(e)
+	}
+	for _, m := range r.makes() {
+		if r.State.Terminal() {
+			x.doubtNeeders(m.Name)
+		}
+		if r.State != Done {
+			e.makes = append(e.makes, m.Name)
 		}
 	}
-	if best == nil {
-		return nil, next
+	for _, n := range e.needs {
+		add(x.needers, n, e)
 	}
-	best.claimed = true
-	x.schedule(best)
-	return best, time.Time{}
+	for _, n := range e.makes {
+		add(x.makers, n, e)
+	}
 }
 
-// unclaim puts an entry that claim returned back into the schedule.
-func (x *index) unclaim(e *entry) {
-	e.claimed = false
-	x.schedule(e)
+// unlink forgets what link noted.
+func (x *index) unlink(e *entry) {
+	delete(x.waiting, e)
+	delete(x.unsure, e)
+	for _, n := range e.needs {
+		remove(x.needers, n, e)
+	}
+	for _, n := range e.makes {
+		remove(x.makers, n, e)
+	}
+	e.needs, e.makes = nil, nil
 }
 
-// expire makes every lease claimable now.
-func (x *index) expire() {
-	for _, e := range x.order {
-		if e.state == Running {
-			e.due = time.Time{}
-			x.schedule(e)
-		}
+func add(m map[Name]map[*entry]struct{}, n Name, e *entry) {
+	if m[n] == nil {
+		m[n] = map[*entry]struct{}{}
 	}
+	m[n][e] = struct{}{}
+}
+
+func remove(m map[Name]map[*entry]struct{}, n Name, e *entry) {
+	delete(m[n], e)
+	if len(m[n]) == 0 {
+		delete(m, n)
+	}
+}
+
+// doubt has the needs of a waiting job looked at.
+func (x *index) doubt(e *entry) {
+	x.unsure[e] = struct{}{}
+	x.settleSoon()
+}
+
+func (x *index) doubtNeeders(n Name) {
+	for e := range x.needers[n] {
+		x.doubt(e)
+	}
+}
+
+func (x *index) settleSoon() {
+	close(x.stir)
+	x.stir = make(chan struct{})
 }
 
 // oldest returns when the job was submitted that has been queued for longest, or
 // zero.
 func (x *index) oldest() time.Time {
-	var first *entry
-	if len(x.ready) > 0 {
-		first = x.ready[0]
-	}
-	for e := range x.timed {
-		if e.state == Queued && (first == nil || e.seq < first.seq) {
-			first = e
+	for _, e := range x.order {
+		if e.state == Queued {
+			return e.created
 		}
 	}
-	if first == nil {
-		return time.Time{}
-	}
-	return first.created
+	return time.Time{}
 }
 
-// readyHeap orders queued jobs by submission.
-type readyHeap []*entry
-
-func (h readyHeap) Len() int           { return len(h) }
-func (h readyHeap) Less(i, j int) bool { return h[i].seq < h[j].seq }
-
-func (h readyHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].pos, h[j].pos = i, j
+// entryHeap is a heap of entries that know where they are in it.
+type entryHeap struct {
+	items []*entry
+	less  func(a, b *entry) bool
+	pos   func(*entry) *int
 }
 
-func (h *readyHeap) Push(v any) {
+func (h *entryHeap) Len() int           { return len(h.items) }
+func (h *entryHeap) Less(i, j int) bool { return h.less(h.items[i], h.items[j]) }
+
+func (h *entryHeap) Swap(i, j int) {
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	*h.pos(h.items[i]), *h.pos(h.items[j]) = i, j
+}
+
+func (h *entryHeap) Push(v any) {
 	e := v.(*entry)
-	e.pos = len(*h)
-	*h = append(*h, e)
+	*h.pos(e) = len(h.items)
+	h.items = append(h.items, e)
 }
 
-func (h *readyHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	e.pos = -1
+func (h *entryHeap) Pop() any {
+	last := len(h.items) - 1
+	e := h.items[last]
+	h.items[last] = nil
+	h.items = h.items[:last]
+	*h.pos(e) = -1
 	return e
+}
+
+// top returns the first entry, or nil.
+func (h *entryHeap) top() *entry {
+	if len(h.items) == 0 {
+		return nil
+	}
+	return h.items[0]
+}
+
+func (h *entryHeap) insert(e *entry) { heap.Push(h, e) }
+
+// take removes an entry if it is there.
+func (h *entryHeap) take(e *entry) {
+	if at := *h.pos(e); at >= 0 {
+		heap.Remove(h, at)
+	}
 }

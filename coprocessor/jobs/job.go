@@ -19,16 +19,23 @@
 // Queue that has seen no new revision for the lease's duration, by its own
 // monotonic clock, may take the job over.
 //
+// A job may need what others make. It then waits, and every Queue sees to it that
+// it starts when all of that is there, or fails with its makers or in due time
+// (settle.go). Who is next is decided between tenants by what their jobs cost, and
+// within a tenant by priority (schedule.go).
+//
 // Submit and Done return after the record is stored, so what they acknowledged
 // survives a crash; Open reads the bucket and continues where the last process
 // stopped. A job's work may run more than once, its effects happen once.
 package jobs
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,19 +46,20 @@ import (
 type State int
 
 // The states of a job. Done, Failed and Cancelled are terminal: a job in one of
-// them never changes again.
+// them never changes again, but for a Failed one that is retried.
 const (
-	Queued State = iota + 1
+	Waiting State = iota + 1 // for what it needs
+	Queued
 	Running
 	Done
 	Failed
 	Cancelled
 )
 
-var stateNames = [...]string{Queued: "queued", Running: "running", Done: "done", Failed: "failed", Cancelled: "cancelled"}
+var stateNames = [...]string{Waiting: "waiting", Queued: "queued", Running: "running", Done: "done", Failed: "failed", Cancelled: "cancelled"}
 
 func (s State) String() string {
-	if s < Queued || s > Cancelled {
+	if s < Waiting || s > Cancelled {
 		return fmt.Sprintf("State(%d)", int(s))
 	}
 	return stateNames[s]
@@ -62,7 +70,7 @@ func (s State) Terminal() bool { return s >= Done }
 
 // MarshalText returns the state's name.
 func (s State) MarshalText() ([]byte, error) {
-	if s < Queued || s > Cancelled {
+	if s < Waiting || s > Cancelled {
 		return nil, fmt.Errorf("jobs: no state %d", int(s))
 	}
 	return []byte(stateNames[s]), nil
@@ -70,7 +78,7 @@ func (s State) MarshalText() ([]byte, error) {
 
 // UnmarshalText is the inverse of MarshalText.
 func (s *State) UnmarshalText(text []byte) error {
-	for i := Queued; i <= Cancelled; i++ {
+	for i := Waiting; i <= Cancelled; i++ {
 		if stateNames[i] == string(text) {
 			*s = i
 			return nil
@@ -79,27 +87,101 @@ func (s *State) UnmarshalText(text []byte) error {
 	return fmt.Errorf("jobs: no state %.20q", text)
 }
 
+// Name is what a job needs or makes: 32 opaque bytes.
+type Name = [32]byte
+
+// Made is something that a job makes, once it is Done.
+type Made struct {
+	Name Name
+	Tag  byte // what it is, in the words of the submitter
+}
+
+// Submission is a job to be queued. ID is required.
+type Submission struct {
+	ID   string // 1 to 189 characters of A-Z a-z 0-9 . _ -
+	Spec []byte // at most store.MaxRecord bytes
+	// Digest tells one job from another under the same id; zero means the SHA-256
+	// of Spec.
+	Digest [32]byte
+	// Note is kept with the job for whoever works on it, at most MaxLabel bytes.
+	Note []byte
+	// Pool names the jobs that can be held back together, at most MaxLabel bytes.
+	Pool string
+	// Cost is what the job is going to spend, in the unit of budgets.
+	Cost int64
+	// Priority orders the jobs of one tenant: higher ones start first.
+	Priority int
+	// TimeLimit is how long after its submission the job fails if it has not ended;
+	// never when zero.
+	TimeLimit time.Duration
+	// Needs is what must be there before the job starts, at most MaxNames names;
+	// Makes what is there when it is done, as many.
+	Needs []Name
+	Makes []Made
+	// WaitLimit is how long after its submission the job fails if something that it
+	// needs is not there; never when zero.
+	WaitLimit time.Duration
+}
+
+// Cause says why a job failed where that was not its worker's word alone.
+type Cause string
+
+// The causes.
+const (
+	Attempts Cause = "attempts" // every attempt failed, or was lost with its worker: a dead letter
+	Lost     Cause = "lost"     // its specification cannot be read
+	Overdue  Cause = "overdue"  // its deadline passed
+	Missing  Cause = "missing"  // something that it needs was not there in time
+	Maker    Cause = "maker"    // the job that was to make something that it needs has failed, or was cancelled
+	Cyclic   Cause = "cyclic"   // it needs, by way of others, what it makes itself
+)
+
+// Failure is why the queue itself makes a job fail.
+type Failure struct {
+	Cause Cause
+	Name  Name // what was needed: of Missing, Maker and Cyclic
+	Maker Job  // who was to make it: of Maker
+}
+
 // Job is a snapshot of a job at one revision. Its slices must not be modified.
 type Job struct {
 	ID         string
 	State      State
 	Spec       []byte // only from Submit, Get, Wait and Lease.Job
 	SpecDigest [32]byte
+	Note       []byte
+	Pool       string
+	Cost       int64 // as submitted
+	Spent      int64 // by all attempts
+	Priority   int
+	Deadline   time.Time // zero when there is none
+	WaitUntil  time.Time // zero when there is none
+	Needs      []Name
 	Attempts   int // claims so far, without those given back
 	Created    time.Time
 	Started    time.Time // of the latest attempt; zero before the first
 	Finished   time.Time // zero until the state is terminal
 	Progress   []byte    // of the latest attempt
 	Result     []byte    // of a Done job; only from Submit, Get and Wait
-	Error      []byte    // from the latest Lease.Fail
+	Error      []byte    // from the latest Lease.Fail, or from Options.Explain
+	Cause      Cause     // of a Failed job; empty when a worker alone decided
 	Reason     string    // why the queue itself gave the job up; else empty
 	Trace      string    // W3C traceparent of the submission; empty when that was not traced
 	Revision   uint64    // grows with every change, across all jobs
 }
 
 const (
-	// MaxNote is the largest progress note or error in bytes.
-	MaxNote = 64 << 10
+	// MaxNote is the largest progress note in bytes.
+	MaxNote = 512 << 10
+
+	// MaxError is the largest error in bytes.
+	MaxError = 64 << 10
+
+	// MaxNames bounds what one job needs, and what it makes.
+	MaxNames = 1024
+
+	// MaxLabel bounds a submission's note, and its pool, in bytes.
+	MaxLabel = 4 << 10
 
 	// maxID is the longest job id in bytes: that of a principal, a dot and that of
 	// one of its jobs.
@@ -146,13 +228,66 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("jobs: job %s: the id already names a job with another specification", e.ID)
 }
 
-// FullError reports that as many jobs are queued as may be.
+// FullError reports that as much is queued as may be.
 type FullError struct {
-	Limit int
+	Tenant string // whose limit it is; empty when it is that of all
+	Unit   string // jobs or bootstraps
+	Limit  int64
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("jobs: the queue is full: %d jobs wait", e.Limit)
+	if e.Tenant != "" {
+		return fmt.Sprintf("jobs: %d %s of %s wait, more may not", e.Limit, e.Unit, e.Tenant)
+	}
+	return fmt.Sprintf("jobs: the queue is full: %d %s wait", e.Limit, e.Unit)
+}
+
+// BudgetError reports a job that its tenant's budget does not allow now, or, when
+// Cost is over Budget, ever.
+type BudgetError struct {
+	Tenant             string
+	Budget, Used, Cost int64
+	Refill             time.Time // when the budget is whole again
+}
+
+func (e *BudgetError) Error() string {
+	if e.Cost > e.Budget {
+		return fmt.Sprintf("jobs: the job needs %d bootstraps, the budget of %s is %d", e.Cost, e.Tenant, e.Budget)
+	}
+	return fmt.Sprintf("jobs: the job needs %d bootstraps, %s has used %d of %d until %s",
+		e.Cost, e.Tenant, e.Used, e.Budget, e.Refill.UTC().Format(time.RFC3339))
+}
+
+// HeldError reports a job of a tenant or a pool that is held back.
+type HeldError struct {
+	What string // tenant or pool
+	Name string
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("jobs: the %s %s is held back", e.What, e.Name)
+}
+
+// CycleError reports a job that needs, by way of jobs that wait, what it makes
+// itself.
+type CycleError struct {
+	ID   string
+	Name Name // what it needs
+}
+
+func (e *CycleError) Error() string {
+	return fmt.Sprintf("jobs: job %s needs %x, which is made by jobs that need what it makes itself", e.ID, e.Name)
+}
+
+// StateError reports a job that is not in the state that a call takes.
+type StateError struct {
+	ID    string
+	State State
+	Want  State
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("jobs: job %s is %v, not %v", e.ID, e.State, e.Want)
 }
 
 func checkID(id string) error {
@@ -167,11 +302,43 @@ func checkID(id string) error {
 	return nil
 }
 
-func checkNote(what string, note []byte) error {
-	if len(note) > MaxNote {
-		return &store.SizeError{What: what, Size: int64(len(note)), Limit: MaxNote}
+func checkSize(what string, size, limit int) error {
+	if size > limit {
+		return &store.SizeError{What: what, Size: int64(size), Limit: int64(limit)}
 	}
 	return nil
+}
+
+func (s *Submission) check() error {
+	if err := checkID(s.ID); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		what        string
+		size, limit int
+	}{
+		{"job specification", len(s.Spec), store.MaxRecord},
+		{"note of a job", len(s.Note), MaxLabel},
+		{"pool of a job", len(s.Pool), MaxLabel},
+		{"list of what a job needs", len(s.Needs), MaxNames},
+		{"list of what a job makes", len(s.Makes), MaxNames},
+	} {
+		if err := checkSize(c.what, c.size, c.limit); err != nil {
+			return err
+		}
+	}
+	if s.Cost < 0 || s.TimeLimit < 0 || s.WaitLimit < 0 {
+		return fmt.Errorf("jobs: job %s: negative cost %d or limit %v or %v", s.ID, s.Cost, s.TimeLimit, s.WaitLimit)
+	}
+	return nil
+}
+
+// digest is what the submission is compared by.
+func (s *Submission) digest() [32]byte {
+	if s.Digest == [32]byte{} {
+		return sha256.Sum256(s.Spec)
+	}
+	return s.Digest
 }
 
 // A dot separates tokens in a key and may stand neither first, nor last, nor
@@ -194,6 +361,7 @@ type record struct {
 	Version  int           `json:"version"`
 	State    State         `json:"state"`
 	Spec     digest        `json:"spec"`
+	Digest   *digest       `json:"digest,omitempty"` // of the submission, where it is not that of the specification
 	Result   *digest       `json:"result,omitempty"` // of a Done job
 	Attempts int           `json:"attempts,omitempty"`
 	Created  time.Time     `json:"created"`
@@ -201,12 +369,23 @@ type record struct {
 	Finished time.Time     `json:"finished,omitzero"`
 	Progress []byte        `json:"progress,omitempty"`
 	Error    []byte        `json:"error,omitempty"`
+	Cause    Cause         `json:"cause,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
 	Trace    string        `json:"trace,omitempty"`     // W3C traceparent of the submission
 	Seq      uint64        `json:"seq,omitempty"`       // the first revision; 0 in the first revision itself
 	Lease    string        `json:"lease,omitempty"`     // random name of the latest claim
 	LeaseFor time.Duration `json:"lease_for,omitempty"` // nanoseconds from any revision while Running
 	Delay    time.Duration `json:"delay,omitempty"`     // nanoseconds from this revision until it may be claimed
+
+	Note      []byte    `json:"note,omitempty"`
+	Pool      string    `json:"pool,omitempty"`
+	Cost      int64     `json:"cost,omitempty"`
+	Spent     int64     `json:"spent,omitempty"`
+	Priority  int       `json:"priority,omitempty"`
+	Deadline  time.Time `json:"deadline,omitzero"`
+	WaitUntil time.Time `json:"wait_until,omitzero"`
+	Needs     []byte    `json:"needs,omitempty"` // 32 bytes each
+	Makes     []byte    `json:"makes,omitempty"` // 33 bytes each: name and tag
 }
 
 const recordVersion = 1
@@ -233,19 +412,46 @@ func decodeRecord(b []byte) (record, error) {
 	switch {
 	case r.Version != recordVersion:
 		return record{}, fmt.Errorf("version %d, want %d", r.Version, recordVersion)
-	case r.State < Queued || r.State > Cancelled:
+	case r.State < Waiting || r.State > Cancelled:
 		return record{}, errors.New("no state")
 	case (r.State == Done) != (r.Result != nil):
 		return record{}, fmt.Errorf("state %v, result %v", r.State, r.Result != nil)
+	case len(r.Needs)%32 != 0 || len(r.Makes)%33 != 0:
+		return record{}, errors.New("a list of names is cut off")
 	}
 	return r, nil
 }
 
+// identity is what a submission is compared with.
+func (r *record) identity() [32]byte {
+	if r.Digest != nil {
+		return *r.Digest
+	}
+	return r.Spec
+}
+
+func (r *record) needs() []Name {
+	var names []Name
+	for n := range slices.Chunk(r.Needs, 32) {
+		names = append(names, Name(n))
+	}
+	return names
+}
+
+func (r *record) makes() []Made {
+	var made []Made
+	for m := range slices.Chunk(r.Makes, 33) {
+		made = append(made, Made{Name(m[:32]), m[32]})
+	}
+	return made
+}
+
 func (r *record) job(id string, revision uint64) Job {
 	return Job{
-		ID: id, State: r.State, SpecDigest: r.Spec, Attempts: r.Attempts,
+		ID: id, State: r.State, SpecDigest: r.Spec, Note: r.Note, Pool: r.Pool, Cost: r.Cost, Spent: r.Spent, Priority: r.Priority,
+		Deadline: r.Deadline, WaitUntil: r.WaitUntil, Needs: r.needs(), Attempts: r.Attempts,
 		Created: r.Created, Started: r.Started, Finished: r.Finished,
-		Progress: r.Progress, Error: r.Error, Reason: r.Reason, Trace: r.Trace, Revision: revision,
+		Progress: r.Progress, Error: r.Error, Cause: r.Cause, Reason: r.Reason, Trace: r.Trace, Revision: revision,
 	}
 }
 
@@ -267,4 +473,10 @@ func (r *record) finish(s State) {
 func (r *record) abandon(s State) {
 	r.finish(s)
 	r.Lease = ""
+}
+
+// fail makes the record Failed over the head of the lease's holder.
+func (r *record) fail(c Cause, reason string) {
+	r.abandon(Failed)
+	r.Cause, r.Reason = c, reason
 }

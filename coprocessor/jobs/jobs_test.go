@@ -45,7 +45,7 @@ func must(t *testing.T, err error) {
 
 func submit(t *testing.T, q *jobs.Queue, id string) {
 	t.Helper()
-	_, created, err := q.Submit(t.Context(), id, []byte("spec of "+id))
+	_, created, err := q.Submit(t.Context(), jobs.Submission{ID: id, Spec: []byte("spec of " + id)})
 	if err != nil || !created {
 		t.Fatalf("Submit %s: created %v, %v", id, created, err)
 	}
@@ -103,7 +103,7 @@ func TestLifeOfAJob(t *testing.T) {
 
 	spec := bytes.Repeat([]byte("spec"), store.MaxRecord/4)
 	before := time.Now()
-	job, created, err := q.Submit(ctx, "a", spec)
+	job, created, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: spec})
 	must(t, err)
 	if !created || job.ID != "a" || job.State != jobs.Queued || job.SpecDigest != sha256.Sum256(spec) ||
 		!bytes.Equal(job.Spec, spec) || job.Attempts != 0 || job.Created.Before(before) || job.Revision == 0 ||
@@ -149,7 +149,7 @@ func TestLifeOfAJob(t *testing.T) {
 	}
 	check(q.Get(ctx, "a"))
 	check(wait(t, q, "a"), nil)
-	if job, created, err := q.Submit(ctx, "a", spec); err != nil || created || job.State != jobs.Done {
+	if job, created, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: spec}); err != nil || created || job.State != jobs.Done {
 		t.Errorf("submitted again: created %v, %v, %v", created, job.State, err)
 	}
 
@@ -162,7 +162,7 @@ func TestLifeOfAJob(t *testing.T) {
 
 func TestEmptySpecAndResult(t *testing.T) {
 	q := newQueue(t, jobs.Options{})
-	if _, _, err := q.Submit(t.Context(), "a", nil); err != nil {
+	if _, _, err := q.Submit(t.Context(), jobs.Submission{ID: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	must(t, claim(t, q).Done(t.Context(), nil))
@@ -187,7 +187,7 @@ func TestIDs(t *testing.T) {
 	}
 	for _, id := range []string{"", "a b", "a/b", "a=b", "a*", ">", "é", "a\x00", "a\n", strings.Repeat("x", 190)} {
 		idErr := (*jobs.IDError)(nil)
-		if _, _, err := q.Submit(ctx, id, nil); !errors.As(err, &idErr) || idErr.ID != id {
+		if _, _, err := q.Submit(ctx, jobs.Submission{ID: id}); !errors.As(err, &idErr) || idErr.ID != id {
 			t.Errorf("Submit %q: %v", id, err)
 		}
 		if _, err := q.Get(ctx, id); !errors.As(err, &idErr) {
@@ -227,10 +227,10 @@ func TestSubmitConflict(t *testing.T) {
 	submit(t, q, "a")
 	conflict := (*jobs.ConflictError)(nil)
 	for _, q := range []*jobs.Queue{q, other} {
-		if _, _, err := q.Submit(ctx, "a", []byte("other")); !errors.As(err, &conflict) || conflict.ID != "a" {
+		if _, _, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: []byte("other")}); !errors.As(err, &conflict) || conflict.ID != "a" {
 			t.Errorf("other content: %v", err)
 		}
-		if _, created, err := q.Submit(ctx, "a", []byte("spec of a")); err != nil || created {
+		if _, created, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: []byte("spec of a")}); err != nil || created {
 			t.Errorf("same content: created %v, %v", created, err)
 		}
 	}
@@ -243,7 +243,7 @@ func TestSubmitConflict(t *testing.T) {
 	for i := range 12 {
 		wg.Go(func() {
 			from := []*jobs.Queue{q, other}[i%2]
-			_, c, err := from.Submit(ctx, "b", []byte{byte(i % 3)})
+			_, c, err := from.Submit(ctx, jobs.Submission{ID: "b", Spec: []byte{byte(i % 3)}})
 			mu.Lock()
 			defer mu.Unlock()
 			switch conflict := (*jobs.ConflictError)(nil); {
@@ -268,16 +268,16 @@ func TestLimits(t *testing.T) {
 	ctx := t.Context()
 	q := newQueue(t, jobs.Options{MaxQueued: 2})
 	size := (*store.SizeError)(nil)
-	if _, _, err := q.Submit(ctx, "big", make([]byte, store.MaxRecord+1)); !errors.As(err, &size) {
+	if _, _, err := q.Submit(ctx, jobs.Submission{ID: "big", Spec: make([]byte, store.MaxRecord+1)}); !errors.As(err, &size) {
 		t.Errorf("big specification: %v", err)
 	}
 	submit(t, q, "a")
 	submit(t, q, "b")
 	full := (*jobs.FullError)(nil)
-	if _, _, err := q.Submit(ctx, "c", nil); !errors.As(err, &full) || full.Limit != 2 {
+	if _, _, err := q.Submit(ctx, jobs.Submission{ID: "c"}); !errors.As(err, &full) || full.Limit != 2 {
 		t.Errorf("third job: %v", err)
 	}
-	if _, created, err := q.Submit(ctx, "a", []byte("spec of a")); err != nil || created {
+	if _, created, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: []byte("spec of a")}); err != nil || created {
 		t.Errorf("a job that is there, submitted to a full queue: created %v, %v", created, err)
 	}
 	l := claim(t, q)
@@ -286,14 +286,14 @@ func TestLimits(t *testing.T) {
 	if err := l.Progress(ctx, make([]byte, jobs.MaxNote+1)); !errors.As(err, &size) {
 		t.Errorf("big progress: %v", err)
 	}
-	if err := l.Fail(ctx, make([]byte, jobs.MaxNote+1), true); !errors.As(err, &size) {
+	if err := l.Fail(ctx, make([]byte, jobs.MaxError+1), true); !errors.As(err, &size) {
 		t.Errorf("big error: %v", err)
 	}
 	if err := l.Done(ctx, make([]byte, store.MaxRecord+1)); !errors.As(err, &size) {
 		t.Errorf("big result: %v", err)
 	}
 	must(t, l.Progress(ctx, make([]byte, jobs.MaxNote)))
-	must(t, l.Fail(ctx, make([]byte, jobs.MaxNote), false))
+	must(t, l.Fail(ctx, make([]byte, jobs.MaxError), false))
 
 	if _, err := jobs.Open(ctx, nil, jobs.Options{MaxAttempts: -1}); err == nil {
 		t.Error("negative option: no error")
@@ -308,7 +308,7 @@ func TestFullUnderLoad(t *testing.T) {
 	accepted := 0
 	for i := range 20 {
 		wg.Go(func() {
-			_, _, err := q.Submit(t.Context(), fmt.Sprint(i), nil)
+			_, _, err := q.Submit(t.Context(), jobs.Submission{ID: fmt.Sprint(i)})
 			full := (*jobs.FullError)(nil)
 			if err != nil && !errors.As(err, &full) {
 				t.Error(err)
@@ -724,7 +724,7 @@ func TestDamage(t *testing.T) {
 			t.Errorf("Get %s: %v", id, err)
 		}
 	}
-	if _, _, err := q.Submit(ctx, "record", []byte("spec of record")); !errors.As(err, &loss) {
+	if _, _, err := q.Submit(ctx, jobs.Submission{ID: "record", Spec: []byte("spec of record")}); !errors.As(err, &loss) {
 		t.Errorf("Submit over a damaged record: %v", err)
 	}
 	// The others go on.
@@ -748,7 +748,7 @@ func TestStats(t *testing.T) {
 	check := func(what string, q *jobs.Queue, want map[jobs.State]int, oldest string) {
 		t.Helper()
 		s := q.Stats()
-		for state := jobs.Queued; state <= jobs.Cancelled; state++ {
+		for state := jobs.Waiting; state <= jobs.Cancelled; state++ {
 			if s.States[state] != want[state] {
 				t.Errorf("%s: %d jobs are %v, want %d", what, s.States[state], state, want[state])
 			}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 )
 
 // Lease is a worker's hold on a job. It renews itself in the background until
@@ -23,6 +25,7 @@ type Lease struct {
 	mu    sync.Mutex // orders the writes of the record
 	r     record     // as last written
 	rev   uint64
+	spent int64     // by this attempt
 	alive time.Time // when the last write that succeeded was asked for
 	over  bool      // Done, Fail or Release has succeeded
 }
@@ -122,6 +125,7 @@ func (l *Lease) update(ctx context.Context, change func(*record)) error {
 		}
 		r := l.r
 		r.next(l.rev)
+		r.Spent = l.job.Spent + l.spent
 		change(&r)
 		asked := time.Now()
 		rev, err := l.q.write(ctx, l.id, &r, l.rev)
@@ -156,9 +160,16 @@ func (l *Lease) update(ctx context.Context, change func(*record)) error {
 	}
 }
 
+// Spend sets what this attempt has spent so far, which the next write records.
+func (l *Lease) Spend(spent int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spent = spent
+}
+
 // Progress replaces the job's progress note, at most MaxNote bytes.
 func (l *Lease) Progress(ctx context.Context, note []byte) error {
-	if err := checkNote("progress of a job", note); err != nil {
+	if err := checkSize("progress of a job", len(note), MaxNote); err != nil {
 		return err
 	}
 	note = bytes.Clone(note)
@@ -174,17 +185,18 @@ func (l *Lease) Done(ctx context.Context, result []byte) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.CommitBefore)
 	return l.update(ctx, func(r *record) {
 		r.Result = (*digest)(&d)
 		r.finish(Done)
 	})
 }
 
-// Fail records an error of at most MaxNote bytes and ends the lease. With retry
+// Fail records an error of at most MaxError bytes and ends the lease. With retry
 // the job is queued again after a pause, unless its attempts are used up;
 // otherwise it is Failed.
 func (l *Lease) Fail(ctx context.Context, errBytes []byte, retry bool) error {
-	if err := checkNote("error of a job", errBytes); err != nil {
+	if err := checkSize("error of a job", len(errBytes), MaxError); err != nil {
 		return err
 	}
 	errBytes = bytes.Clone(errBytes)
@@ -194,7 +206,7 @@ func (l *Lease) Fail(ctx context.Context, errBytes []byte, retry bool) error {
 		case !retry:
 			r.finish(Failed)
 		case r.Attempts >= l.q.opts.MaxAttempts:
-			r.Reason = fmt.Sprintf("given up after %d attempts", r.Attempts)
+			r.Cause, r.Reason = Attempts, fmt.Sprintf("given up after %d attempts", r.Attempts)
 			r.finish(Failed)
 		default:
 			r.State = Queued

@@ -3,12 +3,12 @@ package jobs
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
@@ -36,9 +37,26 @@ type Options struct {
 	// doubles with each further one, up to a minute.
 	RetryDelay time.Duration
 
-	// MaxQueued bounds the jobs that wait, 10000 when zero. Several processes
-	// that submit at once may exceed it by what is in flight.
-	MaxQueued int
+	// MaxQueued bounds the jobs that wait or are queued, 10000 when zero, and
+	// MaxBacklog what they cost together, without limit when zero. Several processes
+	// that submit at once may exceed them, and budgets, by what is in flight.
+	MaxQueued  int
+	MaxBacklog int64
+
+	// TenantOf tells whom a job belongs to; with nil, all jobs are of one tenant.
+	TenantOf func(id string) string
+
+	// Policy tells how a tenant is treated now; with nil, all alike.
+	Policy func(tenant string) Policy
+
+	// Ready reports whether something that a waiting job needs is there for it.
+	// Without it no job may need anything. An error says that this cannot be told
+	// now.
+	Ready func(ctx context.Context, job Job, name Name) (bool, error)
+
+	// Explain gives the error of a job that the queue makes fail, at most MaxError
+	// bytes, from its specification; with nil it has a Reason alone.
+	Explain func(spec []byte, f Failure) []byte
 
 	// Exclusive says that no other process works on this store, as with an
 	// embedded server: every lease found at Open belongs to a process that is
@@ -70,17 +88,20 @@ type Queue struct {
 
 	mu       sync.Mutex
 	index    *index
-	reserved int // submissions on their way
+	reserved int   // submissions on their way
+	promised int64 // what they cost
 	leases   map[string]*Lease
 	subs     map[string]map[*subscription]struct{}
+	feeds    map[*feed]struct{}
+	heldRev  uint64 // revision of what is held back
 }
 
 // Open opens the queue in js, creating it when it is absent. The context bounds
 // the opening only.
 func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, error) {
-	if opts.MaxAttempts < 0 || opts.LeaseDuration < 0 || opts.RetryDelay < 0 || opts.MaxQueued < 0 {
-		return nil, fmt.Errorf("jobs: negative option: %d attempts, lease %v, delay %v, %d queued",
-			opts.MaxAttempts, opts.LeaseDuration, opts.RetryDelay, opts.MaxQueued)
+	if opts.MaxAttempts < 0 || opts.LeaseDuration < 0 || opts.RetryDelay < 0 || opts.MaxQueued < 0 || opts.MaxBacklog < 0 {
+		return nil, fmt.Errorf("jobs: negative option: %d attempts, lease %v, delay %v, %d queued, backlog %d",
+			opts.MaxAttempts, opts.LeaseDuration, opts.RetryDelay, opts.MaxQueued, opts.MaxBacklog)
 	}
 	if opts.MaxAttempts == 0 {
 		opts.MaxAttempts = 3
@@ -94,6 +115,12 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 	if opts.MaxQueued == 0 {
 		opts.MaxQueued = 10000
 	}
+	if opts.TenantOf == nil {
+		opts.TenantOf = func(string) string { return "" }
+	}
+	if opts.Policy == nil {
+		opts.Policy = func(string) Policy { return Policy{} }
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -106,8 +133,8 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 		return nil, err
 	}
 	q := &Queue{
-		opts: opts, records: records, data: data, index: newIndex(),
-		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{},
+		opts: opts, records: records, data: data, index: newIndex(opts.TenantOf, opts.Policy),
+		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{}, feeds: map[*feed]struct{}{},
 	}
 	q.ctx, q.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := q.load(ctx, js); err != nil {
@@ -119,6 +146,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 		q.index.expire()
 		q.mu.Unlock()
 	}
+	q.wg.Go(q.settle)
 	return q, nil
 }
 
@@ -148,16 +176,19 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, reading := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, key := range keys {
+		if key == controlKey {
+			continue
+		}
 		g.Go(func() error {
 			id, err := idOf(key)
 			if err != nil {
 				q.opts.Log.Error("ignoring a record in the bucket of jobs", "error", err)
 				return nil
 			}
-			_, _, err = q.read(ctx, id)
+			_, _, err = q.read(reading, id)
 			if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
 				q.opts.Log.Error("a job is lost", "job", id, "error", err)
 				return nil
@@ -165,7 +196,11 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 			return err
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	_, _, err = q.readControl(ctx)
+	return err
 }
 
 // watch starts to watch the changes after a revision.
@@ -226,6 +261,12 @@ func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
 
 // applyEntry applies a change that the watch reports.
 func (q *Queue) applyEntry(e jetstream.KeyValueEntry) {
+	if e.Key() == controlKey {
+		if _, err := q.applyControl(e.Value(), e.Revision()); err != nil {
+			q.opts.Log.Error("what is held back cannot be read, it stays as it was", "error", err)
+		}
+		return
+	}
 	id, err := idOf(e.Key())
 	var r record
 	if err == nil {
@@ -248,6 +289,9 @@ func (q *Queue) apply(id string, r *record, rev uint64) {
 	}
 	for s := range q.subs[id] {
 		s.offer(r.job(id, rev))
+	}
+	for f := range q.feeds {
+		f.offer(id)
 	}
 	if l := q.leases[id]; l != nil {
 		if cause := l.lost(r.State, r.Lease); cause != nil {
@@ -301,66 +345,130 @@ func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (ui
 	if err != nil {
 		return 0, fmt.Errorf("jobs: writing job %s: %w", id, err)
 	}
+	failpoint.Hit(failpoint.RecordWritten)
 	q.apply(id, r, rev)
 	return rev, nil
 }
 
-// Submit stores a job and returns once it is safe. The id is 1 to 189 characters
-// of A-Z a-z 0-9 . _ - or the error is *IDError; the specification is at most
-// store.MaxRecord bytes, or the error is *store.SizeError. Submitting the same
-// again returns the job as it stands, with created false; another specification
-// gives *ConflictError. A new job belongs to the trace of the context. When MaxQueued jobs wait the error is *FullError.
-func (q *Queue) Submit(ctx context.Context, id string, spec []byte) (job Job, created bool, err error) {
-	if err := checkID(id); err != nil {
+// Submit stores a job and returns once it is safe. A malformed id gives *IDError,
+// what is too large *store.SizeError. Submitting the same again returns the job as
+// it stands, with created false; another Digest gives *ConflictError. A new job
+// belongs to the trace of the context; it waits if it needs anything, and is
+// queued otherwise. It is refused with *FullError when too much is queued, with
+// *BudgetError when its tenant cannot pay, *HeldError when its tenant or its pool
+// is held back, and *CycleError when it would wait for itself.
+func (q *Queue) Submit(ctx context.Context, s Submission) (job Job, created bool, err error) {
+	if err := s.check(); err != nil {
 		return Job{}, false, err
 	}
-	if len(spec) > store.MaxRecord {
-		return Job{}, false, &store.SizeError{What: "job specification", Size: int64(len(spec)), Limit: store.MaxRecord}
+	if len(s.Needs) > 0 && q.opts.Ready == nil {
+		return Job{}, false, fmt.Errorf("jobs: job %s: this queue cannot tell whether what it needs is there", s.ID)
 	}
-	r, rev, err := q.read(ctx, id)
+	r, rev, err := q.read(ctx, s.ID)
 	if notFound := (*NotFoundError)(nil); errors.As(err, &notFound) {
-		r, rev, created, err = q.create(ctx, id, spec)
+		r, rev, created, err = q.create(ctx, &s)
 	}
 	if err != nil {
 		return Job{}, false, err
 	}
-	if r.Spec != sha256.Sum256(spec) {
-		return Job{}, false, &ConflictError{ID: id}
+	if r.identity() != s.digest() {
+		return Job{}, false, &ConflictError{ID: s.ID}
 	}
-	job = r.job(id, rev)
-	job.Spec = spec
+	job = r.job(s.ID, rev)
+	job.Spec = s.Spec
 	return job, created, nil
 }
 
 // create stores a new job, or returns the one that another submission stored
 // first.
-func (q *Queue) create(ctx context.Context, id string, spec []byte) (*record, uint64, bool, error) {
-	q.mu.Lock()
-	full := q.index.states[Queued]+q.reserved >= q.opts.MaxQueued
-	if !full {
-		q.reserved++
-	}
-	q.mu.Unlock()
-	if full {
-		return nil, 0, false, &FullError{Limit: q.opts.MaxQueued}
-	}
-	defer func() {
-		q.mu.Lock()
-		q.reserved--
-		q.mu.Unlock()
-	}()
-
-	d, err := q.data.Put(ctx, "spec/"+dataName(id), spec)
+func (q *Queue) create(ctx context.Context, s *Submission) (*record, uint64, bool, error) {
+	free, err := q.reserve(s)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	r := &record{Version: recordVersion, State: Queued, Spec: d, Created: time.Now().UTC(), Trace: traceparent(ctx)}
-	rev, err := q.write(ctx, id, r, 0)
+	defer free()
+	d, err := q.data.Put(ctx, "spec/"+dataName(s.ID), s.Spec)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	r := &record{
+		Version: recordVersion, State: Queued, Spec: d, Created: time.Now().UTC(), Trace: traceparent(ctx),
+		Note: s.Note, Pool: s.Pool, Cost: s.Cost, Priority: s.Priority,
+	}
+	if s.TimeLimit > 0 {
+		r.Deadline = r.Created.Add(s.TimeLimit)
+	}
+	if id := s.digest(); id != d {
+		r.Digest = (*digest)(&id)
+	}
+	if len(s.Needs) > 0 {
+		r.State = Waiting
+		if s.WaitLimit > 0 {
+			r.WaitUntil = r.Created.Add(s.WaitLimit)
+		}
+	}
+	for _, n := range s.Needs {
+		r.Needs = append(r.Needs, n[:]...)
+	}
+	for _, m := range s.Makes {
+		r.Makes = append(append(r.Makes, m.Name[:]...), m.Tag)
+	}
+	failpoint.Hit(failpoint.SubmitBeforeRecord)
+	rev, err := q.write(ctx, s.ID, r, 0)
 	if errors.Is(err, errConflict) {
-		r, rev, err = q.read(ctx, id)
+		r, rev, err = q.read(ctx, s.ID)
 		return r, rev, false, err
 	}
+	failpoint.Hit(failpoint.SubmitBeforeAnswer)
 	return r, rev, true, err
+}
+
+// reserve admits a submission that is new and counts it until free is called,
+// which is when the index knows of it.
+func (q *Queue) reserve(s *Submission) (free func(), err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	x := q.index
+	t := x.tenant(q.opts.TenantOf(s.ID))
+	p := q.opts.Policy(t.name).withDefaults()
+	if err := x.control.holds(t.name, s.Pool); err != nil {
+		return nil, err
+	}
+	if n := x.states[Waiting] + x.states[Queued] + q.reserved; n >= q.opts.MaxQueued {
+		return nil, &FullError{Unit: "jobs", Limit: int64(q.opts.MaxQueued)}
+	}
+	if n := t.states[Waiting] + t.states[Queued] + t.reserved; p.MaxQueued > 0 && n >= p.MaxQueued {
+		return nil, &FullError{Tenant: t.name, Unit: "jobs", Limit: int64(p.MaxQueued)}
+	}
+	if limit := q.opts.MaxBacklog; limit > 0 && x.backlog+q.promised+s.Cost > limit && x.backlog+q.promised > 0 {
+		return nil, &FullError{Unit: "bootstraps", Limit: limit}
+	}
+	if used, _, end := x.use(t, p, time.Now()); p.Budget > 0 && used+t.promised+s.Cost > p.Budget {
+		return nil, &BudgetError{Tenant: t.name, Budget: p.Budget, Used: used + t.promised, Cost: s.Cost, Refill: end}
+	}
+	if name, closed := x.closes(t, s.Needs, names(s.Makes)); closed {
+		return nil, &CycleError{ID: s.ID, Name: name}
+	}
+	count := func(sign int) {
+		q.reserved += sign
+		t.reserved += sign
+		q.promised += int64(sign) * s.Cost
+		t.promised += int64(sign) * s.Cost
+	}
+	count(+1)
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		count(-1)
+	}, nil
+}
+
+func names(made []Made) []Name {
+	out := make([]Name, len(made))
+	for i, m := range made {
+		out[i] = m.Name
+	}
+	return out
 }
 
 // traceparent names the span of a context, or is empty.
@@ -408,8 +516,9 @@ func (q *Queue) Get(ctx context.Context, id string) (Job, error) {
 
 // Stats counts the jobs of a Queue.
 type Stats struct {
-	States map[State]int // how many jobs are in each state
-	Oldest time.Time     // when the job that has been queued for longest was submitted; zero when none is
+	States  map[State]int // how many jobs are in each state
+	Oldest  time.Time     // when the job that has been queued for longest was submitted; zero when none is
+	Backlog int64         // what the jobs cost that wait or are queued
 }
 
 // Stats returns what the Queue knows now, without asking the store.
@@ -417,10 +526,45 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := Stats{States: make(map[State]int), Oldest: q.index.oldest()}
-	for state := Queued; state <= Cancelled; state++ {
+	for state := Waiting; state <= Cancelled; state++ {
 		s.States[state] = q.index.states[state]
 	}
+	s.Backlog = q.index.backlog
 	return s
+}
+
+// Usage is what a tenant has had and may have.
+type Usage struct {
+	Tenant string
+	Policy Policy
+	// Used is what the jobs cost that were submitted between From and To: what
+	// they have spent if they have ended, and else what they are going to cost.
+	Used     int64
+	From, To time.Time
+	States   map[State]int // how many of its jobs are in each state
+}
+
+// Usage returns what the Queue knows of a tenant now, without asking the store.
+func (q *Queue) Usage(tenant string) Usage {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := Usage{Tenant: tenant, Policy: q.opts.Policy(tenant).withDefaults(), States: make(map[State]int)}
+	t := q.index.tenants[tenant]
+	if t == nil {
+		t = newTenant(tenant) // which is not kept
+	}
+	u.Used, u.From, u.To = q.index.use(t, u.Policy, time.Now())
+	for state := Waiting; state <= Cancelled; state++ {
+		u.States[state] = t.states[state]
+	}
+	return u
+}
+
+// Tenants returns the tenants that have jobs, in order.
+func (q *Queue) Tenants() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Sorted(maps.Keys(q.index.tenants))
 }
 
 // Cancel ends a job that is not terminal, and returns it without specification
@@ -430,18 +574,55 @@ func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
 	if err := checkID(id); err != nil {
 		return Job{}, err
 	}
+	return q.change(ctx, id, func(r *record) bool {
+		if r.State.Terminal() {
+			return false
+		}
+		r.abandon(Cancelled)
+		return true
+	})
+}
+
+// Retry has a Failed job tried again, as if it had been submitted now: its
+// attempts count from zero, and its deadlines have no effect any more. It gives
+// *StateError for a job in another state.
+func (q *Queue) Retry(ctx context.Context, id string) (Job, error) {
+	if err := checkID(id); err != nil {
+		return Job{}, err
+	}
+	retried := false
+	job, err := q.change(ctx, id, func(r *record) bool {
+		if retried = r.State == Failed; !retried {
+			return false
+		}
+		r.State = Queued
+		if len(r.Needs) > 0 {
+			r.State = Waiting
+		}
+		r.Attempts, r.Finished, r.Error, r.Cause, r.Reason = 0, time.Time{}, nil, "", ""
+		r.Deadline, r.WaitUntil = time.Time{}, time.Time{}
+		return true
+	})
+	if err == nil && !retried {
+		err = &StateError{ID: id, State: job.State, Want: Failed}
+	}
+	return job, err
+}
+
+// change changes a record by compare-and-set, again and again until nobody else
+// does meanwhile, unless do says that there is nothing to change.
+func (q *Queue) change(ctx context.Context, id string, do func(*record) bool) (Job, error) {
 	for {
 		r, rev, err := q.read(ctx, id)
 		if err != nil {
 			return Job{}, err
 		}
-		if r.State.Terminal() {
-			return r.job(id, rev), nil
-		}
+		before := rev
 		r.next(rev)
-		r.abandon(Cancelled)
-		rev, err = q.write(ctx, id, r, rev)
-		if err == nil {
+		if !do(r) {
+			return r.job(id, before), nil
+		}
+		if rev, err = q.write(ctx, id, r, before); err == nil {
 			return r.job(id, rev), nil
 		}
 		if !errors.Is(err, errConflict) {
@@ -456,9 +637,11 @@ type ListOptions struct {
 	Limit  int     // 100 when zero, at most 1000
 	After  string  // the token of the page before; empty for the first
 	Prefix string  // of the ids
+	Cause  Cause   // of Failed jobs; any, and any other state, when empty
+	Newest bool    // the newest first
 }
 
-// List returns jobs in the order of their submission, without specifications and
+// List returns jobs in the order of their submission, or the reverse, without specifications and
 // results, and the token of the next page, empty when there is none. What
 // another process changed a moment ago may be missing. A malformed token gives
 // ErrPageToken.
@@ -475,15 +658,27 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 		opts.Limit = defaultPage
 	}
 	opts.Limit = min(opts.Limit, maxPage)
-	wanted := func(s State) bool { return len(opts.States) == 0 || slices.Contains(opts.States, s) }
+	wanted := func(s State, c Cause) bool {
+		return (len(opts.States) == 0 || slices.Contains(opts.States, s)) && (opts.Cause == "" || opts.Cause == c)
+	}
 
 	var ids []string
 	var token string
 	q.mu.Lock()
 	order := q.index.order
-	at, _ := slices.BinarySearchFunc(order, after+1, bySeq)
-	for _, e := range order[at:] {
-		if !wanted(e.state) || e.lost || !strings.HasPrefix(e.id, opts.Prefix) {
+	var entries iter.Seq2[int, *entry]
+	switch {
+	case !opts.Newest:
+		at, _ := slices.BinarySearchFunc(order, after+1, bySeq)
+		entries = slices.All(order[at:])
+	case opts.After == "":
+		entries = slices.Backward(order)
+	default:
+		at, _ := slices.BinarySearchFunc(order, after, bySeq)
+		entries = slices.Backward(order[:at])
+	}
+	for _, e := range entries {
+		if !wanted(e.state, e.cause) || e.lost || !strings.HasPrefix(e.id, opts.Prefix) {
 			continue
 		}
 		if len(ids) == opts.Limit {
@@ -505,7 +700,7 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 		if err != nil {
 			return nil, "", err
 		}
-		if wanted(r.State) {
+		if wanted(r.State, r.Cause) {
 			list = append(list, r.job(id, rev))
 		}
 	}
@@ -672,11 +867,9 @@ func (q *Queue) claim(ctx context.Context, id string, seen uint64) (*Lease, erro
 	r.next(rev)
 	switch {
 	case loss != nil:
-		r.Reason = loss.Error()
-		r.abandon(Failed)
+		r.fail(Lost, loss.Error())
 	case r.Attempts >= q.opts.MaxAttempts:
-		r.Reason = fmt.Sprintf("given up after %d attempts; the worker of the last one was lost", r.Attempts)
-		r.abandon(Failed)
+		r.fail(Attempts, fmt.Sprintf("given up after %d attempts; the worker of the last one was lost", r.Attempts))
 	default:
 		r.State = Running
 		r.Attempts++
@@ -686,6 +879,7 @@ func (q *Queue) claim(ctx context.Context, id string, seen uint64) (*Lease, erro
 		r.LeaseFor = q.opts.LeaseDuration
 	}
 	asked := time.Now()
+	failpoint.Hit(failpoint.ClaimBeforeRecord)
 	rev, err = q.write(ctx, id, r, rev)
 	if errors.Is(err, errConflict) {
 		_, _, err = q.read(ctx, id) // Else the index would offer it again at once.

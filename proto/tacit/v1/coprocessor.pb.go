@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -749,7 +750,9 @@ type StatCiphertextsResponse struct {
 	// Those the service holds, in the order asked.
 	Ciphertexts []*CiphertextInfo `protobuf:"bytes,1,rep,name=ciphertexts,proto3" json:"ciphertexts,omitempty"`
 	// The handles it does not hold, in the order asked.
-	Missing       [][]byte `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing [][]byte `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Those of the missing that a job of the caller's is to make.
+	Pending       []*PendingCiphertext `protobuf:"bytes,3,rep,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -798,6 +801,66 @@ func (x *StatCiphertextsResponse) GetMissing() [][]byte {
 	return nil
 }
 
+func (x *StatCiphertextsResponse) GetPending() []*PendingCiphertext {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
+// PendingCiphertext is a ciphertext that is not there yet.
+type PendingCiphertext struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Handle        []byte                 `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	Type          *Type                  `protobuf:"varint,2,opt,name=type,proto3,enum=tacit.v1.Type,oneof" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingCiphertext) Reset() {
+	*x = PendingCiphertext{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingCiphertext) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingCiphertext) ProtoMessage() {}
+
+func (x *PendingCiphertext) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingCiphertext.ProtoReflect.Descriptor instead.
+func (*PendingCiphertext) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PendingCiphertext) GetHandle() []byte {
+	if x != nil {
+		return x.Handle
+	}
+	return nil
+}
+
+func (x *PendingCiphertext) GetType() Type {
+	if x != nil && x.Type != nil {
+		return *x.Type
+	}
+	return Type_TYPE_EBOOL
+}
+
 type FetchCiphertextsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Handles       [][]byte               `protobuf:"bytes,1,rep,name=handles,proto3" json:"handles,omitempty"`
@@ -807,7 +870,7 @@ type FetchCiphertextsRequest struct {
 
 func (x *FetchCiphertextsRequest) Reset() {
 	*x = FetchCiphertextsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +882,7 @@ func (x *FetchCiphertextsRequest) String() string {
 func (*FetchCiphertextsRequest) ProtoMessage() {}
 
 func (x *FetchCiphertextsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +895,7 @@ func (x *FetchCiphertextsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchCiphertextsRequest.ProtoReflect.Descriptor instead.
 func (*FetchCiphertextsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{12}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FetchCiphertextsRequest) GetHandles() [][]byte {
@@ -855,7 +918,7 @@ type FetchCiphertextsResponse struct {
 
 func (x *FetchCiphertextsResponse) Reset() {
 	*x = FetchCiphertextsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +930,7 @@ func (x *FetchCiphertextsResponse) String() string {
 func (*FetchCiphertextsResponse) ProtoMessage() {}
 
 func (x *FetchCiphertextsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +943,7 @@ func (x *FetchCiphertextsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchCiphertextsResponse.ProtoReflect.Descriptor instead.
 func (*FetchCiphertextsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{13}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchCiphertextsResponse) GetContent() isFetchCiphertextsResponse_Content {
@@ -928,15 +991,20 @@ func (*FetchCiphertextsResponse_Chunk) isFetchCiphertextsResponse_Content() {}
 type SubmitJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required, chosen by the client: 1 to 128 letters, digits, '-' or '_'.
-	Id            string   `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec          *JobSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Id   string   `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec *JobSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Orders the caller's own jobs, -100 to 100: higher ones start first.
+	Priority int32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
+	// The job fails with DEADLINE_EXCEEDED if it has not ended so long after its submission; absent for no such time.
+	Deadline      *durationpb.Duration `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	MissingInputs *MissingInputs       `protobuf:"bytes,5,opt,name=missing_inputs,json=missingInputs,proto3" json:"missing_inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1016,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1029,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{14}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SubmitJobRequest) GetId() string {
@@ -978,6 +1046,365 @@ func (x *SubmitJobRequest) GetSpec() *JobSpec {
 	return nil
 }
 
+func (x *SubmitJobRequest) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *SubmitJobRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *SubmitJobRequest) GetMissingInputs() *MissingInputs {
+	if x != nil {
+		return x.MissingInputs
+	}
+	return nil
+}
+
+// MissingInputs says what becomes of a job whose inputs are not there yet. It waits for those that a job of the caller's
+// is to make, and for those whose type the caller tells; others are refused with NOT_FOUND.
+type MissingInputs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Refuse all.
+	Refuse bool `protobuf:"varint,1,opt,name=refuse,proto3" json:"refuse,omitempty"`
+	// The job fails with DEADLINE_EXCEEDED if one is still missing so long after its submission; absent for an hour.
+	Timeout       *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Expected      []*ExpectedInput     `protobuf:"bytes,3,rep,name=expected,proto3" json:"expected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingInputs) Reset() {
+	*x = MissingInputs{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingInputs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingInputs) ProtoMessage() {}
+
+func (x *MissingInputs) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
+func (*MissingInputs) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MissingInputs) GetRefuse() bool {
+	if x != nil {
+		return x.Refuse
+	}
+	return false
+}
+
+func (x *MissingInputs) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *MissingInputs) GetExpected() []*ExpectedInput {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+// ExpectedInput is the type of a ciphertext that is not there yet.
+type ExpectedInput struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Handle []byte                 `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Required.
+	Type          *Type `protobuf:"varint,2,opt,name=type,proto3,enum=tacit.v1.Type,oneof" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpectedInput) Reset() {
+	*x = ExpectedInput{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpectedInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpectedInput) ProtoMessage() {}
+
+func (x *ExpectedInput) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpectedInput.ProtoReflect.Descriptor instead.
+func (*ExpectedInput) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExpectedInput) GetHandle() []byte {
+	if x != nil {
+		return x.Handle
+	}
+	return nil
+}
+
+func (x *ExpectedInput) GetType() Type {
+	if x != nil && x.Type != nil {
+		return *x.Type
+	}
+	return Type_TYPE_EBOOL
+}
+
+type EstimateJobRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Expected      []*ExpectedInput       `protobuf:"bytes,2,rep,name=expected,proto3" json:"expected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EstimateJobRequest) Reset() {
+	*x = EstimateJobRequest{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EstimateJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EstimateJobRequest) ProtoMessage() {}
+
+func (x *EstimateJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EstimateJobRequest.ProtoReflect.Descriptor instead.
+func (*EstimateJobRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *EstimateJobRequest) GetSpec() *JobSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *EstimateJobRequest) GetExpected() []*ExpectedInput {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+type EstimateJobResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the spec's canonical encoding.
+	SpecDigest []byte `protobuf:"bytes,1,opt,name=spec_digest,json=specDigest,proto3" json:"spec_digest,omitempty"`
+	// Bootstraps of all nodes that are computed, and those on the longest chain.
+	Bootstraps uint64 `protobuf:"varint,2,opt,name=bootstraps,proto3" json:"bootstraps,omitempty"`
+	Depth      uint64 `protobuf:"varint,3,opt,name=depth,proto3" json:"depth,omitempty"`
+	// One for each node of the spec, in its order; none where the type of an input is not known.
+	Nodes []*NodeEstimate `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Handle, type and key of each output, in the order of the spec; none where the type of an input is not known.
+	Outputs []*CiphertextInfo `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	// The inputs that are not there, once each, in the order of the spec.
+	Missing       []*PendingCiphertext `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EstimateJobResponse) Reset() {
+	*x = EstimateJobResponse{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EstimateJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EstimateJobResponse) ProtoMessage() {}
+
+func (x *EstimateJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EstimateJobResponse.ProtoReflect.Descriptor instead.
+func (*EstimateJobResponse) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *EstimateJobResponse) GetSpecDigest() []byte {
+	if x != nil {
+		return x.SpecDigest
+	}
+	return nil
+}
+
+func (x *EstimateJobResponse) GetBootstraps() uint64 {
+	if x != nil {
+		return x.Bootstraps
+	}
+	return 0
+}
+
+func (x *EstimateJobResponse) GetDepth() uint64 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *EstimateJobResponse) GetNodes() []*NodeEstimate {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *EstimateJobResponse) GetOutputs() []*CiphertextInfo {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *EstimateJobResponse) GetMissing() []*PendingCiphertext {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// NodeEstimate is what one node costs.
+type NodeEstimate struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Type       *Type                  `protobuf:"varint,1,opt,name=type,proto3,enum=tacit.v1.Type,oneof" json:"type,omitempty"`
+	Bootstraps uint64                 `protobuf:"varint,2,opt,name=bootstraps,proto3" json:"bootstraps,omitempty"`
+	Depth      uint64                 `protobuf:"varint,3,opt,name=depth,proto3" json:"depth,omitempty"`
+	// An output depends on it.
+	Needed bool `protobuf:"varint,4,opt,name=needed,proto3" json:"needed,omitempty"`
+	// The node that is the same expression and is computed in its place.
+	SameAs        *uint32 `protobuf:"varint,5,opt,name=same_as,json=sameAs,proto3,oneof" json:"same_as,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeEstimate) Reset() {
+	*x = NodeEstimate{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeEstimate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeEstimate) ProtoMessage() {}
+
+func (x *NodeEstimate) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeEstimate.ProtoReflect.Descriptor instead.
+func (*NodeEstimate) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NodeEstimate) GetType() Type {
+	if x != nil && x.Type != nil {
+		return *x.Type
+	}
+	return Type_TYPE_EBOOL
+}
+
+func (x *NodeEstimate) GetBootstraps() uint64 {
+	if x != nil {
+		return x.Bootstraps
+	}
+	return 0
+}
+
+func (x *NodeEstimate) GetDepth() uint64 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *NodeEstimate) GetNeeded() bool {
+	if x != nil {
+		return x.Needed
+	}
+	return false
+}
+
+func (x *NodeEstimate) GetSameAs() uint32 {
+	if x != nil && x.SameAs != nil {
+		return *x.SameAs
+	}
+	return 0
+}
+
 type GetJobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -987,7 +1414,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1426,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1439,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{15}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -1031,7 +1458,7 @@ type GetJobSpecRequest struct {
 
 func (x *GetJobSpecRequest) Reset() {
 	*x = GetJobSpecRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1470,7 @@ func (x *GetJobSpecRequest) String() string {
 func (*GetJobSpecRequest) ProtoMessage() {}
 
 func (x *GetJobSpecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1483,7 @@ func (x *GetJobSpecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobSpecRequest.ProtoReflect.Descriptor instead.
 func (*GetJobSpecRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetJobSpecRequest) GetId() string {
@@ -1076,7 +1503,7 @@ type WaitJobRequest struct {
 
 func (x *WaitJobRequest) Reset() {
 	*x = WaitJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1515,7 @@ func (x *WaitJobRequest) String() string {
 func (*WaitJobRequest) ProtoMessage() {}
 
 func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1528,7 @@ func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitJobRequest.ProtoReflect.Descriptor instead.
 func (*WaitJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitJobRequest) GetId() string {
@@ -1119,15 +1546,17 @@ func (x *WaitJobRequest) GetTimeout() *durationpb.Duration {
 }
 
 type WatchJobRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Of the last event that was received: what it said is not sent again. Empty for the job as it is.
+	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1568,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,12 +1581,82 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchJobRequest) GetId() string {
 	if x != nil {
 		return x.Id
+	}
+	return ""
+}
+
+func (x *WatchJobRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type WatchJobsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the last event that was received; empty for all jobs.
+	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Send these states only; all when empty.
+	States []JobState `protobuf:"varint,2,rep,packed,name=states,proto3,enum=tacit.v1.JobState" json:"states,omitempty"`
+	// The jobs of this principal; empty for the caller's own, or, to administrators, all.
+	Principal     string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchJobsRequest) Reset() {
+	*x = WatchJobsRequest{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchJobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchJobsRequest) ProtoMessage() {}
+
+func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
+func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchJobsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchJobsRequest) GetStates() []JobState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *WatchJobsRequest) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
 	}
 	return ""
 }
@@ -1171,7 +1670,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1682,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1695,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelJobRequest) GetId() string {
@@ -1211,14 +1710,19 @@ type ListJobsRequest struct {
 	// At most this many; 0 lets the service choose.
 	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the response before; empty for the first page.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// These states only; all when empty.
+	States []JobState `protobuf:"varint,3,rep,packed,name=states,proto3,enum=tacit.v1.JobState" json:"states,omitempty"`
+	// The jobs of this principal; empty for the caller's own, or, to administrators, all.
+	Principal     string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
+	NewestFirst   bool   `protobuf:"varint,5,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1734,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1747,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -1260,6 +1764,27 @@ func (x *ListJobsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListJobsRequest) GetStates() []JobState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListJobsRequest) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ListJobsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
 type ListJobsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Jobs  []*Job                 `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
@@ -1271,7 +1796,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1808,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1821,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{21}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -1313,11 +1838,216 @@ func (x *ListJobsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type GetUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for the caller; others take an administrator.
+	Principal     string `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsageRequest) Reset() {
+	*x = GetUsageRequest{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsageRequest) ProtoMessage() {}
+
+func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
+func (*GetUsageRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetUsageRequest) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+// Usage is what a principal has and may have.
+type Usage struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Principal string                 `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The principal's share of the work, relative to that of others.
+	Weight float64 `protobuf:"fixed64,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Bootstraps that may be used in each period; 0 for no limit.
+	Budget uint64 `protobuf:"varint,3,opt,name=budget,proto3" json:"budget,omitempty"`
+	// Bootstraps of the jobs submitted in this period: what those that have ended spent, and what the others were estimated
+	// at.
+	Used uint64 `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`
+	// This period.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many jobs may wait; 0 for no limit of its own.
+	MaxQueued     uint32      `protobuf:"varint,7,opt,name=max_queued,json=maxQueued,proto3" json:"max_queued,omitempty"`
+	Jobs          []*JobCount `protobuf:"bytes,8,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Usage) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Usage) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Usage) GetBudget() uint64 {
+	if x != nil {
+		return x.Budget
+	}
+	return 0
+}
+
+func (x *Usage) GetUsed() uint64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *Usage) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Usage) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Usage) GetMaxQueued() uint32 {
+	if x != nil {
+		return x.MaxQueued
+	}
+	return 0
+}
+
+func (x *Usage) GetJobs() []*JobCount {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+// JobCount is how many jobs are in a state.
+type JobCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         JobState               `protobuf:"varint,1,opt,name=state,proto3,enum=tacit.v1.JobState" json:"state,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobCount) Reset() {
+	*x = JobCount{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobCount) ProtoMessage() {}
+
+func (x *JobCount) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobCount.ProtoReflect.Descriptor instead.
+func (*JobCount) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *JobCount) GetState() JobState {
+	if x != nil {
+		return x.State
+	}
+	return JobState_JOB_STATE_UNSPECIFIED
+}
+
+func (x *JobCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_tacit_v1_coprocessor_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\n" +
-	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15tacit/v1/access.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
+	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tacit/v1/access.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
 	"\x0eGetInfoRequest\"\xfa\x01\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
@@ -1367,52 +2097,119 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x19UploadCiphertextsResponse\x12:\n" +
 	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\"2\n" +
 	"\x16StatCiphertextsRequest\x12\x18\n" +
-	"\ahandles\x18\x01 \x03(\fR\ahandles\"o\n" +
+	"\ahandles\x18\x01 \x03(\fR\ahandles\"\xa6\x01\n" +
 	"\x17StatCiphertextsResponse\x12:\n" +
 	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\fR\amissing\"3\n" +
+	"\amissing\x18\x02 \x03(\fR\amissing\x125\n" +
+	"\apending\x18\x03 \x03(\v2\x1b.tacit.v1.PendingCiphertextR\apending\"]\n" +
+	"\x11PendingCiphertext\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\fR\x06handle\x12'\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01B\a\n" +
+	"\x05_type\"3\n" +
 	"\x17FetchCiphertextsRequest\x12\x18\n" +
 	"\ahandles\x18\x01 \x03(\fR\ahandles\"q\n" +
 	"\x18FetchCiphertextsResponse\x122\n" +
 	"\x06header\x18\x01 \x01(\v2\x18.tacit.v1.CiphertextInfoH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\t\n" +
-	"\acontent\"I\n" +
+	"\acontent\"\xdc\x01\n" +
 	"\x10SubmitJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
-	"\x04spec\x18\x02 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\"\x1f\n" +
+	"\x04spec\x18\x02 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\x05R\bpriority\x125\n" +
+	"\bdeadline\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12>\n" +
+	"\x0emissing_inputs\x18\x05 \x01(\v2\x17.tacit.v1.MissingInputsR\rmissingInputs\"\x91\x01\n" +
+	"\rMissingInputs\x12\x16\n" +
+	"\x06refuse\x18\x01 \x01(\bR\x06refuse\x123\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x123\n" +
+	"\bexpected\x18\x03 \x03(\v2\x17.tacit.v1.ExpectedInputR\bexpected\"Y\n" +
+	"\rExpectedInput\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\fR\x06handle\x12'\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01B\a\n" +
+	"\x05_type\"p\n" +
+	"\x12EstimateJobRequest\x12%\n" +
+	"\x04spec\x18\x01 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\x123\n" +
+	"\bexpected\x18\x02 \x03(\v2\x17.tacit.v1.ExpectedInputR\bexpected\"\x85\x02\n" +
+	"\x13EstimateJobResponse\x12\x1f\n" +
+	"\vspec_digest\x18\x01 \x01(\fR\n" +
+	"specDigest\x12\x1e\n" +
+	"\n" +
+	"bootstraps\x18\x02 \x01(\x04R\n" +
+	"bootstraps\x12\x14\n" +
+	"\x05depth\x18\x03 \x01(\x04R\x05depth\x12,\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x16.tacit.v1.NodeEstimateR\x05nodes\x122\n" +
+	"\aoutputs\x18\x05 \x03(\v2\x18.tacit.v1.CiphertextInfoR\aoutputs\x125\n" +
+	"\amissing\x18\x06 \x03(\v2\x1b.tacit.v1.PendingCiphertextR\amissing\"\xb8\x01\n" +
+	"\fNodeEstimate\x12'\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01\x12\x1e\n" +
+	"\n" +
+	"bootstraps\x18\x02 \x01(\x04R\n" +
+	"bootstraps\x12\x14\n" +
+	"\x05depth\x18\x03 \x01(\x04R\x05depth\x12\x16\n" +
+	"\x06needed\x18\x04 \x01(\bR\x06needed\x12\x1c\n" +
+	"\asame_as\x18\x05 \x01(\rH\x01R\x06sameAs\x88\x01\x01B\a\n" +
+	"\x05_typeB\n" +
+	"\n" +
+	"\b_same_as\"\x1f\n" +
 	"\rGetJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"#\n" +
 	"\x11GetJobSpecRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"U\n" +
 	"\x0eWaitJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
-	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"!\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"9\n" +
 	"\x0fWatchJobRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\"\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"t\n" +
+	"\x10WatchJobsRequest\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12*\n" +
+	"\x06states\x18\x02 \x03(\x0e2\x12.tacit.v1.JobStateR\x06states\x12\x1c\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipal\"\"\n" +
 	"\x10CancelJobRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xba\x01\n" +
 	"\x0fListJobsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"]\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12*\n" +
+	"\x06states\x18\x03 \x03(\x0e2\x12.tacit.v1.JobStateR\x06states\x12\x1c\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12!\n" +
+	"\fnewest_first\x18\x05 \x01(\bR\vnewestFirst\"]\n" +
 	"\x10ListJobsResponse\x12!\n" +
 	"\x04jobs\x18\x01 \x03(\v2\r.tacit.v1.JobR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb8\b\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x0fGetUsageRequest\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\"\xa2\x02\n" +
+	"\x05Usage\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x01R\x06weight\x12\x16\n" +
+	"\x06budget\x18\x03 \x01(\x04R\x06budget\x12\x12\n" +
+	"\x04used\x18\x04 \x01(\x04R\x04used\x129\n" +
+	"\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1d\n" +
+	"\n" +
+	"max_queued\x18\a \x01(\rR\tmaxQueued\x12&\n" +
+	"\x04jobs\x18\b \x03(\v2\x12.tacit.v1.JobCountR\x04jobs\"J\n" +
+	"\bJobCount\x12(\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count2\xfb\t\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
 	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12A\n" +
 	"\bListKeys\x12\x19.tacit.v1.ListKeysRequest\x1a\x1a.tacit.v1.ListKeysResponse\x12^\n" +
 	"\x11UploadCiphertexts\x12\".tacit.v1.UploadCiphertextsRequest\x1a#.tacit.v1.UploadCiphertextsResponse(\x01\x12V\n" +
 	"\x0fStatCiphertexts\x12 .tacit.v1.StatCiphertextsRequest\x1a!.tacit.v1.StatCiphertextsResponse\x12[\n" +
-	"\x10FetchCiphertexts\x12!.tacit.v1.FetchCiphertextsRequest\x1a\".tacit.v1.FetchCiphertextsResponse0\x01\x126\n" +
+	"\x10FetchCiphertexts\x12!.tacit.v1.FetchCiphertextsRequest\x1a\".tacit.v1.FetchCiphertextsResponse0\x01\x12J\n" +
+	"\vEstimateJob\x12\x1c.tacit.v1.EstimateJobRequest\x1a\x1d.tacit.v1.EstimateJobResponse\x126\n" +
 	"\tSubmitJob\x12\x1a.tacit.v1.SubmitJobRequest\x1a\r.tacit.v1.Job\x120\n" +
 	"\x06GetJob\x12\x17.tacit.v1.GetJobRequest\x1a\r.tacit.v1.Job\x12<\n" +
 	"\n" +
 	"GetJobSpec\x12\x1b.tacit.v1.GetJobSpecRequest\x1a\x11.tacit.v1.JobSpec\x122\n" +
 	"\aWaitJob\x12\x18.tacit.v1.WaitJobRequest\x1a\r.tacit.v1.Job\x12;\n" +
-	"\bWatchJob\x12\x19.tacit.v1.WatchJobRequest\x1a\x12.tacit.v1.JobEvent0\x01\x126\n" +
+	"\bWatchJob\x12\x19.tacit.v1.WatchJobRequest\x1a\x12.tacit.v1.JobEvent0\x01\x12=\n" +
+	"\tWatchJobs\x12\x1a.tacit.v1.WatchJobsRequest\x1a\x12.tacit.v1.JobEvent0\x01\x126\n" +
 	"\tCancelJob\x12\x1a.tacit.v1.CancelJobRequest\x1a\r.tacit.v1.Job\x12A\n" +
-	"\bListJobs\x12\x19.tacit.v1.ListJobsRequest\x1a\x1a.tacit.v1.ListJobsResponse\x121\n" +
+	"\bListJobs\x12\x19.tacit.v1.ListJobsRequest\x1a\x1a.tacit.v1.ListJobsResponse\x126\n" +
+	"\bGetUsage\x12\x19.tacit.v1.GetUsageRequest\x1a\x0f.tacit.v1.Usage\x121\n" +
 	"\x05Grant\x12\x16.tacit.v1.GrantRequest\x1a\x10.tacit.v1.Access\x123\n" +
 	"\x06Revoke\x12\x17.tacit.v1.RevokeRequest\x1a\x10.tacit.v1.Access\x129\n" +
 	"\tGetAccess\x12\x1a.tacit.v1.GetAccessRequest\x1a\x10.tacit.v1.AccessB3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
@@ -1429,7 +2226,7 @@ func file_tacit_v1_coprocessor_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_coprocessor_proto_rawDescData
 }
 
-var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),             // 0: tacit.v1.GetInfoRequest
 	(*GetInfoResponse)(nil),            // 1: tacit.v1.GetInfoResponse
@@ -1443,77 +2240,115 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*UploadCiphertextsResponse)(nil),  // 9: tacit.v1.UploadCiphertextsResponse
 	(*StatCiphertextsRequest)(nil),     // 10: tacit.v1.StatCiphertextsRequest
 	(*StatCiphertextsResponse)(nil),    // 11: tacit.v1.StatCiphertextsResponse
-	(*FetchCiphertextsRequest)(nil),    // 12: tacit.v1.FetchCiphertextsRequest
-	(*FetchCiphertextsResponse)(nil),   // 13: tacit.v1.FetchCiphertextsResponse
-	(*SubmitJobRequest)(nil),           // 14: tacit.v1.SubmitJobRequest
-	(*GetJobRequest)(nil),              // 15: tacit.v1.GetJobRequest
-	(*GetJobSpecRequest)(nil),          // 16: tacit.v1.GetJobSpecRequest
-	(*WaitJobRequest)(nil),             // 17: tacit.v1.WaitJobRequest
-	(*WatchJobRequest)(nil),            // 18: tacit.v1.WatchJobRequest
-	(*CancelJobRequest)(nil),           // 19: tacit.v1.CancelJobRequest
-	(*ListJobsRequest)(nil),            // 20: tacit.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),           // 21: tacit.v1.ListJobsResponse
-	(*Parameters)(nil),                 // 22: tacit.v1.Parameters
-	(*EvaluationKeyInfo)(nil),          // 23: tacit.v1.EvaluationKeyInfo
-	(*CiphertextInfo)(nil),             // 24: tacit.v1.CiphertextInfo
-	(*JobSpec)(nil),                    // 25: tacit.v1.JobSpec
-	(*durationpb.Duration)(nil),        // 26: google.protobuf.Duration
-	(*Job)(nil),                        // 27: tacit.v1.Job
-	(*GrantRequest)(nil),               // 28: tacit.v1.GrantRequest
-	(*RevokeRequest)(nil),              // 29: tacit.v1.RevokeRequest
-	(*GetAccessRequest)(nil),           // 30: tacit.v1.GetAccessRequest
-	(*JobEvent)(nil),                   // 31: tacit.v1.JobEvent
-	(*Access)(nil),                     // 32: tacit.v1.Access
+	(*PendingCiphertext)(nil),          // 12: tacit.v1.PendingCiphertext
+	(*FetchCiphertextsRequest)(nil),    // 13: tacit.v1.FetchCiphertextsRequest
+	(*FetchCiphertextsResponse)(nil),   // 14: tacit.v1.FetchCiphertextsResponse
+	(*SubmitJobRequest)(nil),           // 15: tacit.v1.SubmitJobRequest
+	(*MissingInputs)(nil),              // 16: tacit.v1.MissingInputs
+	(*ExpectedInput)(nil),              // 17: tacit.v1.ExpectedInput
+	(*EstimateJobRequest)(nil),         // 18: tacit.v1.EstimateJobRequest
+	(*EstimateJobResponse)(nil),        // 19: tacit.v1.EstimateJobResponse
+	(*NodeEstimate)(nil),               // 20: tacit.v1.NodeEstimate
+	(*GetJobRequest)(nil),              // 21: tacit.v1.GetJobRequest
+	(*GetJobSpecRequest)(nil),          // 22: tacit.v1.GetJobSpecRequest
+	(*WaitJobRequest)(nil),             // 23: tacit.v1.WaitJobRequest
+	(*WatchJobRequest)(nil),            // 24: tacit.v1.WatchJobRequest
+	(*WatchJobsRequest)(nil),           // 25: tacit.v1.WatchJobsRequest
+	(*CancelJobRequest)(nil),           // 26: tacit.v1.CancelJobRequest
+	(*ListJobsRequest)(nil),            // 27: tacit.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),           // 28: tacit.v1.ListJobsResponse
+	(*GetUsageRequest)(nil),            // 29: tacit.v1.GetUsageRequest
+	(*Usage)(nil),                      // 30: tacit.v1.Usage
+	(*JobCount)(nil),                   // 31: tacit.v1.JobCount
+	(*Parameters)(nil),                 // 32: tacit.v1.Parameters
+	(*EvaluationKeyInfo)(nil),          // 33: tacit.v1.EvaluationKeyInfo
+	(*CiphertextInfo)(nil),             // 34: tacit.v1.CiphertextInfo
+	(Type)(0),                          // 35: tacit.v1.Type
+	(*JobSpec)(nil),                    // 36: tacit.v1.JobSpec
+	(*durationpb.Duration)(nil),        // 37: google.protobuf.Duration
+	(JobState)(0),                      // 38: tacit.v1.JobState
+	(*Job)(nil),                        // 39: tacit.v1.Job
+	(*timestamppb.Timestamp)(nil),      // 40: google.protobuf.Timestamp
+	(*GrantRequest)(nil),               // 41: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),              // 42: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),           // 43: tacit.v1.GetAccessRequest
+	(*JobEvent)(nil),                   // 44: tacit.v1.JobEvent
+	(*Access)(nil),                     // 45: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
-	22, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
+	32, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
 	2,  // 1: tacit.v1.GetInfoResponse.limits:type_name -> tacit.v1.Limits
 	4,  // 2: tacit.v1.UploadEvaluationKeyRequest.header:type_name -> tacit.v1.EvaluationKeyHeader
-	23, // 3: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
+	33, // 3: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
 	8,  // 4: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
-	24, // 5: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	24, // 6: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	24, // 7: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
-	25, // 8: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
-	26, // 9: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
-	27, // 10: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
-	0,  // 11: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
-	3,  // 12: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
-	5,  // 13: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
-	7,  // 14: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
-	10, // 15: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
-	12, // 16: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
-	14, // 17: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
-	15, // 18: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	16, // 19: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
-	17, // 20: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	18, // 21: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	19, // 22: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	20, // 23: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	28, // 24: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
-	29, // 25: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
-	30, // 26: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
-	1,  // 27: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	23, // 28: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 29: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	9,  // 30: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 31: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	13, // 32: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	27, // 33: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	27, // 34: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	25, // 35: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	27, // 36: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	31, // 37: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	27, // 38: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	21, // 39: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	32, // 40: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
-	32, // 41: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
-	32, // 42: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
-	27, // [27:43] is the sub-list for method output_type
-	11, // [11:27] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	34, // 5: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	34, // 6: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	12, // 7: tacit.v1.StatCiphertextsResponse.pending:type_name -> tacit.v1.PendingCiphertext
+	35, // 8: tacit.v1.PendingCiphertext.type:type_name -> tacit.v1.Type
+	34, // 9: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
+	36, // 10: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
+	37, // 11: tacit.v1.SubmitJobRequest.deadline:type_name -> google.protobuf.Duration
+	16, // 12: tacit.v1.SubmitJobRequest.missing_inputs:type_name -> tacit.v1.MissingInputs
+	37, // 13: tacit.v1.MissingInputs.timeout:type_name -> google.protobuf.Duration
+	17, // 14: tacit.v1.MissingInputs.expected:type_name -> tacit.v1.ExpectedInput
+	35, // 15: tacit.v1.ExpectedInput.type:type_name -> tacit.v1.Type
+	36, // 16: tacit.v1.EstimateJobRequest.spec:type_name -> tacit.v1.JobSpec
+	17, // 17: tacit.v1.EstimateJobRequest.expected:type_name -> tacit.v1.ExpectedInput
+	20, // 18: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
+	34, // 19: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
+	12, // 20: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
+	35, // 21: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
+	37, // 22: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
+	38, // 23: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
+	38, // 24: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
+	39, // 25: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
+	40, // 26: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
+	40, // 27: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
+	31, // 28: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
+	38, // 29: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
+	0,  // 30: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
+	3,  // 31: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
+	5,  // 32: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
+	7,  // 33: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
+	10, // 34: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
+	13, // 35: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
+	18, // 36: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
+	15, // 37: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
+	21, // 38: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
+	22, // 39: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	23, // 40: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	24, // 41: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	25, // 42: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
+	26, // 43: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	27, // 44: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	29, // 45: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
+	41, // 46: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	42, // 47: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	43, // 48: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 49: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	33, // 50: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 51: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	9,  // 52: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	11, // 53: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	14, // 54: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	19, // 55: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
+	39, // 56: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	39, // 57: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	36, // 58: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	39, // 59: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	44, // 60: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	44, // 61: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
+	39, // 62: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	28, // 63: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	30, // 64: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
+	45, // 65: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	45, // 66: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	45, // 67: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	49, // [49:68] is the sub-list for method output_type
+	30, // [30:49] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_coprocessor_proto_init() }
@@ -1532,17 +2367,20 @@ func file_tacit_v1_coprocessor_proto_init() {
 		(*UploadCiphertextsRequest_Header)(nil),
 		(*UploadCiphertextsRequest_Chunk)(nil),
 	}
-	file_tacit_v1_coprocessor_proto_msgTypes[13].OneofWrappers = []any{
+	file_tacit_v1_coprocessor_proto_msgTypes[12].OneofWrappers = []any{}
+	file_tacit_v1_coprocessor_proto_msgTypes[14].OneofWrappers = []any{
 		(*FetchCiphertextsResponse_Header)(nil),
 		(*FetchCiphertextsResponse_Chunk)(nil),
 	}
+	file_tacit_v1_coprocessor_proto_msgTypes[17].OneofWrappers = []any{}
+	file_tacit_v1_coprocessor_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_coprocessor_proto_rawDesc), len(file_tacit_v1_coprocessor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,13 +25,16 @@ const (
 	Coprocessor_UploadCiphertexts_FullMethodName   = "/tacit.v1.Coprocessor/UploadCiphertexts"
 	Coprocessor_StatCiphertexts_FullMethodName     = "/tacit.v1.Coprocessor/StatCiphertexts"
 	Coprocessor_FetchCiphertexts_FullMethodName    = "/tacit.v1.Coprocessor/FetchCiphertexts"
+	Coprocessor_EstimateJob_FullMethodName         = "/tacit.v1.Coprocessor/EstimateJob"
 	Coprocessor_SubmitJob_FullMethodName           = "/tacit.v1.Coprocessor/SubmitJob"
 	Coprocessor_GetJob_FullMethodName              = "/tacit.v1.Coprocessor/GetJob"
 	Coprocessor_GetJobSpec_FullMethodName          = "/tacit.v1.Coprocessor/GetJobSpec"
 	Coprocessor_WaitJob_FullMethodName             = "/tacit.v1.Coprocessor/WaitJob"
 	Coprocessor_WatchJob_FullMethodName            = "/tacit.v1.Coprocessor/WatchJob"
+	Coprocessor_WatchJobs_FullMethodName           = "/tacit.v1.Coprocessor/WatchJobs"
 	Coprocessor_CancelJob_FullMethodName           = "/tacit.v1.Coprocessor/CancelJob"
 	Coprocessor_ListJobs_FullMethodName            = "/tacit.v1.Coprocessor/ListJobs"
+	Coprocessor_GetUsage_FullMethodName            = "/tacit.v1.Coprocessor/GetUsage"
 	Coprocessor_Grant_FullMethodName               = "/tacit.v1.Coprocessor/Grant"
 	Coprocessor_Revoke_FullMethodName              = "/tacit.v1.Coprocessor/Revoke"
 	Coprocessor_GetAccess_FullMethodName           = "/tacit.v1.Coprocessor/GetAccess"
@@ -66,8 +69,11 @@ type CoprocessorClient interface {
 	// FetchCiphertexts sends ciphertexts in the order asked: for each a header, then its chunks. A handle that the
 	// service does not hold fails the call with NOT_FOUND before anything is sent.
 	FetchCiphertexts(ctx context.Context, in *FetchCiphertextsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchCiphertextsResponse], error)
+	// EstimateJob tells what a spec would cost, what its results would be and what it would wait for, and queues nothing.
+	EstimateJob(ctx context.Context, in *EstimateJobRequest, opts ...grpc.CallOption) (*EstimateJobResponse, error)
 	// SubmitJob validates and queues a job. The same id with the same spec is the same job, however often it is
-	// submitted; the same id with another spec is ALREADY_EXISTS.
+	// submitted; the same id with another spec is ALREADY_EXISTS. RESOURCE_EXHAUSTED with RetryInfo is a full queue or a
+	// budget that is used up.
 	SubmitJob(ctx context.Context, in *SubmitJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// GetJob reads a job.
 	GetJob(ctx context.Context, in *GetJobRequest, opts ...grpc.CallOption) (*Job, error)
@@ -77,10 +83,16 @@ type CoprocessorClient interface {
 	WaitJob(ctx context.Context, in *WaitJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// WatchJob sends the job as it is, then what changes, and ends after the job has.
 	WatchJob(ctx context.Context, in *WatchJobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error)
+	// WatchJobs sends all jobs, without their node reports, that have changed after a cursor, in the order of their changes,
+	// and then what changes. Changes of one job that follow each other fast may be sent as one; the last one never is left
+	// out. It does not end by itself.
+	WatchJobs(ctx context.Context, in *WatchJobsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error)
 	// CancelJob cancels a job that has not ended, and answers with a job that has as it is.
 	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error)
-	// ListJobs lists jobs in the order of their submission, without their node reports.
+	// ListJobs lists jobs in the order of their submission, or the reverse, without their node reports.
 	ListJobs(ctx context.Context, in *ListJobsRequest, opts ...grpc.CallOption) (*ListJobsResponse, error)
+	// GetUsage tells what a principal has used of its budget.
+	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*Usage, error)
 	// Grant gives a principal rights on a ciphertext or an evaluation key, besides those it has. It takes the right GRANT,
 	// and gives only rights that the caller has.
 	Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*Access, error)
@@ -173,6 +185,16 @@ func (c *coprocessorClient) FetchCiphertexts(ctx context.Context, in *FetchCiphe
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_FetchCiphertextsClient = grpc.ServerStreamingClient[FetchCiphertextsResponse]
 
+func (c *coprocessorClient) EstimateJob(ctx context.Context, in *EstimateJobRequest, opts ...grpc.CallOption) (*EstimateJobResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EstimateJobResponse)
+	err := c.cc.Invoke(ctx, Coprocessor_EstimateJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *coprocessorClient) SubmitJob(ctx context.Context, in *SubmitJobRequest, opts ...grpc.CallOption) (*Job, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Job)
@@ -232,6 +254,25 @@ func (c *coprocessorClient) WatchJob(ctx context.Context, in *WatchJobRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_WatchJobClient = grpc.ServerStreamingClient[JobEvent]
 
+func (c *coprocessorClient) WatchJobs(ctx context.Context, in *WatchJobsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[4], Coprocessor_WatchJobs_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchJobsRequest, JobEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Coprocessor_WatchJobsClient = grpc.ServerStreamingClient[JobEvent]
+
 func (c *coprocessorClient) CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Job)
@@ -246,6 +287,16 @@ func (c *coprocessorClient) ListJobs(ctx context.Context, in *ListJobsRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListJobsResponse)
 	err := c.cc.Invoke(ctx, Coprocessor_ListJobs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*Usage, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Usage)
+	err := c.cc.Invoke(ctx, Coprocessor_GetUsage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -311,8 +362,11 @@ type CoprocessorServer interface {
 	// FetchCiphertexts sends ciphertexts in the order asked: for each a header, then its chunks. A handle that the
 	// service does not hold fails the call with NOT_FOUND before anything is sent.
 	FetchCiphertexts(*FetchCiphertextsRequest, grpc.ServerStreamingServer[FetchCiphertextsResponse]) error
+	// EstimateJob tells what a spec would cost, what its results would be and what it would wait for, and queues nothing.
+	EstimateJob(context.Context, *EstimateJobRequest) (*EstimateJobResponse, error)
 	// SubmitJob validates and queues a job. The same id with the same spec is the same job, however often it is
-	// submitted; the same id with another spec is ALREADY_EXISTS.
+	// submitted; the same id with another spec is ALREADY_EXISTS. RESOURCE_EXHAUSTED with RetryInfo is a full queue or a
+	// budget that is used up.
 	SubmitJob(context.Context, *SubmitJobRequest) (*Job, error)
 	// GetJob reads a job.
 	GetJob(context.Context, *GetJobRequest) (*Job, error)
@@ -322,10 +376,16 @@ type CoprocessorServer interface {
 	WaitJob(context.Context, *WaitJobRequest) (*Job, error)
 	// WatchJob sends the job as it is, then what changes, and ends after the job has.
 	WatchJob(*WatchJobRequest, grpc.ServerStreamingServer[JobEvent]) error
+	// WatchJobs sends all jobs, without their node reports, that have changed after a cursor, in the order of their changes,
+	// and then what changes. Changes of one job that follow each other fast may be sent as one; the last one never is left
+	// out. It does not end by itself.
+	WatchJobs(*WatchJobsRequest, grpc.ServerStreamingServer[JobEvent]) error
 	// CancelJob cancels a job that has not ended, and answers with a job that has as it is.
 	CancelJob(context.Context, *CancelJobRequest) (*Job, error)
-	// ListJobs lists jobs in the order of their submission, without their node reports.
+	// ListJobs lists jobs in the order of their submission, or the reverse, without their node reports.
 	ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error)
+	// GetUsage tells what a principal has used of its budget.
+	GetUsage(context.Context, *GetUsageRequest) (*Usage, error)
 	// Grant gives a principal rights on a ciphertext or an evaluation key, besides those it has. It takes the right GRANT,
 	// and gives only rights that the caller has.
 	Grant(context.Context, *GrantRequest) (*Access, error)
@@ -361,6 +421,9 @@ func (UnimplementedCoprocessorServer) StatCiphertexts(context.Context, *StatCiph
 func (UnimplementedCoprocessorServer) FetchCiphertexts(*FetchCiphertextsRequest, grpc.ServerStreamingServer[FetchCiphertextsResponse]) error {
 	return status.Error(codes.Unimplemented, "method FetchCiphertexts not implemented")
 }
+func (UnimplementedCoprocessorServer) EstimateJob(context.Context, *EstimateJobRequest) (*EstimateJobResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EstimateJob not implemented")
+}
 func (UnimplementedCoprocessorServer) SubmitJob(context.Context, *SubmitJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method SubmitJob not implemented")
 }
@@ -376,11 +439,17 @@ func (UnimplementedCoprocessorServer) WaitJob(context.Context, *WaitJobRequest) 
 func (UnimplementedCoprocessorServer) WatchJob(*WatchJobRequest, grpc.ServerStreamingServer[JobEvent]) error {
 	return status.Error(codes.Unimplemented, "method WatchJob not implemented")
 }
+func (UnimplementedCoprocessorServer) WatchJobs(*WatchJobsRequest, grpc.ServerStreamingServer[JobEvent]) error {
+	return status.Error(codes.Unimplemented, "method WatchJobs not implemented")
+}
 func (UnimplementedCoprocessorServer) CancelJob(context.Context, *CancelJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelJob not implemented")
 }
 func (UnimplementedCoprocessorServer) ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListJobs not implemented")
+}
+func (UnimplementedCoprocessorServer) GetUsage(context.Context, *GetUsageRequest) (*Usage, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetUsage not implemented")
 }
 func (UnimplementedCoprocessorServer) Grant(context.Context, *GrantRequest) (*Access, error) {
 	return nil, status.Error(codes.Unimplemented, "method Grant not implemented")
@@ -491,6 +560,24 @@ func _Coprocessor_FetchCiphertexts_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_FetchCiphertextsServer = grpc.ServerStreamingServer[FetchCiphertextsResponse]
 
+func _Coprocessor_EstimateJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EstimateJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).EstimateJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_EstimateJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).EstimateJob(ctx, req.(*EstimateJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Coprocessor_SubmitJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SubmitJobRequest)
 	if err := dec(in); err != nil {
@@ -574,6 +661,17 @@ func _Coprocessor_WatchJob_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_WatchJobServer = grpc.ServerStreamingServer[JobEvent]
 
+func _Coprocessor_WatchJobs_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchJobsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CoprocessorServer).WatchJobs(m, &grpc.GenericServerStream[WatchJobsRequest, JobEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Coprocessor_WatchJobsServer = grpc.ServerStreamingServer[JobEvent]
+
 func _Coprocessor_CancelJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelJobRequest)
 	if err := dec(in); err != nil {
@@ -606,6 +704,24 @@ func _Coprocessor_ListJobs_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CoprocessorServer).ListJobs(ctx, req.(*ListJobsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetUsage(ctx, req.(*GetUsageRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -684,6 +800,10 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Coprocessor_StatCiphertexts_Handler,
 		},
 		{
+			MethodName: "EstimateJob",
+			Handler:    _Coprocessor_EstimateJob_Handler,
+		},
+		{
 			MethodName: "SubmitJob",
 			Handler:    _Coprocessor_SubmitJob_Handler,
 		},
@@ -706,6 +826,10 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListJobs",
 			Handler:    _Coprocessor_ListJobs_Handler,
+		},
+		{
+			MethodName: "GetUsage",
+			Handler:    _Coprocessor_GetUsage_Handler,
 		},
 		{
 			MethodName: "Grant",
@@ -739,6 +863,11 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchJob",
 			Handler:       _Coprocessor_WatchJob_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchJobs",
+			Handler:       _Coprocessor_WatchJobs_Handler,
 			ServerStreams: true,
 		},
 	},

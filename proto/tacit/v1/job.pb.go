@@ -89,6 +89,8 @@ const (
 	JobState_JOB_STATE_SUCCEEDED   JobState = 3
 	JobState_JOB_STATE_FAILED      JobState = 4
 	JobState_JOB_STATE_CANCELLED   JobState = 5
+	// For inputs that are not there yet.
+	JobState_JOB_STATE_WAITING JobState = 6
 )
 
 // Enum value maps for JobState.
@@ -100,6 +102,7 @@ var (
 		3: "JOB_STATE_SUCCEEDED",
 		4: "JOB_STATE_FAILED",
 		5: "JOB_STATE_CANCELLED",
+		6: "JOB_STATE_WAITING",
 	}
 	JobState_value = map[string]int32{
 		"JOB_STATE_UNSPECIFIED": 0,
@@ -108,6 +111,7 @@ var (
 		"JOB_STATE_SUCCEEDED":   3,
 		"JOB_STATE_FAILED":      4,
 		"JOB_STATE_CANCELLED":   5,
+		"JOB_STATE_WAITING":     6,
 	}
 )
 
@@ -147,7 +151,7 @@ const (
 	NodeState_NODE_STATE_RUNNING     NodeState = 2
 	NodeState_NODE_STATE_SUCCEEDED   NodeState = 3
 	NodeState_NODE_STATE_FAILED      NodeState = 4
-	// No output depends on the node, so it is never computed.
+	// No output depends on the node, or all that do were there already, so it is not computed.
 	NodeState_NODE_STATE_SKIPPED NodeState = 5
 )
 
@@ -562,9 +566,20 @@ type Job struct {
 	// Why a failed job failed.
 	Error *JobError `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
 	// What the service vouches for, once the job has succeeded.
-	Receipt       *Receipt `protobuf:"bytes,12,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Receipt *Receipt `protobuf:"bytes,12,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// As submitted: among the jobs of one principal, higher ones start first.
+	Priority int32 `protobuf:"varint,13,opt,name=priority,proto3" json:"priority,omitempty"`
+	// When the job fails if it has not ended; absent when there is no such time.
+	DeadlineTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=deadline_time,json=deadlineTime,proto3" json:"deadline_time,omitempty"`
+	// When the job fails if an input is still missing; absent when it never waited.
+	WaitDeadlineTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=wait_deadline_time,json=waitDeadlineTime,proto3" json:"wait_deadline_time,omitempty"`
+	// Bootstraps that the job was admitted with.
+	EstimatedBootstraps uint64 `protobuf:"varint,16,opt,name=estimated_bootstraps,json=estimatedBootstraps,proto3" json:"estimated_bootstraps,omitempty"`
+	// Bootstraps of all attempts so far, as far as they were reported: what the principal's budget is charged with when the
+	// job has ended.
+	SpentBootstraps uint64 `protobuf:"varint,17,opt,name=spent_bootstraps,json=spentBootstraps,proto3" json:"spent_bootstraps,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -679,6 +694,41 @@ func (x *Job) GetReceipt() *Receipt {
 		return x.Receipt
 	}
 	return nil
+}
+
+func (x *Job) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Job) GetDeadlineTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeadlineTime
+	}
+	return nil
+}
+
+func (x *Job) GetWaitDeadlineTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WaitDeadlineTime
+	}
+	return nil
+}
+
+func (x *Job) GetEstimatedBootstraps() uint64 {
+	if x != nil {
+		return x.EstimatedBootstraps
+	}
+	return 0
+}
+
+func (x *Job) GetSpentBootstraps() uint64 {
+	if x != nil {
+		return x.SpentBootstraps
+	}
+	return 0
 }
 
 // Receipt is a statement, signed by the service, of what a job computed from what. All but the container is for
@@ -874,8 +924,12 @@ type NodeReport struct {
 	// Base-2 logarithm of an upper bound on the probability that the node's result is wrong; absent when nothing in the
 	// node can fail.
 	Log2FailureProbability *float64 `protobuf:"fixed64,7,opt,name=log2_failure_probability,json=log2FailureProbability,proto3,oneof" json:"log2_failure_probability,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// The node whose value this one has, because it is the same expression; nothing was spent here.
+	SameAs *uint32 `protobuf:"varint,8,opt,name=same_as,json=sameAs,proto3,oneof" json:"same_as,omitempty"`
+	// The value was there already: an earlier job stored the same expression.
+	Reused        bool `protobuf:"varint,9,opt,name=reused,proto3" json:"reused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
@@ -957,6 +1011,20 @@ func (x *NodeReport) GetLog2FailureProbability() float64 {
 	return 0
 }
 
+func (x *NodeReport) GetSameAs() uint32 {
+	if x != nil && x.SameAs != nil {
+		return *x.SameAs
+	}
+	return 0
+}
+
+func (x *NodeReport) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
+}
+
 // JobError says why a job failed or why a spec was refused. It is also the detail of the status of a refused call.
 type JobError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -967,7 +1035,9 @@ type JobError struct {
 	// The part of the spec that is at fault, such as nodes[3].inputs[1]; empty when it is no single part.
 	Place string `protobuf:"bytes,3,opt,name=place,proto3" json:"place,omitempty"`
 	// For people.
-	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// The job that is at fault, where it is another one: the first of those that failed one after the other.
+	JobId         string `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1100,13 @@ func (x *JobError) GetMessage() string {
 	return ""
 }
 
+func (x *JobError) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
 // JobEvent is one step of a watched job.
 type JobEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1037,7 +1114,9 @@ type JobEvent struct {
 	//
 	//	*JobEvent_Job
 	//	*JobEvent_Node
-	Event         isJobEvent_Event `protobuf_oneof:"event"`
+	Event isJobEvent_Event `protobuf_oneof:"event"`
+	// For taking the stream up after this event.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1097,6 +1176,13 @@ func (x *JobEvent) GetNode() *NodeReport {
 	return nil
 }
 
+func (x *JobEvent) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 type isJobEvent_Event interface {
 	isJobEvent_Event()
 }
@@ -1144,7 +1230,7 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\rH\x00R\x04node\x88\x01\x01\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\fR\x06handle\x12\x16\n" +
 	"\x06result\x18\x03 \x01(\rR\x06resultB\a\n" +
-	"\x05_node\"\xf9\x03\n" +
+	"\x05_node\"\xfe\x05\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x15\n" +
@@ -1161,7 +1247,12 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\aresults\x18\n" +
 	" \x03(\v2\x18.tacit.v1.CiphertextInfoR\aresults\x12(\n" +
 	"\x05error\x18\v \x01(\v2\x12.tacit.v1.JobErrorR\x05error\x12+\n" +
-	"\areceipt\x18\f \x01(\v2\x11.tacit.v1.ReceiptR\areceipt\"\xed\x02\n" +
+	"\areceipt\x18\f \x01(\v2\x11.tacit.v1.ReceiptR\areceipt\x12\x1a\n" +
+	"\bpriority\x18\r \x01(\x05R\bpriority\x12?\n" +
+	"\rdeadline_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\fdeadlineTime\x12H\n" +
+	"\x12wait_deadline_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x10waitDeadlineTime\x121\n" +
+	"\x14estimated_bootstraps\x18\x10 \x01(\x04R\x13estimatedBootstraps\x12)\n" +
+	"\x10spent_bootstraps\x18\x11 \x01(\x04R\x0fspentBootstraps\"\xed\x02\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\fR\tcontainer\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -1178,7 +1269,7 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	" \x03(\v2\x15.tacit.v1.ReceiptItemR\aoutputs\"=\n" +
 	"\vReceiptItem\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\fR\x06handle\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xaa\x02\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xec\x02\n" +
 	"\n" +
 	"NodeReport\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x14\n" +
@@ -1189,28 +1280,35 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"bootstraps\x12\x14\n" +
 	"\x05depth\x18\x05 \x01(\rR\x05depth\x125\n" +
 	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12=\n" +
-	"\x18log2_failure_probability\x18\a \x01(\x01H\x00R\x16log2FailureProbability\x88\x01\x01B\x1b\n" +
-	"\x19_log2_failure_probability\"f\n" +
+	"\x18log2_failure_probability\x18\a \x01(\x01H\x00R\x16log2FailureProbability\x88\x01\x01\x12\x1c\n" +
+	"\asame_as\x18\b \x01(\rH\x01R\x06sameAs\x88\x01\x01\x12\x16\n" +
+	"\x06reused\x18\t \x01(\bR\x06reusedB\x1b\n" +
+	"\x19_log2_failure_probabilityB\n" +
+	"\n" +
+	"\b_same_as\"}\n" +
 	"\bJobError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05place\x18\x03 \x01(\tR\x05place\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"b\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x15\n" +
+	"\x06job_id\x18\x05 \x01(\tR\x05jobId\"z\n" +
 	"\bJobEvent\x12!\n" +
 	"\x03job\x18\x01 \x01(\v2\r.tacit.v1.JobH\x00R\x03job\x12*\n" +
-	"\x04node\x18\x02 \x01(\v2\x14.tacit.v1.NodeReportH\x00R\x04nodeB\a\n" +
+	"\x04node\x18\x02 \x01(\v2\x14.tacit.v1.NodeReportH\x00R\x04node\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursorB\a\n" +
 	"\x05event*L\n" +
 	"\bStrategy\x12\x17\n" +
 	"\x13STRATEGY_THROUGHPUT\x10\x00\x12\x14\n" +
 	"\x10STRATEGY_LATENCY\x10\x01\x12\x11\n" +
-	"\rSTRATEGY_AUTO\x10\x02*\x9a\x01\n" +
+	"\rSTRATEGY_AUTO\x10\x02*\xb1\x01\n" +
 	"\bJobState\x12\x19\n" +
 	"\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n" +
 	"\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n" +
 	"\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n" +
 	"\x10JOB_STATE_FAILED\x10\x04\x12\x17\n" +
-	"\x13JOB_STATE_CANCELLED\x10\x05*\xa0\x01\n" +
+	"\x13JOB_STATE_CANCELLED\x10\x05\x12\x15\n" +
+	"\x11JOB_STATE_WAITING\x10\x06*\xa0\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12NODE_STATE_PENDING\x10\x01\x12\x16\n" +
@@ -1268,17 +1366,19 @@ var file_tacit_v1_job_proto_depIdxs = []int32{
 	16, // 11: tacit.v1.Job.results:type_name -> tacit.v1.CiphertextInfo
 	11, // 12: tacit.v1.Job.error:type_name -> tacit.v1.JobError
 	8,  // 13: tacit.v1.Job.receipt:type_name -> tacit.v1.Receipt
-	9,  // 14: tacit.v1.Receipt.inputs:type_name -> tacit.v1.ReceiptItem
-	9,  // 15: tacit.v1.Receipt.outputs:type_name -> tacit.v1.ReceiptItem
-	2,  // 16: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
-	17, // 17: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
-	7,  // 18: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
-	10, // 19: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	15, // 14: tacit.v1.Job.deadline_time:type_name -> google.protobuf.Timestamp
+	15, // 15: tacit.v1.Job.wait_deadline_time:type_name -> google.protobuf.Timestamp
+	9,  // 16: tacit.v1.Receipt.inputs:type_name -> tacit.v1.ReceiptItem
+	9,  // 17: tacit.v1.Receipt.outputs:type_name -> tacit.v1.ReceiptItem
+	2,  // 18: tacit.v1.NodeReport.state:type_name -> tacit.v1.NodeState
+	17, // 19: tacit.v1.NodeReport.duration:type_name -> google.protobuf.Duration
+	7,  // 20: tacit.v1.JobEvent.job:type_name -> tacit.v1.Job
+	10, // 21: tacit.v1.JobEvent.node:type_name -> tacit.v1.NodeReport
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_job_proto_init() }
