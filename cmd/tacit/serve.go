@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -26,7 +27,7 @@ func serveCommand(u *ui) *cobra.Command {
 	var workers, jobs int
 	var storage host.StoreConfig
 	var drain, lease time.Duration
-	var plaintext, profiling bool
+	var plaintext, profiling, untilEOF bool
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run a coprocessor",
@@ -124,7 +125,15 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				u.warn("connections are not encrypted: whoever sees those to %s sees what is computed, and can take part", listen)
 			}
 			collectOften()
-			return host.Run(cmd.Context(), host.Config{
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			if untilEOF {
+				go func() {
+					io.Copy(io.Discard, u.in) // an end or an error, it is over
+					stop()
+				}()
+			}
+			return host.Run(ctx, host.Config{
 				Options: options,
 				Listen:  listen, TLS: transport, InsecurePlaintext: plaintext, Storage: storage,
 				Monitor: host.MonitorConfig{Listen: metrics, Profiling: profiling, Ready: func(address string) {
@@ -132,7 +141,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				}},
 			}, func(address string) {
 				log.Info("ready", "address", address, "parameters", p.Name(), "backend", backend.Info().Name, "version", version())
-				context.AfterFunc(cmd.Context(), func() { log.Info("stopping", "drain", drain) })
+				context.AfterFunc(ctx, func() { log.Info("stopping", "drain", drain) })
 				u.printf("listening on %s\n", address)
 			})
 		},
@@ -159,6 +168,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.IntVar(&workers, "workers", 0, "cores that bootstrap; 0 is all")
 	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
+	flags.BoolVar(&untilEOF, "until-eof", false, "end in order when standard input ends, for those who start this process")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	// Clients have flags of these names too, for another certificate.

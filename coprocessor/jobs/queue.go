@@ -71,6 +71,7 @@ const (
 	maxDelay     = time.Minute
 	writeTimeout = 10 * time.Second
 	rewatchPause = time.Second
+	lagInterval  = 2 * time.Second
 	defaultPage  = 100
 	maxPage      = 1000
 )
@@ -219,10 +220,16 @@ func (q *Queue) unwatch(w jetstream.KeyWatcher) {
 // follow applies changes, by whomever, until the queue or the connection is
 // closed. The watch w yields those after revision seen. A watch recovers from a
 // restart of the server only after many seconds, so each new connection gets a
-// new one.
+// new one, and so does a watch that falls behind the bucket: the server of a
+// cluster that feeds it may be gone while others serve the connection.
 func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
 	connected := conn.StatusChanged(nats.CONNECTED)
 	defer conn.RemoveStatusListener(connected)
+	lag := time.NewTicker(lagInterval)
+	defer lag.Stop()
+	// expected is the last revision of the bucket at an earlier tick, and initial
+	// that before the watch began; the last revision itself may have been removed.
+	var expected, initial uint64
 	for {
 		select {
 		case <-q.ctx.Done():
@@ -230,15 +237,27 @@ func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
 			return
 		case <-connected:
 			q.unwatch(w)
-		case e, ok := <-w.Updates():
-			if ok {
-				if e != nil { // Nil marks the end of the initial values.
-					seen = e.Revision()
-					q.applyEntry(e)
-				}
+		case <-lag.C:
+			last, err := q.lastRevision()
+			if err != nil || seen >= expected {
+				expected = last // 0 after an error: ask again
 				continue
 			}
-			q.opts.Log.Warn("the watch of jobs ended")
+			q.opts.Log.Debug("the watch of jobs is behind", "seen", seen, "expected", expected)
+			expected, initial = 0, last
+			q.unwatch(w)
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				q.opts.Log.Warn("the watch of jobs ended")
+			case e == nil: // the end of the initial values
+				seen = max(seen, initial)
+				continue
+			default:
+				seen = e.Revision()
+				q.applyEntry(e)
+				continue
+			}
 		}
 		for {
 			var err error
@@ -257,6 +276,17 @@ func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
 			}
 		}
 	}
+}
+
+// lastRevision returns the latest revision of the bucket.
+func (q *Queue) lastRevision() (uint64, error) {
+	ctx, cancel := context.WithTimeout(q.ctx, lagInterval)
+	defer cancel()
+	info, err := q.records.Stream.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
 }
 
 // applyEntry applies a change that the watch reports.

@@ -39,13 +39,13 @@ func (s *Blobs) Put(ctx context.Context, prefix string, data []byte) ([32]byte, 
 		return digest, &SizeError{What: s.b.KV.Bucket() + "/" + prefix, Size: int64(len(data)), Limit: MaxRecord}
 	}
 	key := blobKey(prefix, digest)
-	_, err := s.b.KV.Create(ctx, key, data)
+	err := s.b.create(ctx, key, data)
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		_, err = s.Get(ctx, prefix, digest)
 		if loss := (*DataLossError)(nil); !errors.As(err, &loss) {
 			return digest, err
 		}
-		_, err = s.b.KV.Put(ctx, key, data)
+		err = s.b.put(ctx, key, data)
 	}
 	if err != nil {
 		return digest, fmt.Errorf("store: writing %s/%s: %w", s.b.KV.Bucket(), key, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -17,24 +16,19 @@ type Bucket struct {
 	Stream jetstream.Stream
 }
 
-// markerAge is how long a bucket remembers which keys were removed, for those who
-// watch it.
-const markerAge = time.Hour
-
 // OpenBucket opens the bucket of that name (letters, digits, '-' and '_'),
 // creating it when it is absent. Its values are at most MaxRecord bytes; each
 // key keeps its latest history values, 1 to 64.
 func OpenBucket(ctx context.Context, js jetstream.JetStream, name string, history uint8) (*Bucket, error) {
 	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:         name,
-		MaxValueSize:   MaxRecord + headroom/2,
-		History:        history,
-		LimitMarkerTTL: markerAge,
+		Bucket:       name,
+		MaxValueSize: MaxRecord + headroom/2,
+		History:      history,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}
-	stream, err := js.Stream(ctx, streamOf(name))
+	stream, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, streamOf(name)) })
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}
@@ -48,11 +42,23 @@ func openOnce(ctx context.Context, js jetstream.JetStream, name string) (*Bucket
 	return OpenBucket(ctx, js, name, jetstream.KeyValueMaxHistory)
 }
 
+// create writes the first value of a key, or gives jetstream.ErrKeyExists, also
+// when it was this very call that wrote it. put writes another one.
+func (b *Bucket) create(ctx context.Context, key string, value []byte) error {
+	_, err := ask(ctx, func(ctx context.Context) (uint64, error) { return b.KV.Create(ctx, key, value) })
+	return err
+}
+
+func (b *Bucket) put(ctx context.Context, key string, value []byte) error {
+	_, err := ask(ctx, func(ctx context.Context) (uint64, error) { return b.KV.Put(ctx, key, value) })
+	return err
+}
+
 // Get returns an entry, or nil when the key was never stored. A key that the
 // server indexes but cannot read gives *DataLossError.
 func (b *Bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	for indexed := false; ; indexed = true {
-		entry, err := b.KV.Get(ctx, key)
+		entry, err := ask(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return b.KV.Get(ctx, key) })
 		if err == nil {
 			return entry, nil
 		}
@@ -81,7 +87,9 @@ func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 
 func (b *Bucket) keys(ctx context.Context, filter string) ([]string, error) {
 	prefix := subjectsOf(b.KV.Bucket())
-	info, err := b.Stream.Info(ctx, jetstream.WithSubjectFilter(prefix+filter))
+	info, err := ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return b.Stream.Info(ctx, jetstream.WithSubjectFilter(prefix+filter))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("store: listing %s/%s: %w", b.KV.Bucket(), filter, err)
 	}

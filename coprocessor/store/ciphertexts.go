@@ -97,7 +97,7 @@ func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
 	if _, putErr := s.bodies.Put(ctx, name, ct.Record); putErr != nil || err == nil {
 		return putErr
 	}
-	_, err = s.meta.KV.Create(ctx, name, want.encode())
+	err = s.meta.create(ctx, name, want.encode())
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		have, err = s.Stat(ctx, ct.Handle)
 		if err == nil && have != want {

@@ -145,7 +145,7 @@ func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) e
 	}
 	// The manifest is a function of the verified bytes, so writers that race
 	// write the same one.
-	if _, err := s.manifest.KV.Put(ctx, name, m.encode()); err != nil {
+	if err := s.manifest.put(ctx, name, m.encode()); err != nil {
 		return fmt.Errorf("store: writing key %x: %w", id, err)
 	}
 	return nil

@@ -334,8 +334,16 @@ type serverLog struct {
 func (l serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l serverLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l serverLog) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+
+func (l serverLog) Errorf(format string, v ...any) {
+	// Another server that is not there yet, or no more, is nothing to repair here.
+	if strings.HasPrefix(format, "Error trying to connect to route") {
+		l.log.Info(fmt.Sprintf(format, v...))
+		return
+	}
+	l.log.Error(fmt.Sprintf(format, v...))
+}
 
 func (l serverLog) Warnf(format string, v ...any) {
 	// The server discourages payloads over 8 MiB at every start, and ours exceed

@@ -28,9 +28,13 @@ func (b buckets) CreateOrUpdateKeyValue(ctx context.Context, cfg jetstream.KeyVa
 	for {
 		err := b.ensure(ctx, cfg)
 		if err == nil {
-			return b.KeyValue(ctx, cfg.Bucket)
+			var kv jetstream.KeyValue
+			if kv, err = b.KeyValue(ctx, cfg.Bucket); err == nil {
+				return kv, nil
+			}
 		}
-		if !transient(err) {
+		// Not every server has heard yet of a bucket that is there.
+		if !transient(err) && !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil, err
 		}
 		select {
@@ -48,7 +52,6 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 		MaxMsgsPerSubject: int64(max(cfg.History, 1)), MaxMsgSize: cfg.MaxValueSize, Replicas: b.replicas,
 		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
 		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct,
-		AllowMsgTTL: cfg.LimitMarkerTTL > 0, SubjectDeleteMarkerTTL: cfg.LimitMarkerTTL,
 	}
 	_, err := b.CreateStream(ctx, want)
 	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -61,7 +64,7 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 	have := stream.CachedInfo().Config
 	changed := have
 	changed.MaxMsgsPerSubject, changed.MaxMsgSize, changed.Replicas = want.MaxMsgsPerSubject, want.MaxMsgSize, max(have.Replicas, want.Replicas)
-	changed.AllowDirect, changed.AllowMsgTTL, changed.SubjectDeleteMarkerTTL = want.AllowDirect, want.AllowMsgTTL, want.SubjectDeleteMarkerTTL
+	changed.AllowDirect = want.AllowDirect
 	_, err = b.UpdateStream(ctx, changed)
 	return err
 }
@@ -104,4 +107,27 @@ func transient(err error) bool {
 			errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)
 	}
 	return false
+}
+
+const (
+	askTimeout = 3 * time.Second // of one request
+	askTries   = 4
+)
+
+// ask makes a request that may be made several times, and makes it again where
+// nobody answers: the server that was to may be gone, and the next one not chosen
+// yet.
+func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (answer T, err error) {
+	for try := 1; ; try++ {
+		one, cancel := context.WithTimeout(ctx, askTimeout)
+		answer, err = request(one)
+		cancel()
+		if err == nil || try == askTries || ctx.Err() != nil || !transient(err) {
+			return answer, err
+		}
+		select {
+		case <-time.After(electionPause):
+		case <-ctx.Done():
+		}
+	}
 }

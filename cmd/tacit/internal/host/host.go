@@ -74,11 +74,11 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 		if c.TLS == nil {
 			return &InsecureError{c.Listen}
 		}
-		if c.Callers == nil {
+		if c.Callers == nil && c.Role != coprocessor.RoleWorker {
 			return &OpenError{c.Listen}
 		}
 	}
-	if c.Callers == nil {
+	if c.Callers == nil && c.Role != coprocessor.RoleWorker {
 		c.Log.Warn("there are no callers: everyone who connects is an administrator", "principal", access.Local.Name, "listen", c.Listen)
 	}
 	var transport []grpc.ServerOption
