@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
@@ -22,14 +23,27 @@ func decryptCommand(u *ui) *cobra.Command {
 		Use:   "decrypt --key SECRET-KEY FILE...",
 		Short: "Decrypt files of ciphertexts",
 		Long: `Decrypts files of ciphertexts and prints one value a line, as encrypt takes it,
-in the order of the files.
+in the order of the files. Vectors of ckks are printed to as many digits as the
+tracked error leaves; who may choose ciphertexts must not see more of them.
 
-JSON: a list of file, index, type, value (a decimal number, or true and false).`,
+JSON: a list of file, index, type, value (a decimal number, or true and false, or
+the numbers of a vector).`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			sk, err := u.openSecretKey(key, passphraseFile)
+			data, err := u.readSecretKey(key, passphraseFile)
 			if err != nil {
 				return err
+			}
+			if isVectorKey(data) {
+				views, err := decryptVectors(key, data, args)
+				if err != nil {
+					return err
+				}
+				return u.printValues(views, asJSON)
+			}
+			sk, err := fhe.UnmarshalSecretKey(data)
+			if err != nil {
+				return inFile(key, err)
 			}
 			views := []valueView{}
 			for _, path := range args {
@@ -45,13 +59,7 @@ JSON: a list of file, index, type, value (a decimal number, or true and false).`
 					views = append(views, valueView{path, i, s.Type().String(), s.String()[len(s.Type().String())+1:]})
 				}
 			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			for _, v := range views {
-				u.printf("%s:%s\n", v.Type, v.Value)
-			}
-			return nil
+			return u.printValues(views, asJSON)
 		},
 	}
 	cmd.Flags().StringVarP(&key, "key", "k", "", "secret key")
@@ -60,4 +68,14 @@ JSON: a list of file, index, type, value (a decimal number, or true and false).`
 	jsonFlag(cmd, &asJSON)
 	required(cmd, "key")
 	return cmd
+}
+
+func (u *ui) printValues(views []valueView, asJSON bool) error {
+	if asJSON {
+		return u.printJSON(views)
+	}
+	for _, v := range views {
+		u.printf("%s:%s\n", v.Type, v.Value)
+	}
+	return nil
 }

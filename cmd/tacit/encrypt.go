@@ -22,12 +22,19 @@ type encryptView struct {
 func encryptCommand(u *ui) *cobra.Command {
 	var key, out, passphraseFile string
 	var asJSON bool
+	var bound int
 	cmd := &cobra.Command{
 		Use:   "encrypt --key KEY --out FILE TYPE:VALUE...",
 		Short: "Encrypt values into a file",
 		Long: `Encrypts values under a public or a secret key, whichever the file holds, into
 one file. A value is a type, a colon and a number, decimal or after 0x
 hexadecimal: ebool:true, euint8:7, euint16:0x1f, euint32:5, euint64:100.
+
+With keys of the schemes bgv, bfv and ckks a value is a vector: bgv:1,-2,3,
+bfv:7, ckks:0.5,-0.25, or ckks:@FILE for numbers in a file, with commas or white
+space between them. Numbers of ckks are at most 1 in absolute value, or at most
+2^--bound, which everybody sees: choose it by what the numbers may be, not by
+what they are.
 
 Values given as arguments can be seen by other users of the machine while the
 command runs, and stay in the history of the shell.
@@ -36,6 +43,17 @@ JSON: file, size, key_id, form (public-key or secret-key), types.`,
 		Example: "  tacit encrypt --key public.key --out inputs.ct euint64:1000 euint64:250 euint64:300",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isVector(args[0]) {
+				view, err := u.encryptVectors(cmd, key, passphraseFile, out, args, bound)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return u.printJSON(view)
+				}
+				u.printf("%s: %d vectors, %s, made with the %s\n", out, len(view.Types), size(view.Size), keyOfForm[view.Form])
+				return nil
+			}
 			var values []integer.Scalar
 			for _, arg := range args {
 				v, err := integer.ParseScalar(arg)
@@ -76,6 +94,7 @@ JSON: file, size, key_id, form (public-key or secret-key), types.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&key, "key", "k", "", "public or secret key")
 	flags.StringVarP(&out, "out", "o", "", "file to write")
+	flags.IntVar(&bound, "bound", 0, "log2 of the bound on the numbers of ckks vectors")
 	env(cmd, "key")
 	passphraseFlag(cmd, &passphraseFile)
 	jsonFlag(cmd, &asJSON)

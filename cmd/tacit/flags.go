@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,11 +81,11 @@ func (u *ui) preset(name string) (*fhe.Parameters, error) {
 	return p, nil
 }
 
-// paramsFlag adds --params to a command.
-func paramsFlag(cmd *cobra.Command, name *string) {
+// paramsFlag adds --params to a command, which takes the names of more sets than TFHE's.
+func paramsFlag(cmd *cobra.Command, name *string, more ...string) {
 	cmd.Flags().StringVar(name, "params", fhe.DefaultPreset, "parameter set, see 'tacit params'")
 	env(cmd, "params")
-	complete(cmd, "params", fhe.PresetNames()...)
+	complete(cmd, "params", slices.Concat(fhe.PresetNames(), more)...)
 }
 
 // jsonFlag adds --json to a command.

@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 func inspectCommand(u *ui) *cobra.Command {
@@ -20,6 +22,9 @@ and of ciphertexts how they were made, their types, the bound on the variance of
 their error relative to the modulus, and how likely one bootstrap of a block is to
 decode wrongly. None of this needs a key.
 
+Of vectors it says the level, which is how often they can be rescaled, the tracked
+error, the bits of the modulus that are left, and the precision of ckks.
+
 With the secret key it also measures the error of every block: in standard
 deviations of the bound, and in bits below the error that decodes wrongly.
 
@@ -27,8 +32,10 @@ A protected secret key is opened only with --passphrase-file.
 
 JSON: a list of file, kind, size, sha256, parameters [name, fingerprint,
 test_only], key_id, and by kind secret_key [protected, opened, created, warning],
-ciphertexts [form, values [type, log2_variance, log2_failure_probability, blocks
-[max, measured [error, sigmas, margin_bits]]]] or job [json, spec_digest, unbound,
+evaluation_key [rotations, swap_rows, bootstrapping], ciphertexts [form, values
+[type, log2_variance, log2_failure_probability, blocks [max, measured [error,
+sigmas, margin_bits]]]], vectors [scheme, form, length, level, log2_sigma,
+log2_bound, scale, room_bits, precision_bits, measured_log2_sigma] or job [json, spec_digest, unbound,
 nodes [label, op], outputs].`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -37,11 +44,17 @@ nodes [label, op], outputs].`,
 				o.Passphrase = func() ([]byte, error) { return readPassphrase(passphraseFile) }
 			}
 			if key != "" {
-				sk, err := u.openSecretKey(key, passphraseFile)
+				data, err := u.readSecretKey(key, passphraseFile)
+				if err == nil && isVectorKey(data) {
+					o.LeveledKey, err = leveled.UnmarshalSecretKey(data, nil)
+					err = inFile(key, err)
+				} else if err == nil {
+					o.SecretKey, err = fhe.UnmarshalSecretKey(data)
+					err = inFile(key, err)
+				}
 				if err != nil {
 					return err
 				}
-				o.SecretKey = sk
 			}
 			var reports []*inspect.Report
 			for _, path := range args {
@@ -93,6 +106,11 @@ func (u *ui) describe(r *inspect.Report) {
 		if v := r.Values; v != nil {
 			row("  form", v.Form)
 		}
+		if k := r.Evaluation; k != nil {
+			row("  rotations", fmt.Sprint(k.Rotations))
+			row("  swaps rows", map[bool]string{true: "yes", false: "no"}[k.SwapRows])
+			row("  bootstraps", map[bool]string{true: "yes", false: "no"}[k.Bootstrapping])
+		}
 		if j := r.Job; j != nil {
 			if j.SpecDigest != "" {
 				row("  digest of the spec", j.SpecDigest)
@@ -106,6 +124,9 @@ func (u *ui) describe(r *inspect.Report) {
 	if r.Values != nil {
 		u.describeValues(r.Values)
 	}
+	if r.Vectors != nil {
+		u.describeVectors(r.Vectors)
+	}
 	if r.Job != nil {
 		u.table(func(row func(...any)) {
 			row("  node", "operation", "label")
@@ -114,6 +135,22 @@ func (u *ui) describe(r *inspect.Report) {
 			}
 		})
 	}
+}
+
+func (u *ui) describeVectors(vectors []inspect.VectorReport) {
+	u.table(func(row func(...any)) {
+		row("  vector", "scheme", "form", "values", "level", "error", "measured", "room", "precision")
+		for i, v := range vectors {
+			measured, precision := "", "exact"
+			if v.Measured != nil {
+				measured = power(*v.Measured)
+			}
+			if v.Precision != nil {
+				precision = fmt.Sprintf("%.1f bits", *v.Precision)
+			}
+			row(fmt.Sprintf("  %d", i), v.Scheme, v.Form, v.Length, v.Level, power(v.LogSigma), measured, fmt.Sprintf("%.1f bits", v.Room), precision)
+		}
+	})
 }
 
 func (u *ui) describeValues(v *inspect.ValuesReport) {

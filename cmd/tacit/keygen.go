@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding"
 	"errors"
 	"io"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 // The names of key files.
@@ -35,8 +38,9 @@ type fileView struct {
 }
 
 func keygenCommand(u *ui) *cobra.Command {
-	var params, out, passphraseFile string
+	var params, scheme, out, passphraseFile string
 	var ask, asJSON bool
+	var spec vectorKeys
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make a secret, a public and an evaluation key",
@@ -46,12 +50,16 @@ func keygenCommand(u *ui) *cobra.Command {
   public.key      encrypts; give it to whoever sends you values
   evaluation.key  computes; upload it to the server
 
+--scheme chooses what they compute on: tfhe, integers of any operation; bgv and
+bfv, vectors of integers modulo t; ckks, vectors of real numbers. The set then
+has to be one of that scheme, or is chosen for you.
+
 Files that exist are never overwritten.
 
 JSON: key_id, parameters, protected, files [name, size].`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := u.preset(params)
+			generate, err := u.keyMaker(cmd, scheme, params, spec)
 			if err != nil {
 				return err
 			}
@@ -72,13 +80,8 @@ JSON: key_id, parameters, protected, files [name, size].`,
 			if err != nil {
 				return err
 			}
-			backend, err := cpu.New()
-			if err != nil {
-				return err
-			}
-			defer backend.Close()
 			bar := u.progress("making keys")
-			keys, err := fhe.GenerateKeys(cmd.Context(), p, fhe.NewSeed(), backend, func(done, total int) { bar.share(int64(done), int64(total)) })
+			keys, err := generate(cmd.Context(), func(done, total int) { bar.share(int64(done), int64(total)) })
 			bar.end()
 			if err != nil {
 				return err
@@ -89,7 +92,7 @@ JSON: key_id, parameters, protected, files [name, size].`,
 			if err := writeKeys(keys, paths, passphrase); err != nil {
 				return err
 			}
-			view := keyView{KeyID: keys.Secret.ID().String(), Parameters: p.Name(), Protected: passphrase != nil}
+			view := keyView{KeyID: keys.id.String(), Parameters: keys.parameters, Protected: passphrase != nil}
 			for _, name := range []string{secretKeyFile, publicKeyFile, evaluationKeyFile} {
 				st, err := os.Stat(paths[name])
 				if err != nil {
@@ -113,7 +116,8 @@ JSON: key_id, parameters, protected, files [name, size].`,
 		},
 	}
 	flags := cmd.Flags()
-	paramsFlag(cmd, &params)
+	paramsFlag(cmd, &params, leveled.Names()...)
+	spec.flags(cmd, &scheme)
 	flags.StringVarP(&out, "out", "o", ".", "folder for the files; made if it is absent")
 	flags.BoolVar(&ask, "passphrase", false, "ask for a passphrase that protects the secret key")
 	passphraseFlag(cmd, &passphraseFile)
@@ -121,14 +125,60 @@ JSON: key_id, parameters, protected, files [name, size].`,
 	return cmd
 }
 
+// newKeys are keys that were made and are to be written, as containers.
+type newKeys struct {
+	parameters string
+	id         fhe.KeyID
+	secret     encoding.BinaryMarshaler
+	public     encoding.BinaryMarshaler
+	evaluation io.WriterTo
+}
+
+// makeKeys makes keys for one parameter set.
+type makeKeys func(ctx context.Context, progress func(done, total int)) (*newKeys, error)
+
+// keyMaker makes keys of a scheme. A parameter set that was not asked for on the command line is that of
+// the scheme.
+func (u *ui) keyMaker(cmd *cobra.Command, scheme, params string, spec vectorKeys) (makeKeys, error) {
+	set, err := vectorSet(cmd, scheme, params)
+	if err != nil {
+		return nil, err
+	}
+	if set != nil {
+		return func(_ context.Context, progress func(done, total int)) (*newKeys, error) {
+			keys, err := leveled.GenerateKeys(set, spec.spec(set), progress)
+			if err != nil {
+				return nil, err
+			}
+			return &newKeys{set.Name(), keys.Secret.ID(), keys.Secret, keys.Public, keys.Evaluation}, nil
+		}, nil
+	}
+	p, err := u.preset(params)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, progress func(done, total int)) (*newKeys, error) {
+		backend, err := cpu.New()
+		if err != nil {
+			return nil, err
+		}
+		defer backend.Close()
+		keys, err := fhe.GenerateKeys(ctx, p, fhe.NewSeed(), backend, progress)
+		if err != nil {
+			return nil, err
+		}
+		return &newKeys{p.Name(), keys.Secret.ID(), keys.Secret, keys.Public, keys.Evaluation}, nil
+	}, nil
+}
+
 // writeKeys writes all keys or none: the secret key comes last, so that there is
 // never a secret key without the others.
-func writeKeys(keys *fhe.KeySet, paths map[string]string, passphrase []byte) (err error) {
-	secret, err := keys.Secret.MarshalBinary()
+func writeKeys(keys *newKeys, paths map[string]string, passphrase []byte) (err error) {
+	secret, err := keys.secret.MarshalBinary()
 	if err != nil {
 		return err
 	}
-	public, err := keys.Public.MarshalBinary()
+	public, err := keys.public.MarshalBinary()
 	if err != nil {
 		return err
 	}
@@ -141,7 +191,7 @@ func writeKeys(keys *fhe.KeySet, paths map[string]string, passphrase []byte) (er
 		}
 	}()
 	if err := keyfile.WritePublicFrom(paths[evaluationKeyFile], func(w io.Writer) error {
-		_, err := keys.Evaluation.WriteTo(w)
+		_, err := keys.evaluation.WriteTo(w)
 		return err
 	}); err != nil {
 		return err
@@ -152,6 +202,6 @@ func writeKeys(keys *fhe.KeySet, paths map[string]string, passphrase []byte) (er
 	}
 	written = append(written, paths[publicKeyFile])
 	return keyfile.Write(paths[secretKeyFile], secret, keyfile.Meta{
-		Created: time.Now(), Parameters: keys.Secret.Parameters().Name(), KeyID: keys.Secret.ID(),
+		Created: time.Now(), Parameters: keys.parameters, KeyID: keys.id,
 	}, passphrase)
 }

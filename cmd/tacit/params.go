@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 // paramsView describes a parameter set.
@@ -71,7 +73,7 @@ func newParamsView(p *fhe.Parameters) paramsView {
 }
 
 func paramsCommand(u *ui) *cobra.Command {
-	var asJSON bool
+	var asJSON, vectors bool
 	cmd := &cobra.Command{
 		Use:   "params [NAME]",
 		Short: "Describe the parameter sets",
@@ -82,15 +84,43 @@ in bits of their standard deviation; test sets are below it. Wrong is the
 probability that one bootstrap, of the noisiest linear combination that may
 enter it (norm² is the sum of its squared weights), decodes to another message.
 
-JSON: a list, or with a name one, of name, fingerprint, test_only, integers,
+The sets of bgv, bfv and ckks come after those of tfhe; --vectors lists them alone.
+Modulus is the longest that anything is encrypted under and what 128 bits of
+security allow at that ring degree.
+
+JSON, with --vectors or the name of such a set: name, scheme, fingerprint, ring_degree,
+slots, levels, plaintext_modulus, log2_scale, log2_modulus, log2_modulus_limit,
+sparse_log2_modulus, sparse_log2_modulus_limit, security_source, bootstraps,
+public_key_size, evaluation_key_size. Else: a list, or with a name one, of name, fingerprint, test_only, integers,
 modulus, polynomial_size, rank, lwe_dimension, unroll, block_size, message_bits,
 carry_bits, bootstrap_gadget and key_switch_gadget [base_log, levels],
 glwe_noise_tuniform, lwe_noise_tuniform, norm_squared, log2_failure_probability,
 lwe_security_margin_bits, glwe_security_margin_bits, assumption, log2_variance
 [by step], public_key_size, evaluation_key_size.`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: cobra.FixedCompletions(fhe.PresetNames(), cobra.ShellCompDirectiveNoFileComp),
+		ValidArgsFunction: cobra.FixedCompletions(slices.Concat(fhe.PresetNames(), leveled.Names()), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && slices.Contains(leveled.Names(), args[0]) {
+				view, err := newVectorParamsView(args[0])
+				if err == nil && asJSON {
+					return u.printJSON(view)
+				}
+				if err == nil {
+					u.describeVectorParams([]vectorParamsView{view})
+				}
+				return err
+			}
+			sets, err := vectorParamsViews()
+			if err != nil {
+				return err
+			}
+			if vectors && len(args) == 0 {
+				if asJSON {
+					return u.printJSON(sets)
+				}
+				u.describeVectorParams(sets)
+				return nil
+			}
 			if len(args) == 1 {
 				p, err := fhe.Preset(args[0])
 				if err != nil {
@@ -128,9 +158,12 @@ lwe_security_margin_bits, glwe_security_margin_bits, assumption, log2_variance
 						v.NormSquared, power(v.Log2Failure), fmt.Sprintf("%+.2f", min(v.LWEMargin, v.GLWEMargin)), size(v.EvaluationKeySize), note)
 				}
 			})
+			u.printf("\n")
+			u.describeVectorParams(sets)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&vectors, "vectors", false, "list the sets of bgv, bfv and ckks")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

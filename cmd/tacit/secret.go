@@ -29,6 +29,16 @@ func passphraseFlag(cmd *cobra.Command, file *string) {
 // openSecretKey reads a secret key, with the passphrase of a file or of whoever
 // sits at the terminal if it is protected.
 func (u *ui) openSecretKey(path, passphraseFile string) (*fhe.SecretKey, error) {
+	data, err := u.readSecretKey(path, passphraseFile)
+	if err != nil {
+		return nil, err
+	}
+	sk, err := fhe.UnmarshalSecretKey(data)
+	return sk, inFile(path, err)
+}
+
+// readSecretKey returns the container of a secret key of any scheme.
+func (u *ui) readSecretKey(path, passphraseFile string) ([]byte, error) {
 	data, info, err := keyfile.Read(path, u.passphrase(path, passphraseFile))
 	if errors.As(err, new(*keyfile.FormatError)) {
 		if kind, e := inspect.DetectFile(path); e == nil && kind != inspect.SecretKey {
@@ -41,8 +51,7 @@ func (u *ui) openSecretKey(path, passphraseFile string) (*fhe.SecretKey, error) 
 	if info.Warning != "" {
 		u.warn("%s", info.Warning)
 	}
-	sk, err := fhe.UnmarshalSecretKey(data)
-	return sk, inFile(path, err)
+	return data, nil
 }
 
 // passphrase returns a function that gets the passphrase of a key.

@@ -428,6 +428,9 @@ func (p *Parameters) expandPart(pt part) {
 // computed one is known only to who computed it.
 func (c *Ciphertext) Fresh() bool { return c.origin != originComputed }
 
+// Public reports whether the ciphertext is an encryption with the public key.
+func (c *Ciphertext) Public() bool { return c.origin == originPublic }
+
 // Size is the number of bytes that the ciphertext takes in a container, without what the
 // container adds.
 func (c *Ciphertext) Size() int64 {

@@ -337,6 +337,28 @@ var presets = []Literal{
 	{Name: "ckks-13", Scheme: CKKS, LogN: 13, LogScale: 35, LogQ: []int{50, 35, 35, 35}, LogP: []int{58}},
 	{Name: "ckks-14", Scheme: CKKS, LogN: 14, LogScale: 40, LogQ: []int{50, 40, 40, 40, 40, 40, 40, 40}, LogP: []int{50, 49}},
 	{Name: "ckks-15", Scheme: CKKS, LogN: 15, LogScale: 45, LogQ: []int{58, 45, 45, 45, 45, 45, 45, 45, 45, 45, 45, 45, 45, 45}, LogP: []int{58, 58, 58}},
+	// Bootstraps 4096 values. Eight key-switching primes keep the key under 4 GB in memory.
+	{
+		Name: "ckks-16-boot", Scheme: CKKS, LogN: 16, LogScale: 45, LogQ: []int{60, 45, 45, 45, 45, 45, 45, 45, 45}, LogP: []int{60, 60, 60, 60, 60, 60, 60, 60},
+		Bootstrap: &BootstrapLiteral{LogSlots: 12, SlotsToCoeffs: []int{42, 42, 42}, CoeffsToSlots: []int{56, 56, 56, 56}, EvalMod: 60, LogError: -24.5},
+	},
+}
+
+// fingerprints pins the sets: were a prime of one to change, every stored object of it would mean
+// something else.
+var fingerprints = map[string]string{
+	"bgv-13":       "eff91782ca80fa91255993c5037992605694e7e370f81356115241aae3939fe7",
+	"bgv-14":       "1163304fb446365bbc2da98ce6de6958f3136e4b11e137571257dc1f2255d141",
+	"bgv-14-t32":   "1fa3dfb4ece012ff0a5172d0f63962516576f7e30e7875fbbd8024bdc79d176d",
+	"bgv-15":       "8000cfeb302e9b5818f01aaf21629a42c2d9d6a5f205e86cf3ee807608e03ecb",
+	"bfv-13":       "65821822b540c46bd97b544b12408ac23dc40c6ebb792f5777b6d1f57f039aa5",
+	"bfv-14":       "43e9ce73014d13093a08e6fe594112145c82818e41bc3707c1f2792dff539490",
+	"bfv-14-t32":   "d99888f914fb9ff680da60f9faa4f8b63f1c0b9ac30acdbfbc90ff04f755345e",
+	"bfv-15":       "78bba0f2a0771b25ce1a3801c7aa4b68771de242920157a0f05e7fe8d8674125",
+	"ckks-13":      "e6995a5b5990bdb90cfb4220adf378d0f1d2d9f38c86fb03d769c5b47692306b",
+	"ckks-14":      "97a47bbd0dfed3f83a7341a9e70dda4bd4fc8dbbe848eb823555ba58db0e4759",
+	"ckks-15":      "0202db875f5f7417f3dd944218dec8822065fa769fb8cb1a22e66357cb0d58a6",
+	"ckks-16-boot": "2e06f3cce67e739e557d868dc660119c9cb767f8405dd413d99f53da013b8319",
 }
 
 var byName = sync.OnceValue(func() map[string]func() *Parameters {
@@ -344,8 +366,8 @@ var byName = sync.OnceValue(func() map[string]func() *Parameters {
 	for _, lit := range presets {
 		m[lit.Name] = sync.OnceValue(func() *Parameters {
 			p, err := NewParameters(lit)
-			if err != nil {
-				panic(err) // a named set that its own test does not pass
+			if err != nil || hex.EncodeToString(p.fingerprint[:]) != fingerprints[lit.Name] {
+				panic(fmt.Sprintf("parameter set %s: %v, or another fingerprint", lit.Name, err)) // a named set that its own test does not pass
 			}
 			return p
 		})
@@ -372,8 +394,9 @@ func ByName(name string) (*Parameters, error) {
 
 // ByFingerprint returns the named set with a fingerprint, or nil.
 func ByFingerprint(fingerprint [32]byte) *Parameters {
-	for _, name := range Names() {
-		if p, _ := ByName(name); p.fingerprint == fingerprint {
+	for name, f := range fingerprints {
+		if f == hex.EncodeToString(fingerprint[:]) {
+			p, _ := ByName(name)
 			return p
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -37,7 +38,7 @@ const (
 )
 
 // MaxSize bounds a file in bytes.
-const MaxSize = 1 << 30
+const MaxSize = 4 << 30
 
 // headSize is how much of a file tells its kind.
 const headSize = 4096
@@ -70,6 +71,7 @@ func Detect(head []byte) (Kind, error) {
 
 var kinds = map[codec.Kind]Kind{
 	codec.SecretKey: SecretKey, codec.PublicKey: PublicKey, codec.EvaluationKey: EvaluationKey, codec.Ciphertexts: Ciphertexts,
+	codec.LeveledPublicKey: LeveledPublicKey, codec.LeveledEvaluationKey: LeveledEvaluationKey, codec.LeveledCiphertexts: LeveledCiphertexts,
 }
 
 // isText says that the head of a file is UTF-8, but for a character that may be
@@ -95,7 +97,7 @@ func DetectFile(path string) (Kind, error) {
 	return Detect(head)
 }
 
-// Report describes a file. Of the last three fields the one of its kind is set.
+// Report describes a file. Of the last fields the one of its kind is set.
 type Report struct {
 	File       string      `json:"file"`
 	Kind       Kind        `json:"kind"`
@@ -104,9 +106,11 @@ type Report struct {
 	Parameters *Parameters `json:"parameters,omitempty"`
 	KeyID      string      `json:"key_id,omitempty"`
 
-	SecretKey *SecretKeyReport `json:"secret_key,omitempty"`
-	Values    *ValuesReport    `json:"ciphertexts,omitempty"`
-	Job       *JobReport       `json:"job,omitempty"`
+	SecretKey  *SecretKeyReport `json:"secret_key,omitempty"`
+	Evaluation *KeyReport       `json:"evaluation_key,omitempty"`
+	Values     *ValuesReport    `json:"ciphertexts,omitempty"`
+	Vectors    []VectorReport   `json:"vectors,omitempty"`
+	Job        *JobReport       `json:"job,omitempty"`
 }
 
 // Parameters names a parameter set.
@@ -178,6 +182,8 @@ type Options struct {
 	Passphrase func() ([]byte, error)
 	// SecretKey measures the noise of ciphertexts, if not nil.
 	SecretKey *fhe.SecretKey
+	// LeveledKey measures the noise of vectors, if not nil.
+	LeveledKey *leveled.SecretKey
 }
 
 // SizeError reports a file that is larger than its kind can be.
@@ -221,6 +227,12 @@ func File(path string, o Options) (*Report, error) {
 		err = r.small(in, func(data []byte) error { return r.values(data, o.SecretKey) })
 	case Job:
 		err = r.small(in, r.job)
+	case LeveledPublicKey:
+		err = r.small(in, r.leveledPublicKey)
+	case LeveledEvaluationKey:
+		err = r.leveledEvaluationKey(in)
+	case LeveledCiphertexts:
+		err = r.small(in, func(data []byte) error { return r.vectors(data, o.LeveledKey) })
 	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, in)
@@ -260,13 +272,16 @@ func (r *Report) secretKey(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	sk, err := fhe.UnmarshalSecretKey(data)
-	if err != nil {
-		return err
-	}
 	r.SecretKey.Opened = true
 	if !info.Created.IsZero() {
 		r.SecretKey.Created = info.Created.Format(time.RFC3339)
+	}
+	if h, err := codec.ReadHeader(bytes.NewReader(data)); err == nil && h.Kind == codec.LeveledSecretKey {
+		return r.leveledSecretKey(data)
+	}
+	sk, err := fhe.UnmarshalSecretKey(data)
+	if err != nil {
+		return err
 	}
 	r.key(sk.Parameters(), sk.ID())
 	return nil
