@@ -79,6 +79,21 @@ func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 	return e, nil
 }
 
+// PreparedSize is about how many bytes an evaluator of a parameter set takes: those of
+// the residues and words that a backend keeps, whatever its form of them.
+func PreparedSize(p *fhe.Parameters) int64 {
+	r := p.Rotation()
+	glwe := int64(8 * (r.Rank + 1) * r.N)
+	size := int64(r.Steps*r.GGSWs()*(r.Rank+1)*r.Levels) * glwe
+	if p.Packs() {
+		size += int64(p.PackingKeys()*r.Rank*p.Literal().PackingGadget.Levels) * glwe
+	}
+	return size + switchSize(p.KeySwitch())
+}
+
+// switchSize is the number of bytes of a prepared key-switching key.
+func switchSize(k accel.KeySwitchSpec) int64 { return int64(4 * k.NIn * k.Levels * (k.NOut + 1)) }
+
 // Parameters returns the parameter set of the key.
 func (e *Evaluator) Parameters() *fhe.Parameters { return e.params }
 

@@ -22,16 +22,20 @@ type engine struct {
 	batcher  *bootstrap.Batcher
 	integers *integer.Evaluator
 	packer   integer.Packer
+	boot     *bootstrap.Evaluator
 }
 
-// engines prepares evaluation keys when they are first needed and keeps a
-// bounded number of them: a prepared key takes over a hundred megabytes.
+// engines prepares evaluation keys when they are first needed, once for all who wait
+// for one, and keeps as many as fit into so many bytes: a prepared key takes some
+// hundred megabytes. Keys in use stay whatever they take, and so does the one that was
+// used last.
 type engines struct {
 	params  *fhe.Parameters
 	backend accel.Backend
 	keys    *store.Keys
 	workers int
-	limit   int
+	limit   int64 // bytes
+	size    int64 // bytes of one prepared key
 	metrics *monitor.Metrics
 
 	mu      sync.Mutex
@@ -58,8 +62,11 @@ func (s *slot) prepared() bool {
 	}
 }
 
-func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers, limit int, m *monitor.Metrics) *engines {
-	return &engines{params: p, backend: backend, keys: keys, workers: workers, limit: limit, metrics: m, byID: make(map[fhe.KeyID]*slot)}
+func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers int, limit int64, m *monitor.Metrics) *engines {
+	return &engines{
+		params: p, backend: backend, keys: keys, workers: workers, limit: limit, size: bootstrap.PreparedSize(p),
+		metrics: m, byID: make(map[fhe.KeyID]*slot),
+	}
 }
 
 // acquire returns the engine of a key, preparing it if need be. release must be
@@ -68,7 +75,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 	e.mu.Lock()
 	s, ok := e.byID[id]
 	if !ok {
-		e.evict(e.limit - 1)
+		e.evict(e.limit - e.size)
 		s = &slot{ready: make(chan struct{})}
 		e.byID[id] = s
 		go e.prepare(id, s)
@@ -80,7 +87,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 		e.mu.Lock()
 		s.users--
 		s.used = time.Now()
-		e.evict(e.limit) // more than that may have been in use
+		e.evict(max(e.limit, e.size)) // more than that may have been in use
 		e.mu.Unlock()
 	}
 	select {
@@ -150,13 +157,13 @@ func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backe
 		batcher.Close()
 		return nil, err
 	}
-	return &engine{batcher, integers, evaluator}, nil
+	return &engine{batcher, integers, evaluator, evaluator}, nil
 }
 
-// evict drops all keys but so many, first those that were not used for longest;
-// keys in use stay. e.mu is held.
-func (e *engines) evict(keep int) {
-	for len(e.byID) > keep {
+// evict drops keys until those that are left take so many bytes, first those that were
+// not used for longest; keys in use stay. e.mu is held.
+func (e *engines) evict(keep int64) {
+	for int64(len(e.byID))*e.size > keep {
 		var oldest fhe.KeyID
 		var found *slot
 		for id, s := range e.byID {
@@ -168,6 +175,7 @@ func (e *engines) evict(keep int) {
 			return
 		}
 		delete(e.byID, oldest)
+		e.metrics.KeyEvicted()
 		e.retire(found.engine)
 	}
 }
@@ -185,9 +193,9 @@ func plus(a, b bootstrap.Stats) bootstrap.Stats {
 	return a
 }
 
-// stats returns what all batchers did since the start, and how many keys are
-// prepared.
-func (e *engines) stats() (total bootstrap.Stats, prepared int) {
+// stats returns what all batchers did since the start, how many keys are prepared, and
+// how many bytes they take.
+func (e *engines) stats() (total bootstrap.Stats, prepared int, bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	total = e.retired
@@ -197,7 +205,7 @@ func (e *engines) stats() (total bootstrap.Stats, prepared int) {
 			total = plus(total, s.engine.batcher.Stats())
 		}
 	}
-	return total, prepared
+	return total, prepared, int64(prepared) * e.size
 }
 
 // close stops all engines; nobody uses them any more.

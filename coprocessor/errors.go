@@ -188,6 +188,9 @@ func faultOf(err error) *fault {
 	case errors.As(err, &rangeErr):
 		return refuse(codes.InvalidArgument, "SCALAR_RANGE", "", "%v", rangeErr)
 	}
+	if f := keyFault(err); f != nil {
+		return f
+	}
 	if place, ok := malformed(err); ok {
 		return refuse(codes.InvalidArgument, "MALFORMED", place, "%v", err)
 	}

@@ -12,7 +12,7 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// Grant gives rights on a ciphertext or a key.
+// Grant gives rights on a ciphertext, a key or a program.
 func (s *Server) Grant(ctx context.Context, req *tacitv1.GrantRequest) (*tacitv1.Access, error) {
 	return s.changeAccess(ctx, req.Resource, req.Grant, s.lists.Grant)
 }
@@ -70,9 +70,12 @@ func (s *Server) exists(ctx context.Context, o access.Object, need access.Rights
 		return err
 	}
 	var err error
-	if o.IsKey() {
-		_, err = s.keySize(ctx, o.ID)
-	} else {
+	switch {
+	case o.IsKey():
+		_, err = s.keys.Stat(ctx, o.ID)
+	case o.IsProgram():
+		_, _, err = s.program(ctx, o.ID)
+	default:
 		_, err = s.ciphertexts.Stat(ctx, o.ID)
 	}
 	return err
@@ -90,8 +93,13 @@ func parseResource(r *tacitv1.Resource) (access.Object, error) {
 			return access.Object{}, refuse(codes.InvalidArgument, "BAD_KEY_ID", "resource.key_id", "%d bytes, want %d", len(id.KeyId), sha256.Size)
 		}
 		return access.EvaluationKey([32]byte(id.KeyId)), nil
+	case *tacitv1.Resource_Program:
+		if len(id.Program) != sha256.Size {
+			return access.Object{}, refuse(codes.InvalidArgument, "BAD_DIGEST", "resource.program", "%d bytes, want %d", len(id.Program), sha256.Size)
+		}
+		return access.Program([32]byte(id.Program)), nil
 	}
-	return access.Object{}, refuse(codes.InvalidArgument, "MISSING_RESOURCE", "resource", "neither a handle nor a key id")
+	return access.Object{}, refuse(codes.InvalidArgument, "MISSING_RESOURCE", "resource", "neither a handle nor a key id nor a program")
 }
 
 // rightsOf relates the rights of the protocol to ours.

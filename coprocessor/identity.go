@@ -38,6 +38,18 @@ var methods = map[string]method{
 	tacitv1.Coprocessor_GetInfo_FullMethodName:             {},
 	tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName: {role: access.Keys, changes: true},
 	tacitv1.Coprocessor_ListKeys_FullMethodName:            {},
+	tacitv1.Coprocessor_GetKey_FullMethodName:              {},
+	tacitv1.Coprocessor_RetireKey_FullMethodName:           {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_ActivateKey_FullMethodName:         {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_UploadPublicKey_FullMethodName:     {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_GetPublicKey_FullMethodName:        {},
+	tacitv1.Coprocessor_StartMigration_FullMethodName:      {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_GetMigration_FullMethodName:        {},
+	tacitv1.Coprocessor_ConfirmMigration_FullMethodName:    {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_RotateServiceKey_FullMethodName:    {role: access.Admin, changes: true},
+	tacitv1.Coprocessor_UploadProgram_FullMethodName:       {role: access.User, changes: true},
+	tacitv1.Coprocessor_GetProgram_FullMethodName:          {},
+	tacitv1.Coprocessor_ListPrograms_FullMethodName:        {},
 	tacitv1.Coprocessor_UploadCiphertexts_FullMethodName:   {role: access.User, changes: true},
 	tacitv1.Coprocessor_StatCiphertexts_FullMethodName:     {role: access.User},
 	tacitv1.Coprocessor_FetchCiphertexts_FullMethodName:    {role: access.User},
@@ -343,8 +355,11 @@ func seen(ctx context.Context, err error) error {
 
 // unknown is the error for an object that does not exist.
 func unknown(o access.Object) error {
-	if o.IsKey() {
+	switch {
+	case o.IsKey():
 		return &store.KeyNotFoundError{ID: o.ID}
+	case o.IsProgram():
+		return &noProgramError{o.ID}
 	}
 	return &store.NotFoundError{Handle: o.ID}
 }

@@ -25,8 +25,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -256,6 +258,24 @@ func TestMethods(t *testing.T) {
 	other := encryptedUnder(t, testKeys().Secret, "of the table", integer.Plain(integer.Uint8, 1))
 	digest := sha256.Sum256(other)
 	ctx := t.Context()
+	public, err := testKeys().Public.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobodys, _, err := fhe.EncryptionKeys(testKeys().Secret.Parameters(), testSeed("nobody's"), backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migration := migrationKey(t, testKeys(), &fhe.KeySet{Secret: nobodys})
+	info, err := g.user("alice").CoprocessorClient.UploadProgram(ctx, &tacitv1.UploadProgramRequest{Program: doubling(t, "of-alice")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := [32]byte(info.Digest)
 	var jobID string // how the caller writes alice's job
 	fresh := 0       // for jobs of their own
 	methodsCalled := map[string]func(*service) error{
@@ -354,6 +374,58 @@ func TestMethods(t *testing.T) {
 			_, err := s.CoprocessorClient.GetAccess(ctx, &tacitv1.GetAccessRequest{Resource: evaluation(g.key())})
 			return err
 		},
+		"GetKey": func(s *service) error {
+			_, err := s.CoprocessorClient.GetKey(ctx, &tacitv1.GetKeyRequest{KeyId: g.key()})
+			return err
+		},
+		"RetireKey": func(s *service) error {
+			_, err := s.CoprocessorClient.RetireKey(ctx, &tacitv1.RetireKeyRequest{KeyId: g.key()})
+			return err
+		},
+		"ActivateKey": func(s *service) error {
+			_, err := s.CoprocessorClient.ActivateKey(ctx, &tacitv1.ActivateKeyRequest{KeyId: g.key()})
+			return err
+		},
+		"UploadPublicKey": func(s *service) error {
+			_, err := s.CoprocessorClient.UploadPublicKey(ctx, &tacitv1.UploadPublicKeyRequest{Container: public})
+			return err
+		},
+		"GetPublicKey": func(s *service) error {
+			_, err := s.CoprocessorClient.GetPublicKey(ctx, &tacitv1.GetPublicKeyRequest{KeyId: g.key()})
+			return err
+		},
+		"StartMigration": func(s *service) error { // to a key that nobody has
+			_, err := s.CoprocessorClient.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: migration})
+			return err
+		},
+		"GetMigration": func(s *service) error {
+			_, err := s.CoprocessorClient.GetMigration(ctx, &tacitv1.GetMigrationRequest{KeyId: g.key()})
+			return err
+		},
+		"ConfirmMigration": func(s *service) error {
+			_, err := s.CoprocessorClient.ConfirmMigration(ctx, &tacitv1.ConfirmMigrationRequest{KeyId: g.key()})
+			return err
+		},
+		"RotateServiceKey": func(s *service) error {
+			_, err := s.CoprocessorClient.RotateServiceKey(ctx, &tacitv1.RotateServiceKeyRequest{})
+			return err
+		},
+		"UploadProgram": func(s *service) error {
+			fresh++
+			_, err := s.CoprocessorClient.UploadProgram(ctx, &tacitv1.UploadProgramRequest{Program: doubling(t, fmt.Sprint("p", fresh))})
+			return err
+		},
+		"GetProgram": func(s *service) error {
+			_, err := s.CoprocessorClient.GetProgram(ctx, &tacitv1.GetProgramRequest{Digest: program[:]})
+			return err
+		},
+		"ListPrograms": func(s *service) error {
+			resp, err := s.CoprocessorClient.ListPrograms(ctx, &tacitv1.ListProgramsRequest{})
+			if err == nil && !slices.ContainsFunc(resp.Programs, func(p *tacitv1.ProgramInfo) bool { return bytes.Equal(p.Digest, program[:]) }) {
+				err = errAbsent
+			}
+			return err
+		},
 	}
 	var all []string
 	for _, m := range tacitv1.Coprocessor_ServiceDesc.Methods {
@@ -362,7 +434,9 @@ func TestMethods(t *testing.T) {
 	for _, m := range tacitv1.Coprocessor_ServiceDesc.Streams {
 		all = append(all, m.StreamName)
 	}
-	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs", "EstimateJob", "WatchJobs", "GetUsage"}
+	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs", "UploadProgram", "EstimateJob", "WatchJobs", "GetUsage"}
+	needsKeys := []string{"UploadEvaluationKey", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration"}
+	absent := []string{"StartMigration", "GetMigration", "ConfirmMigration"} // also for those who may
 	all = slices.DeleteFunc(all, func(m string) bool { return m == "UploadEvaluationKey" })
 	all = append(all, "UploadEvaluationKey") // last: whoever may makes itself an owner of another key
 
@@ -386,7 +460,7 @@ func TestMethods(t *testing.T) {
 		{"stale signature", g.signedAt(t, time.Now().Add(-time.Hour)), "done", func(string) codes.Code { return codes.Unauthenticated }},
 		{"no role", g.token("dave"), "done", func(m string) codes.Code {
 			switch {
-			case m == "UploadEvaluationKey" || slices.Contains(needsUser, m):
+			case m == "RotateServiceKey" || slices.Contains(needsKeys, m) || slices.Contains(needsUser, m):
 				return codes.PermissionDenied
 			case m == "GetInfo":
 				return codes.OK
@@ -395,7 +469,7 @@ func TestMethods(t *testing.T) {
 		}},
 		{"keys", g.token("carol"), "done", func(m string) codes.Code {
 			switch {
-			case slices.Contains(needsUser, m):
+			case m == "RotateServiceKey" || slices.Contains(needsUser, m):
 				return codes.PermissionDenied
 			case m == "GetInfo" || m == "UploadEvaluationKey":
 				return codes.OK
@@ -405,8 +479,21 @@ func TestMethods(t *testing.T) {
 		{"another user", g.token("bob"), "done", stranger},
 		{"another user, by the full name", g.token("bob"), "alice.done", stranger},
 		{"contract", g.signedAt(t, time.Now()), "alice.done", stranger},
-		{"owner", g.token("alice"), "done", func(string) codes.Code { return codes.OK }},
-		{"administrator", g.token("root"), "alice.done", func(string) codes.Code { return codes.OK }},
+		{"owner", g.token("alice"), "done", func(m string) codes.Code {
+			switch {
+			case m == "RotateServiceKey":
+				return codes.PermissionDenied
+			case slices.Contains(absent, m):
+				return codes.NotFound
+			}
+			return codes.OK
+		}},
+		{"administrator", g.token("root"), "alice.done", func(m string) codes.Code {
+			if slices.Contains(absent, m) {
+				return codes.NotFound
+			}
+			return codes.OK
+		}},
 	} {
 		for _, m := range all {
 			call := methodsCalled[m]
@@ -439,9 +526,9 @@ var errAbsent = refuse(codes.NotFound, "ABSENT", "", "not listed")
 // stranger is how a user without rights is answered.
 func stranger(method string) codes.Code {
 	switch method {
-	case "GetInfo", "SubmitJob of its own":
+	case "GetInfo", "SubmitJob of its own", "UploadProgram":
 		return codes.OK
-	case "UploadEvaluationKey", "WatchJobs", "GetUsage":
+	case "UploadEvaluationKey", "WatchJobs", "GetUsage", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration", "RotateServiceKey":
 		return codes.PermissionDenied
 	}
 	return codes.NotFound

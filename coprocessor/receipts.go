@@ -25,7 +25,7 @@ func (s *Server) receipt(jobID string, r *run, outputs []store.Ciphertext) (*rec
 		JobID: jobID, SpecDigest: r.graph.Digest(), KeyID: r.graph.KeyID(), Fingerprint: s.opts.Params.Fingerprint(),
 		EngineVersion: s.opts.Version, Backend: s.opts.Backend.Info().Name,
 		Inputs: r.read, Outputs: items(outputs),
-	}, s.signer)
+	}, *s.signer.Load())
 }
 
 // describeReceipt is a receipt as clients see it.

@@ -489,7 +489,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The zero Batcher has no engine to ask.
-	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&engine{new(bootstrap.Batcher), integers, nil}, nil))
+	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&engine{batcher: new(bootstrap.Batcher), integers: integers}, nil))
 	s.submit("bystander", s.sums(10))
 	for i := range 6 {
 		job := s.run(fmt.Sprint("bad-", i), bad)
@@ -610,7 +610,7 @@ func TestDrainBeforeWork(t *testing.T) {
 
 // More keys than are kept in memory at a time.
 func TestKeysAreEvicted(t *testing.T) {
-	s, good := small(t, func(o *Options) { o.MaxKeys = 1 })
+	s, good := small(t, func(o *Options) { o.KeyMemory = 1 })
 	other := s.underOther(9)
 	prepared := func() int {
 		s.engines.mu.Lock()

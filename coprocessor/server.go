@@ -39,8 +39,8 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
-	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -72,8 +72,9 @@ type Options struct {
 	Workers int
 	// ConcurrentJobs is how many jobs run at a time; 0 means 4.
 	ConcurrentJobs int
-	// MaxKeys is how many prepared evaluation keys stay in memory; 0 means 2.
-	MaxKeys int
+	// KeyMemory is how many bytes of prepared evaluation keys stay in memory when they
+	// are not in use; 0 means 1 GiB.
+	KeyMemory int64
 	// MaxQueued is how many jobs may wait; 0 means 10,000.
 	MaxQueued int
 	// MaxBacklog is how many bootstraps the jobs that wait may be going to take
@@ -150,8 +151,8 @@ func (o Options) withDefaults() Options {
 	if o.ConcurrentJobs == 0 {
 		o.ConcurrentJobs = 4
 	}
-	if o.MaxKeys == 0 {
-		o.MaxKeys = 2
+	if o.KeyMemory == 0 {
+		o.KeyMemory = 1 << 30
 	}
 	if o.MaxQueued == 0 {
 		o.MaxQueued = 10_000
@@ -189,19 +190,23 @@ type Server struct {
 	node        *store.Node
 	ciphertexts *store.Ciphertexts
 	keys        *store.Keys
+	ring        *keyring.Ring
+	programs    *store.Bucket
 	lists       *access.Lists
 	replay      *access.Replay
 	queue       *jobs.Queue
 	engines     *engines
-	integers    *integer.Evaluator // for costs alone
-	signer      ed25519.PrivateKey // signs receipts
+	integers    *integer.Evaluator                 // for costs alone
+	signer      atomic.Pointer[ed25519.PrivateKey] // signs receipts
 	health      *health.Server
 	uploads     chan struct{} // has a token for each upload under way
 	metrics     *monitor.Metrics
 	started     time.Time
-	serving     atomic.Bool // Run runs and has not been told to stop
-	gate        *gate       // closed while the process drains
+	gate        *gate // closed while the process drains
 	running     atomic.Int32
+	rotating    sync.Mutex    // held while the service key is replaced
+	migrating   chan struct{} // has a token when a migration was started
+	serving     atomic.Bool   // Run runs and has not been told to stop
 }
 
 // Open opens the store and continues where the process before stopped. Jobs are
@@ -209,7 +214,7 @@ type Server struct {
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
-		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), started: time.Now(), gate: newGate(),
+		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
@@ -228,10 +233,16 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	if s.keys, err = store.OpenKeys(ctx, js, opts.Dir); err != nil {
 		return nil, err
 	}
+	if s.ring, err = keyring.Open(ctx, js); err != nil {
+		return nil, err
+	}
+	if s.programs, err = store.OpenBucket(ctx, js, "programs", 1); err != nil {
+		return nil, err
+	}
 	if s.lists, err = access.OpenLists(ctx, js); err != nil {
 		return nil, err
 	}
-	if s.signer, err = receipt.LoadKey(s.opts.ServiceKey); err != nil {
+	if err := s.openServiceKey(ctx); err != nil {
 		return nil, err
 	}
 	// Where the directory is locked, a lease of an earlier process has no holder.
@@ -248,7 +259,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		s.queue.Close()
 		return nil, err
 	}
-	s.engines = newEngines(s.opts.Params, s.opts.Backend, s.keys, s.opts.Workers, s.opts.MaxKeys, s.metrics)
+	s.engines = newEngines(s.opts.Params, s.opts.Backend, s.keys, s.opts.Workers, s.opts.KeyMemory, s.metrics)
 	return s, nil
 }
 
@@ -308,6 +319,11 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	migrating, stopMigrating := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { s.migrations(migrating) })
+	defer background.Wait()
+	defer stopMigrating()
 	var workers errgroup.Group
 	for range s.opts.ConcurrentJobs {
 		workers.Go(func() error {
@@ -448,7 +464,10 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	r := newRun(g, have, s.opts.Params, engine, s.ciphertexts.Get, s.jobLog(lease.Job()))
+	records := func(ctx context.Context, h [32]byte) ([]byte, error) {
+		return s.ciphertexts.GetUnder(ctx, h, g.KeyID())
+	}
+	r := newRun(g, have, s.opts.Params, engine, records, s.jobLog(lease.Job()))
 	r.succeeded = s.metrics.Node
 	r.tracer = s.tracer()
 	if err := r.load(ctx); err != nil {
@@ -497,16 +516,14 @@ func (s *Server) stored(ctx context.Context, g *graph.Graph) (map[int][]byte, er
 		if o.Handle != g.Node(o.Node).ResultHandle(o.Result) {
 			continue
 		}
-		meta, err := s.ciphertexts.Stat(ctx, o.Handle)
-		if errors.As(err, new(*store.NotFoundError)) || err == nil && meta.KeyID != g.KeyID() {
+		record, err := s.ciphertexts.GetUnder(ctx, o.Handle, g.KeyID())
+		if errors.As(err, new(*store.NotFoundError)) {
 			continue
-		}
-		if err == nil {
-			have[i], err = s.ciphertexts.Get(ctx, o.Handle)
 		}
 		if err != nil {
 			return nil, err
 		}
+		have[i] = record
 	}
 	return have, nil
 }
@@ -518,6 +535,11 @@ func (s *Server) keep(ctx context.Context, outputs []store.Ciphertext) error {
 		meta, err := s.ciphertexts.Stat(ctx, o.Handle)
 		if errors.As(err, new(*store.NotFoundError)) {
 			continue
+		}
+		if err == nil && meta.KeyID != o.KeyID { // it may have been moved
+			if meta, err = s.ciphertexts.StatUnder(ctx, o.Handle, o.KeyID); errors.As(err, new(*store.NotFoundError)) {
+				return &store.ConflictError{Handle: o.Handle}
+			}
 		}
 		if err != nil {
 			return err
@@ -599,12 +621,19 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 // validate gives a spec its meaning against the store.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
 	e := newEstimator(s.integers, spec)
-	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, h) }, e.cost, s.opts.Limits)
+	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, spec, h) }, e.cost, s.opts.Limits)
 }
 
-// resolve looks an input of a job up, and tells the estimator how noisy it is.
-func (s *Server) resolve(ctx context.Context, e *estimator, h graph.Handle) (graph.Ciphertext, error) {
-	record, err := s.ciphertexts.Get(ctx, h)
+// resolve looks an input of a job up, and tells the estimator how noisy it is: the
+// version under the key of the job or, of what has none, the present one, which is of
+// the wrong key.
+func (s *Server) resolve(ctx context.Context, e *estimator, spec *tacitv1.JobSpec, h graph.Handle) (graph.Ciphertext, error) {
+	var key [32]byte
+	copy(key[:], spec.GetKeyId())
+	record, err := s.ciphertexts.GetUnder(ctx, h, key)
+	if errors.As(err, new(*store.NotFoundError)) {
+		record, err = s.ciphertexts.Get(ctx, h)
+	}
 	if errors.As(err, new(*store.NotFoundError)) {
 		return graph.Ciphertext{}, graph.ErrUnknownHandle
 	}

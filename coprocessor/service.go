@@ -73,14 +73,18 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 	for i, r := range p.Roles {
 		roles[i] = string(r)
 	}
-	key := receipt.PublicKey(s.signer)
+	key := receipt.PublicKey(*s.signer.Load())
+	all, err := s.serviceKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return &tacitv1.GetInfoResponse{
 		Version:    s.opts.Version,
 		Parameters: s.parameters(),
 		Backend:    s.opts.Backend.Info().Name,
-		ServiceKey: key[:],
-		Principal:  p.Name,
-		Roles:      roles,
+		ServiceKey: key[:], ServiceKeys: all,
+		Principal: p.Name,
+		Roles:     roles,
 		Limits: &tacitv1.Limits{
 			MaxNodes: uint32(l.MaxNodes), MaxInputs: uint32(l.MaxInputs), MaxOutputs: uint32(l.MaxOutputs),
 			MaxBootstraps: uint64(l.MaxBootstraps), MaxDepth: uint32(l.MaxDepth), MaxSpecSize: uint64(l.MaxSpecSize),
@@ -92,16 +96,6 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 func (s *Server) parameters() *tacitv1.Parameters {
 	fp := s.opts.Params.Fingerprint()
 	return &tacitv1.Parameters{Name: s.opts.Params.Name(), Fingerprint: fp[:]}
-}
-
-// keySize returns the size of a stored evaluation key in bytes, or a
-// *store.KeyNotFoundError.
-func (s *Server) keySize(ctx context.Context, id [32]byte) (int64, error) {
-	r, size, err := s.keys.Open(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	return size, r.Close()
 }
 
 // GetJob reads a job.

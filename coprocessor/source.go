@@ -35,11 +35,11 @@ func (s source) Snapshot() monitor.Snapshot {
 	for state, n := range queue.States {
 		states[state.String()] = n
 	}
-	done, prepared := s.s.engines.stats()
+	done, prepared, bytes := s.s.engines.stats()
 	return monitor.Snapshot{
 		Jobs: states, OldestQueued: queue.Oldest,
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
-		PreparedKeys: prepared, PreparedLimit: s.s.opts.MaxKeys, Uploads: len(s.s.uploads),
+		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.opts.KeyMemory, Uploads: len(s.s.uploads),
 	}
 }
 

@@ -40,7 +40,7 @@ func metric(t *testing.T, s *Server, name string) float64 {
 }
 
 func TestMonitor(t *testing.T) {
-	s, stop := start(t, func(o *Options) { o.MaxKeys = 1 })
+	s, stop := start(t, func(o *Options) { o.KeyMemory = 1 })
 	h := s.prepare(integer.Plain(integer.Uint8, 200), integer.Plain(integer.Uint8, 100))
 	spec := spec(t, "input a = 0x"+h[0]+"\ninput b = 0x"+h[1]+"\nc = add(a, b)\nd = add(c, b)\nunused = sub(a, b)\noutput d")
 	job := s.run("done", spec)

@@ -3,6 +3,7 @@ package coprocessor
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -72,7 +74,7 @@ func (s *Server) draft(ctx context.Context, spec *tacitv1.JobSpec, expected map[
 		err := s.may(ctx, access.Ciphertext(h), access.Compute)
 		if err == nil {
 			var ct graph.Ciphertext
-			if ct, err = s.resolve(ctx, e, h); err == nil {
+			if ct, err = s.resolve(ctx, e, spec, h); err == nil {
 				return ct, nil
 			}
 		}
@@ -131,15 +133,20 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 			return nil, err
 		}
 	}
-	d, err := s.draft(ctx, req.Spec, expected)
+	spec, err := s.called(ctx, req.Spec, req.Program)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.draft(ctx, spec, expected)
 	if err != nil {
 		return nil, err
 	}
 	g := d.graph
 	c := callOf(ctx)
 	c.note("key", keyName(g.KeyID()))
-	if err := s.exists(ctx, access.EvaluationKey(g.KeyID()), access.Compute); err != nil {
-		return nil, faultOf(err).at("key_id")
+	keyErr := s.usable(ctx, g.KeyID())
+	if keyErr != nil && !errors.As(keyErr, new(*keyring.StateError)) {
+		return nil, faultOf(keyErr).at("key_id")
 	}
 	if sub.ID, err = s.jobID(ctx, req.Id); err != nil {
 		return nil, err
@@ -147,7 +154,7 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	if owner, _ := access.SplitJob(sub.ID); owner != c.principal.Name {
 		return nil, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
 	}
-	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(req.Spec); err != nil {
+	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(spec); err != nil {
 		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
 	}
 	if sub.Note, err = json.Marshal(ticket{Admin: c.principal.Has(access.Admin)}); err != nil {
@@ -163,6 +170,14 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	}
 	for _, o := range g.Outputs() {
 		sub.Makes = append(sub.Makes, jobs.Made{Name: o.Handle, Tag: byte(outputType(g, o))})
+	}
+	if keyErr != nil {
+		// A job that is there stays the same job.
+		job, err := s.queue.Get(ctx, sub.ID)
+		if err != nil || job.SpecDigest != sha256.Sum256(sub.Spec) {
+			return nil, faultOf(keyErr).at("key_id")
+		}
+		return describe(ctx, job, true)
 	}
 	job, created, err := s.queue.Submit(ctx, sub)
 	if err != nil {
@@ -206,17 +221,21 @@ func (s *Server) EstimateJob(ctx context.Context, req *tacitv1.EstimateJobReques
 	if err != nil {
 		return nil, err
 	}
-	if id := req.Spec.GetKeyId(); len(id) == len(fhe.KeyID{}) {
+	spec, err := s.called(ctx, req.Spec, req.Program)
+	if err != nil {
+		return nil, err
+	}
+	if id := spec.GetKeyId(); len(id) == len(fhe.KeyID{}) {
 		if err := s.exists(ctx, access.EvaluationKey([32]byte(id)), access.Compute); err != nil {
 			return nil, faultOf(err).at("key_id")
 		}
 	}
-	d, err := s.draft(ctx, req.Spec, expected)
+	d, err := s.draft(ctx, spec, expected)
 	resp := &tacitv1.EstimateJobResponse{Missing: d.missing}
 	if refused := (*graph.Error)(nil); errors.As(err, &refused) && refused.Reason == graph.UnknownHandle {
 		// Without its type nothing more can be told but what else is missing.
-		resp.Missing, err = s.missing(ctx, req.Spec, expected)
-		digest := graph.SpecDigest(req.Spec)
+		resp.Missing, err = s.missing(ctx, spec, expected)
+		digest := graph.SpecDigest(spec)
 		resp.SpecDigest = digest[:]
 		return resp, err
 	}

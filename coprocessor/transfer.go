@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/coprocessor/access"
+	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -117,10 +118,10 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	ctx := stream.Context()
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
-	size, err := s.keySize(ctx, id)
+	_, err = s.keys.Stat(ctx, id)
 	switch {
 	case errors.As(err, new(*store.KeyNotFoundError)):
-		size, err = int64(header.Size), s.putKey(ctx, id, in)
+		err = s.putKey(ctx, id, in)
 	case err == nil:
 		var owns bool
 		if owns, err = s.lists.Owns(ctx, callOf(ctx).principal.Name, object); err == nil && !owns {
@@ -131,11 +132,21 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	if err == nil {
 		err = s.own(ctx, object)
 	}
+	var known keyring.Key
+	if err == nil {
+		known, err = s.ring.Change(ctx, id, func(k *keyring.Key) error {
+			if k.Parameters == (keyring.Digest{}) {
+				k.Parameters = s.opts.Params.Fingerprint()
+			}
+			return nil
+		})
+	}
+	stored, err := s.keyInfo(ctx, id, known, err)
 	if err != nil {
 		return err
 	}
-	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", size)
-	return stream.SendAndClose(&tacitv1.EvaluationKeyInfo{KeyId: id[:], Size: uint64(size), Parameters: s.parameters()})
+	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", stored.Size)
+	return stream.SendAndClose(stored)
 }
 
 // putKey stores a key while it decodes it; what does not decode ends the stream
@@ -210,7 +221,11 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 			resp.NextPageToken = hex.EncodeToString(resp.Keys[n-1].KeyId)
 			break
 		}
-		resp.Keys = append(resp.Keys, &tacitv1.EvaluationKeyInfo{KeyId: k.ID[:], Size: uint64(k.Size), Parameters: s.parameters()})
+		known, err := s.ring.Get(ctx, k.ID)
+		if err != nil {
+			return nil, err
+		}
+		resp.Keys = append(resp.Keys, s.describeKey(k, known))
 	}
 	return resp, nil
 }
@@ -266,7 +281,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	ctx := stream.Context()
 	id := list.KeyID()
 	c.note("key", keyName(id), "count", list.Len())
-	if err := s.exists(ctx, access.EvaluationKey(id), access.Compute); err != nil {
+	if err := s.usable(ctx, id); err != nil {
 		return faultOf(err).at("key id")
 	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
@@ -315,9 +330,13 @@ func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertex
 	if err != nil {
 		return nil, err
 	}
+	key, err := s.version(ctx, req.KeyId)
+	if err != nil {
+		return nil, err
+	}
 	resp := new(tacitv1.StatCiphertextsResponse)
 	for _, h := range handles {
-		found, err := s.stat(ctx, h)
+		found, err := s.stat(ctx, h, key)
 		switch {
 		case errors.As(err, new(*store.NotFoundError)), err != nil && faultOf(err).code == codes.PermissionDenied:
 			resp.Missing = append(resp.Missing, h[:])
@@ -335,11 +354,24 @@ func (s *Server) StatCiphertexts(ctx context.Context, req *tacitv1.StatCiphertex
 	return resp, nil
 }
 
-func (s *Server) stat(ctx context.Context, h [32]byte) (*tacitv1.CiphertextInfo, error) {
+// version is the key whose versions of ciphertexts a call asks for, or nil for the
+// present ones.
+func (s *Server) version(ctx context.Context, raw []byte) (*fhe.KeyID, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	id, err := s.keyID(ctx, raw)
+	return &id, err
+}
+
+func (s *Server) stat(ctx context.Context, h [32]byte, key *fhe.KeyID) (*tacitv1.CiphertextInfo, error) {
 	if err := s.may(ctx, access.Ciphertext(h), access.Read); err != nil {
 		return nil, err
 	}
 	m, err := s.ciphertexts.Stat(ctx, h)
+	if key != nil && err == nil {
+		m, err = s.ciphertexts.StatUnder(ctx, h, *key)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -356,9 +388,13 @@ func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream g
 	if err != nil {
 		return err
 	}
+	key, err := s.version(ctx, req.KeyId)
+	if err != nil {
+		return err
+	}
 	headers := make([]*tacitv1.CiphertextInfo, len(handles))
 	for i, h := range handles {
-		if headers[i], err = s.stat(ctx, h); err != nil {
+		if headers[i], err = s.stat(ctx, h, key); err != nil {
 			if !errors.As(err, new(*store.NotFoundError)) {
 				return err
 			}
@@ -372,7 +408,8 @@ func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream g
 		}
 	}
 	for i, h := range handles {
-		record, err := s.ciphertexts.Get(ctx, h)
+		// What was described is sent, whatever has happened to the handle since.
+		record, err := s.ciphertexts.GetUnder(ctx, h, [32]byte(headers[i].KeyId))
 		if err != nil {
 			return err
 		}

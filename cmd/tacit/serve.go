@@ -24,7 +24,7 @@ func serveCommand(u *ui) *cobra.Command {
 	var data, listen, metrics, params, logFormat, logLevel, role, serviceKey string
 	var callersFile, audience, auditLog string
 	var certs host.TLSFiles
-	var workers, jobs int
+	var workers, jobs, keyMemory int
 	var storage host.StoreConfig
 	var drain, lease time.Duration
 	var plaintext, profiling, untilEOF bool
@@ -69,8 +69,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if profiling && metrics == "" {
 				return wrongUsage(cmd, "--pprof needs --metrics-listen")
 			}
-			if workers < 0 || jobs < 0 || drain < 0 || lease < 0 {
-				return wrongUsage(cmd, "--workers, --jobs, --drain and --lease are not negative")
+			if workers < 0 || jobs < 0 || keyMemory < 0 || drain < 0 || lease < 0 {
+				return wrongUsage(cmd, "--workers, --jobs, --key-memory, --drain and --lease are not negative")
 			}
 			if err := storage.Check(); err != nil {
 				return wrongUsage(cmd, "%v", err)
@@ -94,7 +94,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				return err
 			}
 			options := coprocessor.Options{
-				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs,
+				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, KeyMemory: int64(keyMemory) << 20,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
 				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey,
 			}
@@ -167,6 +167,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	paramsFlag(cmd, &params)
 	flags.IntVar(&workers, "workers", 0, "cores that bootstrap; 0 is all")
 	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
+	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.BoolVar(&untilEOF, "until-eof", false, "end in order when standard input ends, for those who start this process")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
@@ -175,7 +176,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-cert", "TACIT_SERVE_TLS_CERT")
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
-	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "drain", "log-format", "log-level")
+	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "drain", "log-format", "log-level")
 	env(cmd, "role", "lease", "service-key")
 	complete(cmd, "role", "all", "api", "worker")
 	complete(cmd, "log-format", "text", "json")

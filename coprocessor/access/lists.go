@@ -73,6 +73,12 @@ func Ciphertext(handle [32]byte) Object { return Object{"ciphertext", handle} }
 // EvaluationKey is the object with a key id.
 func EvaluationKey(id [32]byte) Object { return Object{"key", id} }
 
+// Program is the object with the digest of a program.
+func Program(digest [32]byte) Object { return Object{"program", digest} }
+
+// IsProgram reports whether the object is a program.
+func (o Object) IsProgram() bool { return o.kind == "program" }
+
 // IsKey reports whether the object is an evaluation key.
 func (o Object) IsKey() bool { return o.kind == "key" }
 

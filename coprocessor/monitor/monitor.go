@@ -30,9 +30,14 @@ type Snapshot struct {
 	Batches       int64          // passes over a key for them
 	Waiting       int            // ciphertexts that wait to be bootstrapped
 	PreparedKeys  int
-	PreparedLimit int
-	Uploads       int // under way
+	PreparedBytes int64
+	PreparedLimit int64 // bytes
+	Uploads       int   // under way
 }
+
+// PreparedMiB and LimitMiB are the memory of prepared keys and its limit, for people.
+func (s Snapshot) PreparedMiB() int64 { return s.PreparedBytes >> 20 }
+func (s Snapshot) LimitMiB() int64    { return s.PreparedLimit >> 20 }
 
 // Job is one line of the page.
 type Job struct {
@@ -66,6 +71,7 @@ type Metrics struct {
 	callErrors  *prometheus.CounterVec
 	keyRequests *prometheus.CounterVec
 	keyPrepare  prometheus.Histogram
+	keyEvicted  prometheus.Counter
 }
 
 // Buckets in seconds: of operations and calls from a millisecond, of jobs up to
@@ -106,7 +112,10 @@ func NewMetrics(s Source) *Metrics {
 	m.keyPrepare = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "tacit_key_prepare_seconds", Help: "Time to prepare an evaluation key.", Buckets: longBuckets,
 	})
-	m.registry.MustRegister(m.keyPrepare, &collector{s}, collectors.NewGoCollector(),
+	m.keyEvicted = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tacit_key_evictions_total", Help: "Prepared keys that made room for others.",
+	})
+	m.registry.MustRegister(m.keyPrepare, m.keyEvicted, &collector{s}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -173,6 +182,13 @@ func (m *Metrics) KeyPrepared(took time.Duration) {
 	}
 }
 
+// KeyEvicted counts a prepared key that made room for another.
+func (m *Metrics) KeyEvicted() {
+	if m != nil {
+		m.keyEvicted.Inc()
+	}
+}
+
 // collector makes metrics of snapshots, one for each scrape.
 type collector struct {
 	source Source
@@ -191,13 +207,14 @@ var (
 	batches      = desc("tacit_batches_total", "Passes over a bootstrapping key; bootstraps per batch is how full batches are.")
 	waiting      = desc("tacit_bootstraps_waiting", "Ciphertexts that wait to be bootstrapped.")
 	preparedKeys = desc("tacit_prepared_keys", "Evaluation keys in memory, ready to compute.")
-	preparedMax  = desc("tacit_prepared_keys_limit", "How many prepared keys stay in memory when they are not in use.")
+	preparedSize = desc("tacit_prepared_keys_bytes", "About how much memory the prepared keys take.")
+	preparedMax  = desc("tacit_prepared_keys_limit_bytes", "How much of it may stay when the keys are not in use.")
 	uploads      = desc("tacit_uploads", "Uploads under way.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, queueAge, bootstraps, batches, waiting, preparedKeys, preparedMax, uploads} {
+	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads} {
 		ch <- d
 	}
 }
@@ -216,6 +233,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(queueAge, age(s.OldestQueued, time.Now()).Seconds())
 	gauge(waiting, float64(s.Waiting))
 	gauge(preparedKeys, float64(s.PreparedKeys))
+	gauge(preparedSize, float64(s.PreparedBytes))
 	gauge(preparedMax, float64(s.PreparedLimit))
 	gauge(uploads, float64(s.Uploads))
 	ch <- prometheus.MustNewConstMetric(bootstraps, prometheus.CounterValue, float64(s.Bootstraps))

@@ -48,7 +48,7 @@ func get(t *testing.T, h http.Handler, method, path string) (int, string, http.H
 func TestMetrics(t *testing.T) {
 	f := &fake{snapshot: Snapshot{
 		Jobs: map[string]int{"queued": 2, "done": 5}, OldestQueued: time.Now().Add(-time.Hour),
-		Bootstraps: 30, Batches: 10, Waiting: 4, PreparedKeys: 1, PreparedLimit: 2, Uploads: 6,
+		Bootstraps: 30, Batches: 10, Waiting: 4, PreparedKeys: 1, PreparedBytes: 3 << 20, PreparedLimit: 8 << 20, Uploads: 6,
 	}}
 	m := NewMetrics(f)
 	m.JobStarted(20 * time.Millisecond)
@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 		`tacit_build_info{backend="portable",go="go`, `parameters="insecure",version="v1"} 1`, "tacit_workers 3",
 		`tacit_jobs{state="queued"} 2`, `tacit_jobs{state="done"} 5`, "tacit_queue_oldest_seconds 36",
 		"tacit_bootstraps_total 30", "tacit_batches_total 10", "tacit_bootstraps_waiting 4",
-		"tacit_prepared_keys 1", "tacit_prepared_keys_limit 2", "tacit_uploads 6",
+		"tacit_prepared_keys 1", "tacit_prepared_keys_bytes 3.145728e+06", "tacit_prepared_keys_limit_bytes 8.388608e+06", "tacit_uploads 6",
 		`tacit_job_wait_seconds_bucket{le="0.04"} 1`, `tacit_job_seconds_count{outcome="succeeded"} 1`,
 		`tacit_job_errors_total{reason="NOISE_BOUND"} 1`, `tacit_node_seconds_count{op="add",type="euint8"} 2`,
 		`tacit_grpc_seconds_bucket{code="OK",method="/tacit.v1.Coprocessor/GetJob",le="0.001"} 1`,

@@ -50,13 +50,39 @@ func LoadKey(path string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// makeKey writes a new key to a file that must not exist. The file appears
-// complete or not at all, so that a crash leaves nothing that cannot be read.
-func makeKey(path string) (err error) {
+// NewKey draws a signing key.
+func NewKey() (ed25519.PrivateKey, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
+	return key, err
+}
+
+// ReplaceKey puts a signing key into a file in the place of the one that is there, which
+// is gone.
+func ReplaceKey(path string, key ed25519.PrivateKey) error {
+	if err := writeKey(path, key, os.Rename); err != nil {
+		return fmt.Errorf("receipt: replacing the signing key: %w", err)
+	}
+	return nil
+}
+
+// makeKey writes a new key to a file that must not exist.
+func makeKey(path string) error {
+	key, err := NewKey()
 	if err != nil {
 		return err
 	}
+	// A link, unlike a rename, fails where there is a file of that name.
+	err = writeKey(path, key, os.Link)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// writeKey writes a key to a file of another name and lets place give it its own. The
+// file appears complete or not at all, so that a crash leaves nothing that cannot be
+// read.
+func writeKey(path string, key ed25519.PrivateKey, place func(from, to string) error) (err error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
@@ -66,7 +92,11 @@ func makeKey(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(temp)) }()
+	defer func() {
+		if e := os.Remove(temp); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}()
 	err = pem.Encode(f, &pem.Block{Type: pemType, Bytes: der})
 	if err == nil {
 		err = f.Sync()
@@ -74,9 +104,5 @@ func makeKey(path string) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	// A link, unlike a rename, fails where there is a file of that name.
-	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return place(temp, path)
 }

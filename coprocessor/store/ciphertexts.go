@@ -55,13 +55,14 @@ func decodeMeta(b []byte) (Meta, error) {
 }
 
 // Ciphertexts maps handles to ciphertexts, once and for all: a handle never
-// changes what it names. Records lie in the bucket "ciphertexts"; a small record
+// changes which value it names, and only Replace changes the key it is under. Records lie in the bucket "ciphertexts"; a small record
 // in "ciphertext-meta" is written after them, and its presence is what makes a
 // ciphertext exist. Ciphertexts is safe for concurrent use, also by several
 // processes.
 type Ciphertexts struct {
-	bodies *Blobs
-	meta   *Bucket
+	bodies   *Blobs
+	meta     *Bucket
+	previous *Bucket
 }
 
 // OpenCiphertexts opens the store of ciphertexts, creating it when it is absent.
@@ -74,11 +75,15 @@ func OpenCiphertexts(ctx context.Context, js jetstream.JetStream) (*Ciphertexts,
 	if err != nil {
 		return nil, err
 	}
-	return &Ciphertexts{bodies: bodies, meta: meta}, nil
+	previous, err := OpenBucket(ctx, js, "ciphertext-previous", 1)
+	if err != nil {
+		return nil, err
+	}
+	return &Ciphertexts{bodies: bodies, meta: meta, previous: previous}, nil
 }
 
 // Put stores a ciphertext under its handle. The same ciphertext again is a
-// no-op; another one under the same handle gives *ConflictError and changes
+// no-op, also after it was replaced; another one under the same handle gives *ConflictError and changes
 // nothing. A record over MaxRecord gives *SizeError.
 func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
 	name := hex.EncodeToString(ct.Handle[:])
@@ -89,6 +94,9 @@ func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
 	have, err := s.Stat(ctx, ct.Handle)
 	notFound := (*NotFoundError)(nil)
 	if err == nil && have != want {
+		if before, err := s.StatUnder(ctx, ct.Handle, ct.KeyID); err == nil && before == want {
+			return nil
+		}
 		return &ConflictError{Handle: ct.Handle}
 	}
 	if err != nil && !errors.As(err, &notFound) {

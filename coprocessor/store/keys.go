@@ -164,6 +164,12 @@ func (s *Keys) Open(ctx context.Context, id [32]byte) (io.ReadCloser, int64, err
 	return &keyReader{ctx: ctx, keys: s, id: id, left: m.chunks, hash: sha256.New()}, m.size, nil
 }
 
+// Stat describes a key. It gives *KeyNotFoundError for one that was never stored.
+func (s *Keys) Stat(ctx context.Context, id [32]byte) (KeyInfo, error) {
+	m, uploaded, err := s.stat(ctx, id)
+	return KeyInfo{ID: id, Size: m.size, Uploaded: uploaded}, err
+}
+
 // List describes all keys, in the order of their ids.
 func (s *Keys) List(ctx context.Context) ([]KeyInfo, error) {
 	names, err := s.manifest.Keys(ctx)

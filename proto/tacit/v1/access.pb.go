@@ -21,14 +21,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Right is something that a principal may do with a ciphertext or an evaluation key.
+// Right is something that a principal may do with a ciphertext, an evaluation key or a program.
 type Right int32
 
 const (
 	Right_RIGHT_UNSPECIFIED Right = 0
-	// Fetch and describe it.
+	// Fetch and describe it; read a program.
 	Right_RIGHT_READ Right = 1
-	// Use a ciphertext as the input of a job; upload ciphertexts under an evaluation key and compute with it.
+	// Use a ciphertext as the input of a job; upload ciphertexts under an evaluation key and compute with it; call a
+	// program.
 	Right_RIGHT_COMPUTE Right = 2
 	// See who has rights, and give and take rights.
 	Right_RIGHT_GRANT Right = 3
@@ -84,6 +85,7 @@ type Resource struct {
 	//
 	//	*Resource_Handle
 	//	*Resource_KeyId
+	//	*Resource_Program
 	Id            isResource_Id `protobuf_oneof:"id"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -144,6 +146,15 @@ func (x *Resource) GetKeyId() []byte {
 	return nil
 }
 
+func (x *Resource) GetProgram() []byte {
+	if x != nil {
+		if x, ok := x.Id.(*Resource_Program); ok {
+			return x.Program
+		}
+	}
+	return nil
+}
+
 type isResource_Id interface {
 	isResource_Id()
 }
@@ -158,9 +169,16 @@ type Resource_KeyId struct {
 	KeyId []byte `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3,oneof"`
 }
 
+type Resource_Program struct {
+	// 32 bytes: a program.
+	Program []byte `protobuf:"bytes,3,opt,name=program,proto3,oneof"`
+}
+
 func (*Resource_Handle) isResource_Id() {}
 
 func (*Resource_KeyId) isResource_Id() {}
+
+func (*Resource_Program) isResource_Id() {}
 
 // Access says who may do what with a resource.
 type Access struct {
@@ -431,10 +449,11 @@ var File_tacit_v1_access_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x15tacit/v1/access.proto\x12\btacit.v1\"C\n" +
+	"\x15tacit/v1/access.proto\x12\btacit.v1\"_\n" +
 	"\bResource\x12\x18\n" +
 	"\x06handle\x18\x01 \x01(\fH\x00R\x06handle\x12\x17\n" +
-	"\x06key_id\x18\x02 \x01(\fH\x00R\x05keyIdB\x04\n" +
+	"\x06key_id\x18\x02 \x01(\fH\x00R\x05keyId\x12\x1a\n" +
+	"\aprogram\x18\x03 \x01(\fH\x00R\aprogramB\x04\n" +
 	"\x02id\"\x83\x01\n" +
 	"\x06Access\x12.\n" +
 	"\bresource\x18\x01 \x01(\v2\x12.tacit.v1.ResourceR\bresource\x12\x16\n" +
@@ -505,6 +524,7 @@ func file_tacit_v1_access_proto_init() {
 	file_tacit_v1_access_proto_msgTypes[0].OneofWrappers = []any{
 		(*Resource_Handle)(nil),
 		(*Resource_KeyId)(nil),
+		(*Resource_Program)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -71,8 +71,12 @@ type GetInfoResponse struct {
 	// The Ed25519 public key, 32 bytes, under which this service signs receipts.
 	ServiceKey []byte `protobuf:"bytes,5,opt,name=service_key,json=serviceKey,proto3" json:"service_key,omitempty"`
 	// Who the service takes the caller for, and the roles of that principal.
-	Principal     string   `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
-	Roles         []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	Principal string   `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
+	Roles     []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The service computes on plaintexts, for tests. Its keys protect nothing.
+	Mock bool `protobuf:"varint,8,opt,name=mock,proto3" json:"mock,omitempty"`
+	// All keys that this service has signed receipts with, the present one first.
+	ServiceKeys   []*ServiceKey `protobuf:"bytes,9,rep,name=service_keys,json=serviceKeys,proto3" json:"service_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +156,20 @@ func (x *GetInfoResponse) GetPrincipal() string {
 func (x *GetInfoResponse) GetRoles() []string {
 	if x != nil {
 		return x.Roles
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetMock() bool {
+	if x != nil {
+		return x.Mock
+	}
+	return false
+}
+
+func (x *GetInfoResponse) GetServiceKeys() []*ServiceKey {
+	if x != nil {
+		return x.ServiceKeys
 	}
 	return nil
 }
@@ -702,8 +720,10 @@ func (x *UploadCiphertextsResponse) GetCiphertexts() []*CiphertextInfo {
 }
 
 type StatCiphertextsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Handles       [][]byte               `protobuf:"bytes,1,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Handles [][]byte               `protobuf:"bytes,1,rep,name=handles,proto3" json:"handles,omitempty"`
+	// Asks for the versions under this key, which may be older than the present ones; empty for the present ones.
+	KeyId         []byte `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -741,6 +761,13 @@ func (*StatCiphertextsRequest) Descriptor() ([]byte, []int) {
 func (x *StatCiphertextsRequest) GetHandles() [][]byte {
 	if x != nil {
 		return x.Handles
+	}
+	return nil
+}
+
+func (x *StatCiphertextsRequest) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
 	}
 	return nil
 }
@@ -862,8 +889,10 @@ func (x *PendingCiphertext) GetType() Type {
 }
 
 type FetchCiphertextsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Handles       [][]byte               `protobuf:"bytes,1,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Handles [][]byte               `protobuf:"bytes,1,rep,name=handles,proto3" json:"handles,omitempty"`
+	// Asks for the versions under this key, which may be older than the present ones; empty for the present ones.
+	KeyId         []byte `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -901,6 +930,13 @@ func (*FetchCiphertextsRequest) Descriptor() ([]byte, []int) {
 func (x *FetchCiphertextsRequest) GetHandles() [][]byte {
 	if x != nil {
 		return x.Handles
+	}
+	return nil
+}
+
+func (x *FetchCiphertextsRequest) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
 	}
 	return nil
 }
@@ -998,6 +1034,8 @@ type SubmitJobRequest struct {
 	// The job fails with DEADLINE_EXCEEDED if it has not ended so long after its submission; absent for no such time.
 	Deadline      *durationpb.Duration `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	MissingInputs *MissingInputs       `protobuf:"bytes,5,opt,name=missing_inputs,json=missingInputs,proto3" json:"missing_inputs,omitempty"`
+	// Instead of a spec: a stored program and its arguments. The job has the spec that they make.
+	Program       *ProgramCall `protobuf:"bytes,15,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1063,6 +1101,13 @@ func (x *SubmitJobRequest) GetDeadline() *durationpb.Duration {
 func (x *SubmitJobRequest) GetMissingInputs() *MissingInputs {
 	if x != nil {
 		return x.MissingInputs
+	}
+	return nil
+}
+
+func (x *SubmitJobRequest) GetProgram() *ProgramCall {
+	if x != nil {
+		return x.Program
 	}
 	return nil
 }
@@ -1186,9 +1231,11 @@ func (x *ExpectedInput) GetType() Type {
 }
 
 type EstimateJobRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	Expected      []*ExpectedInput       `protobuf:"bytes,2,rep,name=expected,proto3" json:"expected,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Spec     *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Expected []*ExpectedInput       `protobuf:"bytes,2,rep,name=expected,proto3" json:"expected,omitempty"`
+	// Instead of a spec.
+	Program       *ProgramCall `protobuf:"bytes,15,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1280,13 @@ func (x *EstimateJobRequest) GetSpec() *JobSpec {
 func (x *EstimateJobRequest) GetExpected() []*ExpectedInput {
 	if x != nil {
 		return x.Expected
+	}
+	return nil
+}
+
+func (x *EstimateJobRequest) GetProgram() *ProgramCall {
+	if x != nil {
+		return x.Program
 	}
 	return nil
 }
@@ -2047,8 +2101,8 @@ var File_tacit_v1_coprocessor_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\n" +
-	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tacit/v1/access.proto\x1a\x12tacit/v1/job.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xfa\x01\n" +
+	"\x1atacit/v1/coprocessor.proto\x12\btacit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tacit/v1/access.proto\x1a\x12tacit/v1/job.proto\x1a\x13tacit/v1/keys.proto\x1a\x16tacit/v1/program.proto\x1a\x14tacit/v1/types.proto\"\x10\n" +
+	"\x0eGetInfoRequest\"\xc7\x02\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\n" +
@@ -2059,7 +2113,9 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\vservice_key\x18\x05 \x01(\fR\n" +
 	"serviceKey\x12\x1c\n" +
 	"\tprincipal\x18\x06 \x01(\tR\tprincipal\x12\x14\n" +
-	"\x05roles\x18\a \x03(\tR\x05roles\"\xcd\x02\n" +
+	"\x05roles\x18\a \x03(\tR\x05roles\x12\x12\n" +
+	"\x04mock\x18\b \x01(\bR\x04mock\x127\n" +
+	"\fservice_keys\x18\t \x03(\v2\x14.tacit.v1.ServiceKeyR\vserviceKeys\"\xcd\x02\n" +
 	"\x06Limits\x12\x1b\n" +
 	"\tmax_nodes\x18\x01 \x01(\rR\bmaxNodes\x12\x1d\n" +
 	"\n" +
@@ -2095,9 +2151,10 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"W\n" +
 	"\x19UploadCiphertextsResponse\x12:\n" +
-	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\"2\n" +
+	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\"I\n" +
 	"\x16StatCiphertextsRequest\x12\x18\n" +
-	"\ahandles\x18\x01 \x03(\fR\ahandles\"\xa6\x01\n" +
+	"\ahandles\x18\x01 \x03(\fR\ahandles\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\fR\x05keyId\"\xa6\x01\n" +
 	"\x17StatCiphertextsResponse\x12:\n" +
 	"\vciphertexts\x18\x01 \x03(\v2\x18.tacit.v1.CiphertextInfoR\vciphertexts\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\fR\amissing\x125\n" +
@@ -2105,19 +2162,21 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x11PendingCiphertext\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\fR\x06handle\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01B\a\n" +
-	"\x05_type\"3\n" +
+	"\x05_type\"J\n" +
 	"\x17FetchCiphertextsRequest\x12\x18\n" +
-	"\ahandles\x18\x01 \x03(\fR\ahandles\"q\n" +
+	"\ahandles\x18\x01 \x03(\fR\ahandles\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\fR\x05keyId\"q\n" +
 	"\x18FetchCiphertextsResponse\x122\n" +
 	"\x06header\x18\x01 \x01(\v2\x18.tacit.v1.CiphertextInfoH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\t\n" +
-	"\acontent\"\xdc\x01\n" +
+	"\acontent\"\x8d\x02\n" +
 	"\x10SubmitJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\x05R\bpriority\x125\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12>\n" +
-	"\x0emissing_inputs\x18\x05 \x01(\v2\x17.tacit.v1.MissingInputsR\rmissingInputs\"\x91\x01\n" +
+	"\x0emissing_inputs\x18\x05 \x01(\v2\x17.tacit.v1.MissingInputsR\rmissingInputs\x12/\n" +
+	"\aprogram\x18\x0f \x01(\v2\x15.tacit.v1.ProgramCallR\aprogram\"\x91\x01\n" +
 	"\rMissingInputs\x12\x16\n" +
 	"\x06refuse\x18\x01 \x01(\bR\x06refuse\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x123\n" +
@@ -2125,10 +2184,11 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\rExpectedInput\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\fR\x06handle\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01B\a\n" +
-	"\x05_type\"p\n" +
+	"\x05_type\"\xa1\x01\n" +
 	"\x12EstimateJobRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\x123\n" +
-	"\bexpected\x18\x02 \x03(\v2\x17.tacit.v1.ExpectedInputR\bexpected\"\x85\x02\n" +
+	"\bexpected\x18\x02 \x03(\v2\x17.tacit.v1.ExpectedInputR\bexpected\x12/\n" +
+	"\aprogram\x18\x0f \x01(\v2\x15.tacit.v1.ProgramCallR\aprogram\"\x85\x02\n" +
 	"\x13EstimateJobResponse\x12\x1f\n" +
 	"\vspec_digest\x18\x01 \x01(\fR\n" +
 	"specDigest\x12\x1e\n" +
@@ -2191,11 +2251,24 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x04jobs\x18\b \x03(\v2\x12.tacit.v1.JobCountR\x04jobs\"J\n" +
 	"\bJobCount\x12(\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count2\xfb\t\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count2\xf0\x10\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
 	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12A\n" +
-	"\bListKeys\x12\x19.tacit.v1.ListKeysRequest\x1a\x1a.tacit.v1.ListKeysResponse\x12^\n" +
+	"\bListKeys\x12\x19.tacit.v1.ListKeysRequest\x1a\x1a.tacit.v1.ListKeysResponse\x12>\n" +
+	"\x06GetKey\x12\x17.tacit.v1.GetKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12D\n" +
+	"\tRetireKey\x12\x1a.tacit.v1.RetireKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12H\n" +
+	"\vActivateKey\x12\x1c.tacit.v1.ActivateKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12L\n" +
+	"\x0fUploadPublicKey\x12 .tacit.v1.UploadPublicKeyRequest\x1a\x17.tacit.v1.PublicKeyInfo\x12M\n" +
+	"\fGetPublicKey\x12\x1d.tacit.v1.GetPublicKeyRequest\x1a\x1e.tacit.v1.GetPublicKeyResponse\x12F\n" +
+	"\x0eStartMigration\x12\x1f.tacit.v1.StartMigrationRequest\x1a\x13.tacit.v1.Migration\x12B\n" +
+	"\fGetMigration\x12\x1d.tacit.v1.GetMigrationRequest\x1a\x13.tacit.v1.Migration\x12J\n" +
+	"\x10ConfirmMigration\x12!.tacit.v1.ConfirmMigrationRequest\x1a\x13.tacit.v1.Migration\x12Y\n" +
+	"\x10RotateServiceKey\x12!.tacit.v1.RotateServiceKeyRequest\x1a\".tacit.v1.RotateServiceKeyResponse\x12F\n" +
+	"\rUploadProgram\x12\x1e.tacit.v1.UploadProgramRequest\x1a\x15.tacit.v1.ProgramInfo\x12<\n" +
+	"\n" +
+	"GetProgram\x12\x1b.tacit.v1.GetProgramRequest\x1a\x11.tacit.v1.Program\x12M\n" +
+	"\fListPrograms\x12\x1d.tacit.v1.ListProgramsRequest\x1a\x1e.tacit.v1.ListProgramsResponse\x12^\n" +
 	"\x11UploadCiphertexts\x12\".tacit.v1.UploadCiphertextsRequest\x1a#.tacit.v1.UploadCiphertextsResponse(\x01\x12V\n" +
 	"\x0fStatCiphertexts\x12 .tacit.v1.StatCiphertextsRequest\x1a!.tacit.v1.StatCiphertextsResponse\x12[\n" +
 	"\x10FetchCiphertexts\x12!.tacit.v1.FetchCiphertextsRequest\x1a\".tacit.v1.FetchCiphertextsResponse0\x01\x12J\n" +
@@ -2261,94 +2334,142 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*Usage)(nil),                      // 30: tacit.v1.Usage
 	(*JobCount)(nil),                   // 31: tacit.v1.JobCount
 	(*Parameters)(nil),                 // 32: tacit.v1.Parameters
-	(*EvaluationKeyInfo)(nil),          // 33: tacit.v1.EvaluationKeyInfo
-	(*CiphertextInfo)(nil),             // 34: tacit.v1.CiphertextInfo
-	(Type)(0),                          // 35: tacit.v1.Type
-	(*JobSpec)(nil),                    // 36: tacit.v1.JobSpec
-	(*durationpb.Duration)(nil),        // 37: google.protobuf.Duration
-	(JobState)(0),                      // 38: tacit.v1.JobState
-	(*Job)(nil),                        // 39: tacit.v1.Job
-	(*timestamppb.Timestamp)(nil),      // 40: google.protobuf.Timestamp
-	(*GrantRequest)(nil),               // 41: tacit.v1.GrantRequest
-	(*RevokeRequest)(nil),              // 42: tacit.v1.RevokeRequest
-	(*GetAccessRequest)(nil),           // 43: tacit.v1.GetAccessRequest
-	(*JobEvent)(nil),                   // 44: tacit.v1.JobEvent
-	(*Access)(nil),                     // 45: tacit.v1.Access
+	(*ServiceKey)(nil),                 // 33: tacit.v1.ServiceKey
+	(*EvaluationKeyInfo)(nil),          // 34: tacit.v1.EvaluationKeyInfo
+	(*CiphertextInfo)(nil),             // 35: tacit.v1.CiphertextInfo
+	(Type)(0),                          // 36: tacit.v1.Type
+	(*JobSpec)(nil),                    // 37: tacit.v1.JobSpec
+	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
+	(*ProgramCall)(nil),                // 39: tacit.v1.ProgramCall
+	(JobState)(0),                      // 40: tacit.v1.JobState
+	(*Job)(nil),                        // 41: tacit.v1.Job
+	(*timestamppb.Timestamp)(nil),      // 42: google.protobuf.Timestamp
+	(*GetKeyRequest)(nil),              // 43: tacit.v1.GetKeyRequest
+	(*RetireKeyRequest)(nil),           // 44: tacit.v1.RetireKeyRequest
+	(*ActivateKeyRequest)(nil),         // 45: tacit.v1.ActivateKeyRequest
+	(*UploadPublicKeyRequest)(nil),     // 46: tacit.v1.UploadPublicKeyRequest
+	(*GetPublicKeyRequest)(nil),        // 47: tacit.v1.GetPublicKeyRequest
+	(*StartMigrationRequest)(nil),      // 48: tacit.v1.StartMigrationRequest
+	(*GetMigrationRequest)(nil),        // 49: tacit.v1.GetMigrationRequest
+	(*ConfirmMigrationRequest)(nil),    // 50: tacit.v1.ConfirmMigrationRequest
+	(*RotateServiceKeyRequest)(nil),    // 51: tacit.v1.RotateServiceKeyRequest
+	(*UploadProgramRequest)(nil),       // 52: tacit.v1.UploadProgramRequest
+	(*GetProgramRequest)(nil),          // 53: tacit.v1.GetProgramRequest
+	(*ListProgramsRequest)(nil),        // 54: tacit.v1.ListProgramsRequest
+	(*GrantRequest)(nil),               // 55: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),              // 56: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),           // 57: tacit.v1.GetAccessRequest
+	(*PublicKeyInfo)(nil),              // 58: tacit.v1.PublicKeyInfo
+	(*GetPublicKeyResponse)(nil),       // 59: tacit.v1.GetPublicKeyResponse
+	(*Migration)(nil),                  // 60: tacit.v1.Migration
+	(*RotateServiceKeyResponse)(nil),   // 61: tacit.v1.RotateServiceKeyResponse
+	(*ProgramInfo)(nil),                // 62: tacit.v1.ProgramInfo
+	(*Program)(nil),                    // 63: tacit.v1.Program
+	(*ListProgramsResponse)(nil),       // 64: tacit.v1.ListProgramsResponse
+	(*JobEvent)(nil),                   // 65: tacit.v1.JobEvent
+	(*Access)(nil),                     // 66: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	32, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
 	2,  // 1: tacit.v1.GetInfoResponse.limits:type_name -> tacit.v1.Limits
-	4,  // 2: tacit.v1.UploadEvaluationKeyRequest.header:type_name -> tacit.v1.EvaluationKeyHeader
-	33, // 3: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
-	8,  // 4: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
-	34, // 5: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	34, // 6: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	12, // 7: tacit.v1.StatCiphertextsResponse.pending:type_name -> tacit.v1.PendingCiphertext
-	35, // 8: tacit.v1.PendingCiphertext.type:type_name -> tacit.v1.Type
-	34, // 9: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
-	36, // 10: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
-	37, // 11: tacit.v1.SubmitJobRequest.deadline:type_name -> google.protobuf.Duration
-	16, // 12: tacit.v1.SubmitJobRequest.missing_inputs:type_name -> tacit.v1.MissingInputs
-	37, // 13: tacit.v1.MissingInputs.timeout:type_name -> google.protobuf.Duration
-	17, // 14: tacit.v1.MissingInputs.expected:type_name -> tacit.v1.ExpectedInput
-	35, // 15: tacit.v1.ExpectedInput.type:type_name -> tacit.v1.Type
-	36, // 16: tacit.v1.EstimateJobRequest.spec:type_name -> tacit.v1.JobSpec
-	17, // 17: tacit.v1.EstimateJobRequest.expected:type_name -> tacit.v1.ExpectedInput
-	20, // 18: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
-	34, // 19: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
-	12, // 20: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
-	35, // 21: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
-	37, // 22: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
-	38, // 23: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
-	38, // 24: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
-	39, // 25: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
-	40, // 26: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
-	40, // 27: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
-	31, // 28: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
-	38, // 29: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
-	0,  // 30: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
-	3,  // 31: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
-	5,  // 32: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
-	7,  // 33: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
-	10, // 34: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
-	13, // 35: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
-	18, // 36: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
-	15, // 37: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
-	21, // 38: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	22, // 39: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
-	23, // 40: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	24, // 41: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	25, // 42: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
-	26, // 43: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	27, // 44: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	29, // 45: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
-	41, // 46: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
-	42, // 47: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
-	43, // 48: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
-	1,  // 49: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	33, // 50: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 51: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	9,  // 52: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 53: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	14, // 54: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	19, // 55: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
-	39, // 56: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	39, // 57: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	36, // 58: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	39, // 59: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	44, // 60: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	44, // 61: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
-	39, // 62: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	28, // 63: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	30, // 64: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
-	45, // 65: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
-	45, // 66: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
-	45, // 67: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
-	49, // [49:68] is the sub-list for method output_type
-	30, // [30:49] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	33, // 2: tacit.v1.GetInfoResponse.service_keys:type_name -> tacit.v1.ServiceKey
+	4,  // 3: tacit.v1.UploadEvaluationKeyRequest.header:type_name -> tacit.v1.EvaluationKeyHeader
+	34, // 4: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
+	8,  // 5: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
+	35, // 6: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	35, // 7: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	12, // 8: tacit.v1.StatCiphertextsResponse.pending:type_name -> tacit.v1.PendingCiphertext
+	36, // 9: tacit.v1.PendingCiphertext.type:type_name -> tacit.v1.Type
+	35, // 10: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
+	37, // 11: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
+	38, // 12: tacit.v1.SubmitJobRequest.deadline:type_name -> google.protobuf.Duration
+	16, // 13: tacit.v1.SubmitJobRequest.missing_inputs:type_name -> tacit.v1.MissingInputs
+	39, // 14: tacit.v1.SubmitJobRequest.program:type_name -> tacit.v1.ProgramCall
+	38, // 15: tacit.v1.MissingInputs.timeout:type_name -> google.protobuf.Duration
+	17, // 16: tacit.v1.MissingInputs.expected:type_name -> tacit.v1.ExpectedInput
+	36, // 17: tacit.v1.ExpectedInput.type:type_name -> tacit.v1.Type
+	37, // 18: tacit.v1.EstimateJobRequest.spec:type_name -> tacit.v1.JobSpec
+	17, // 19: tacit.v1.EstimateJobRequest.expected:type_name -> tacit.v1.ExpectedInput
+	39, // 20: tacit.v1.EstimateJobRequest.program:type_name -> tacit.v1.ProgramCall
+	20, // 21: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
+	35, // 22: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
+	12, // 23: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
+	36, // 24: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
+	38, // 25: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
+	40, // 26: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
+	40, // 27: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
+	41, // 28: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
+	42, // 29: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
+	42, // 30: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
+	31, // 31: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
+	40, // 32: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
+	0,  // 33: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
+	3,  // 34: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
+	5,  // 35: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
+	43, // 36: tacit.v1.Coprocessor.GetKey:input_type -> tacit.v1.GetKeyRequest
+	44, // 37: tacit.v1.Coprocessor.RetireKey:input_type -> tacit.v1.RetireKeyRequest
+	45, // 38: tacit.v1.Coprocessor.ActivateKey:input_type -> tacit.v1.ActivateKeyRequest
+	46, // 39: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
+	47, // 40: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
+	48, // 41: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
+	49, // 42: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
+	50, // 43: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
+	51, // 44: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
+	52, // 45: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
+	53, // 46: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
+	54, // 47: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
+	7,  // 48: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
+	10, // 49: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
+	13, // 50: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
+	18, // 51: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
+	15, // 52: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
+	21, // 53: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
+	22, // 54: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	23, // 55: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	24, // 56: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	25, // 57: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
+	26, // 58: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	27, // 59: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	29, // 60: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
+	55, // 61: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	56, // 62: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	57, // 63: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 64: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	34, // 65: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 66: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	34, // 67: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
+	34, // 68: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
+	34, // 69: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
+	58, // 70: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
+	59, // 71: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
+	60, // 72: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
+	60, // 73: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
+	60, // 74: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
+	61, // 75: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
+	62, // 76: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
+	63, // 77: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
+	64, // 78: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
+	9,  // 79: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	11, // 80: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	14, // 81: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	19, // 82: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
+	41, // 83: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	41, // 84: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	37, // 85: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	41, // 86: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	65, // 87: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	65, // 88: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
+	41, // 89: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	28, // 90: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	30, // 91: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
+	66, // 92: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	66, // 93: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	66, // 94: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	64, // [64:95] is the sub-list for method output_type
+	33, // [33:64] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_coprocessor_proto_init() }
@@ -2358,6 +2479,8 @@ func file_tacit_v1_coprocessor_proto_init() {
 	}
 	file_tacit_v1_access_proto_init()
 	file_tacit_v1_job_proto_init()
+	file_tacit_v1_keys_proto_init()
+	file_tacit_v1_program_proto_init()
 	file_tacit_v1_types_proto_init()
 	file_tacit_v1_coprocessor_proto_msgTypes[3].OneofWrappers = []any{
 		(*UploadEvaluationKeyRequest_Header)(nil),

@@ -22,6 +22,18 @@ const (
 	Coprocessor_GetInfo_FullMethodName             = "/tacit.v1.Coprocessor/GetInfo"
 	Coprocessor_UploadEvaluationKey_FullMethodName = "/tacit.v1.Coprocessor/UploadEvaluationKey"
 	Coprocessor_ListKeys_FullMethodName            = "/tacit.v1.Coprocessor/ListKeys"
+	Coprocessor_GetKey_FullMethodName              = "/tacit.v1.Coprocessor/GetKey"
+	Coprocessor_RetireKey_FullMethodName           = "/tacit.v1.Coprocessor/RetireKey"
+	Coprocessor_ActivateKey_FullMethodName         = "/tacit.v1.Coprocessor/ActivateKey"
+	Coprocessor_UploadPublicKey_FullMethodName     = "/tacit.v1.Coprocessor/UploadPublicKey"
+	Coprocessor_GetPublicKey_FullMethodName        = "/tacit.v1.Coprocessor/GetPublicKey"
+	Coprocessor_StartMigration_FullMethodName      = "/tacit.v1.Coprocessor/StartMigration"
+	Coprocessor_GetMigration_FullMethodName        = "/tacit.v1.Coprocessor/GetMigration"
+	Coprocessor_ConfirmMigration_FullMethodName    = "/tacit.v1.Coprocessor/ConfirmMigration"
+	Coprocessor_RotateServiceKey_FullMethodName    = "/tacit.v1.Coprocessor/RotateServiceKey"
+	Coprocessor_UploadProgram_FullMethodName       = "/tacit.v1.Coprocessor/UploadProgram"
+	Coprocessor_GetProgram_FullMethodName          = "/tacit.v1.Coprocessor/GetProgram"
+	Coprocessor_ListPrograms_FullMethodName        = "/tacit.v1.Coprocessor/ListPrograms"
 	Coprocessor_UploadCiphertexts_FullMethodName   = "/tacit.v1.Coprocessor/UploadCiphertexts"
 	Coprocessor_StatCiphertexts_FullMethodName     = "/tacit.v1.Coprocessor/StatCiphertexts"
 	Coprocessor_FetchCiphertexts_FullMethodName    = "/tacit.v1.Coprocessor/FetchCiphertexts"
@@ -61,6 +73,34 @@ type CoprocessorClient interface {
 	UploadEvaluationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadEvaluationKeyRequest, EvaluationKeyInfo], error)
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
+	// GetKey describes an evaluation key.
+	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error)
+	// RetireKey ends the use of an evaluation key: jobs and ciphertexts under it are refused from then on, what is queued
+	// and stored stays. It takes an owner of the key.
+	RetireKey(ctx context.Context, in *RetireKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error)
+	// ActivateKey undoes RetireKey, but not after a migration has started.
+	ActivateKey(ctx context.Context, in *ActivateKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error)
+	// UploadPublicKey stores the public key that belongs to an evaluation key, for others to encrypt with. It takes the
+	// first owner of the evaluation key; what is stored is never replaced.
+	UploadPublicKey(ctx context.Context, in *UploadPublicKeyRequest, opts ...grpc.CallOption) (*PublicKeyInfo, error)
+	// GetPublicKey sends a public key to whoever has a right on the evaluation key.
+	GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*GetPublicKeyResponse, error)
+	// StartMigration moves the ciphertexts of an old key to a new one, in the background, and retires the old one. It takes
+	// an owner of both keys. Handles stay; what they name gets the new key id and a new digest. The same migration key
+	// again changes nothing.
+	StartMigration(ctx context.Context, in *StartMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
+	// GetMigration tells how far a migration is.
+	GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	ConfirmMigration(ctx context.Context, in *ConfirmMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
+	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
+	RotateServiceKey(ctx context.Context, in *RotateServiceKeyRequest, opts ...grpc.CallOption) (*RotateServiceKeyResponse, error)
+	// UploadProgram validates and stores a program, a job with parameters, to be called by its digest.
+	UploadProgram(ctx context.Context, in *UploadProgramRequest, opts ...grpc.CallOption) (*ProgramInfo, error)
+	// GetProgram sends a program.
+	GetProgram(ctx context.Context, in *GetProgramRequest, opts ...grpc.CallOption) (*Program, error)
+	// ListPrograms lists the programs that the caller has rights on, in order of their digests.
+	ListPrograms(ctx context.Context, in *ListProgramsRequest, opts ...grpc.CallOption) (*ListProgramsResponse, error)
 	// UploadCiphertexts stores fresh ciphertexts: one header, then chunks of one container that holds a list of them.
 	// The same container always gets the same handles.
 	UploadCiphertexts(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadCiphertextsRequest, UploadCiphertextsResponse], error)
@@ -137,6 +177,126 @@ func (c *coprocessorClient) ListKeys(ctx context.Context, in *ListKeysRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListKeysResponse)
 	err := c.cc.Invoke(ctx, Coprocessor_ListKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluationKeyInfo)
+	err := c.cc.Invoke(ctx, Coprocessor_GetKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) RetireKey(ctx context.Context, in *RetireKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluationKeyInfo)
+	err := c.cc.Invoke(ctx, Coprocessor_RetireKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) ActivateKey(ctx context.Context, in *ActivateKeyRequest, opts ...grpc.CallOption) (*EvaluationKeyInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluationKeyInfo)
+	err := c.cc.Invoke(ctx, Coprocessor_ActivateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) UploadPublicKey(ctx context.Context, in *UploadPublicKeyRequest, opts ...grpc.CallOption) (*PublicKeyInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublicKeyInfo)
+	err := c.cc.Invoke(ctx, Coprocessor_UploadPublicKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*GetPublicKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPublicKeyResponse)
+	err := c.cc.Invoke(ctx, Coprocessor_GetPublicKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) StartMigration(ctx context.Context, in *StartMigrationRequest, opts ...grpc.CallOption) (*Migration, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Migration)
+	err := c.cc.Invoke(ctx, Coprocessor_StartMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*Migration, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Migration)
+	err := c.cc.Invoke(ctx, Coprocessor_GetMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) ConfirmMigration(ctx context.Context, in *ConfirmMigrationRequest, opts ...grpc.CallOption) (*Migration, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Migration)
+	err := c.cc.Invoke(ctx, Coprocessor_ConfirmMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) RotateServiceKey(ctx context.Context, in *RotateServiceKeyRequest, opts ...grpc.CallOption) (*RotateServiceKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateServiceKeyResponse)
+	err := c.cc.Invoke(ctx, Coprocessor_RotateServiceKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) UploadProgram(ctx context.Context, in *UploadProgramRequest, opts ...grpc.CallOption) (*ProgramInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProgramInfo)
+	err := c.cc.Invoke(ctx, Coprocessor_UploadProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) GetProgram(ctx context.Context, in *GetProgramRequest, opts ...grpc.CallOption) (*Program, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Program)
+	err := c.cc.Invoke(ctx, Coprocessor_GetProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coprocessorClient) ListPrograms(ctx context.Context, in *ListProgramsRequest, opts ...grpc.CallOption) (*ListProgramsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListProgramsResponse)
+	err := c.cc.Invoke(ctx, Coprocessor_ListPrograms_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -354,6 +514,34 @@ type CoprocessorServer interface {
 	UploadEvaluationKey(grpc.ClientStreamingServer[UploadEvaluationKeyRequest, EvaluationKeyInfo]) error
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
+	// GetKey describes an evaluation key.
+	GetKey(context.Context, *GetKeyRequest) (*EvaluationKeyInfo, error)
+	// RetireKey ends the use of an evaluation key: jobs and ciphertexts under it are refused from then on, what is queued
+	// and stored stays. It takes an owner of the key.
+	RetireKey(context.Context, *RetireKeyRequest) (*EvaluationKeyInfo, error)
+	// ActivateKey undoes RetireKey, but not after a migration has started.
+	ActivateKey(context.Context, *ActivateKeyRequest) (*EvaluationKeyInfo, error)
+	// UploadPublicKey stores the public key that belongs to an evaluation key, for others to encrypt with. It takes the
+	// first owner of the evaluation key; what is stored is never replaced.
+	UploadPublicKey(context.Context, *UploadPublicKeyRequest) (*PublicKeyInfo, error)
+	// GetPublicKey sends a public key to whoever has a right on the evaluation key.
+	GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error)
+	// StartMigration moves the ciphertexts of an old key to a new one, in the background, and retires the old one. It takes
+	// an owner of both keys. Handles stay; what they name gets the new key id and a new digest. The same migration key
+	// again changes nothing.
+	StartMigration(context.Context, *StartMigrationRequest) (*Migration, error)
+	// GetMigration tells how far a migration is.
+	GetMigration(context.Context, *GetMigrationRequest) (*Migration, error)
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	ConfirmMigration(context.Context, *ConfirmMigrationRequest) (*Migration, error)
+	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
+	RotateServiceKey(context.Context, *RotateServiceKeyRequest) (*RotateServiceKeyResponse, error)
+	// UploadProgram validates and stores a program, a job with parameters, to be called by its digest.
+	UploadProgram(context.Context, *UploadProgramRequest) (*ProgramInfo, error)
+	// GetProgram sends a program.
+	GetProgram(context.Context, *GetProgramRequest) (*Program, error)
+	// ListPrograms lists the programs that the caller has rights on, in order of their digests.
+	ListPrograms(context.Context, *ListProgramsRequest) (*ListProgramsResponse, error)
 	// UploadCiphertexts stores fresh ciphertexts: one header, then chunks of one container that holds a list of them.
 	// The same container always gets the same handles.
 	UploadCiphertexts(grpc.ClientStreamingServer[UploadCiphertextsRequest, UploadCiphertextsResponse]) error
@@ -411,6 +599,42 @@ func (UnimplementedCoprocessorServer) UploadEvaluationKey(grpc.ClientStreamingSe
 }
 func (UnimplementedCoprocessorServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
+}
+func (UnimplementedCoprocessorServer) GetKey(context.Context, *GetKeyRequest) (*EvaluationKeyInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetKey not implemented")
+}
+func (UnimplementedCoprocessorServer) RetireKey(context.Context, *RetireKeyRequest) (*EvaluationKeyInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetireKey not implemented")
+}
+func (UnimplementedCoprocessorServer) ActivateKey(context.Context, *ActivateKeyRequest) (*EvaluationKeyInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method ActivateKey not implemented")
+}
+func (UnimplementedCoprocessorServer) UploadPublicKey(context.Context, *UploadPublicKeyRequest) (*PublicKeyInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method UploadPublicKey not implemented")
+}
+func (UnimplementedCoprocessorServer) GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPublicKey not implemented")
+}
+func (UnimplementedCoprocessorServer) StartMigration(context.Context, *StartMigrationRequest) (*Migration, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartMigration not implemented")
+}
+func (UnimplementedCoprocessorServer) GetMigration(context.Context, *GetMigrationRequest) (*Migration, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetMigration not implemented")
+}
+func (UnimplementedCoprocessorServer) ConfirmMigration(context.Context, *ConfirmMigrationRequest) (*Migration, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmMigration not implemented")
+}
+func (UnimplementedCoprocessorServer) RotateServiceKey(context.Context, *RotateServiceKeyRequest) (*RotateServiceKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateServiceKey not implemented")
+}
+func (UnimplementedCoprocessorServer) UploadProgram(context.Context, *UploadProgramRequest) (*ProgramInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method UploadProgram not implemented")
+}
+func (UnimplementedCoprocessorServer) GetProgram(context.Context, *GetProgramRequest) (*Program, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetProgram not implemented")
+}
+func (UnimplementedCoprocessorServer) ListPrograms(context.Context, *ListProgramsRequest) (*ListProgramsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPrograms not implemented")
 }
 func (UnimplementedCoprocessorServer) UploadCiphertexts(grpc.ClientStreamingServer[UploadCiphertextsRequest, UploadCiphertextsResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadCiphertexts not implemented")
@@ -520,6 +744,222 @@ func _Coprocessor_ListKeys_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CoprocessorServer).ListKeys(ctx, req.(*ListKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetKey(ctx, req.(*GetKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_RetireKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetireKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).RetireKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_RetireKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).RetireKey(ctx, req.(*RetireKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_ActivateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ActivateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).ActivateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_ActivateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).ActivateKey(ctx, req.(*ActivateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_UploadPublicKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UploadPublicKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).UploadPublicKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_UploadPublicKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).UploadPublicKey(ctx, req.(*UploadPublicKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetPublicKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPublicKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetPublicKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetPublicKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetPublicKey(ctx, req.(*GetPublicKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_StartMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartMigrationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).StartMigration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_StartMigration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).StartMigration(ctx, req.(*StartMigrationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetMigrationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetMigration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetMigration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetMigration(ctx, req.(*GetMigrationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_ConfirmMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmMigrationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).ConfirmMigration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_ConfirmMigration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).ConfirmMigration(ctx, req.(*ConfirmMigrationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_RotateServiceKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateServiceKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).RotateServiceKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_RotateServiceKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).RotateServiceKey(ctx, req.(*RotateServiceKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_UploadProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UploadProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).UploadProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_UploadProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).UploadProgram(ctx, req.(*UploadProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_GetProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetProgram(ctx, req.(*GetProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coprocessor_ListPrograms_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListProgramsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).ListPrograms(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_ListPrograms_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).ListPrograms(ctx, req.(*ListProgramsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -794,6 +1234,54 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListKeys",
 			Handler:    _Coprocessor_ListKeys_Handler,
+		},
+		{
+			MethodName: "GetKey",
+			Handler:    _Coprocessor_GetKey_Handler,
+		},
+		{
+			MethodName: "RetireKey",
+			Handler:    _Coprocessor_RetireKey_Handler,
+		},
+		{
+			MethodName: "ActivateKey",
+			Handler:    _Coprocessor_ActivateKey_Handler,
+		},
+		{
+			MethodName: "UploadPublicKey",
+			Handler:    _Coprocessor_UploadPublicKey_Handler,
+		},
+		{
+			MethodName: "GetPublicKey",
+			Handler:    _Coprocessor_GetPublicKey_Handler,
+		},
+		{
+			MethodName: "StartMigration",
+			Handler:    _Coprocessor_StartMigration_Handler,
+		},
+		{
+			MethodName: "GetMigration",
+			Handler:    _Coprocessor_GetMigration_Handler,
+		},
+		{
+			MethodName: "ConfirmMigration",
+			Handler:    _Coprocessor_ConfirmMigration_Handler,
+		},
+		{
+			MethodName: "RotateServiceKey",
+			Handler:    _Coprocessor_RotateServiceKey_Handler,
+		},
+		{
+			MethodName: "UploadProgram",
+			Handler:    _Coprocessor_UploadProgram_Handler,
+		},
+		{
+			MethodName: "GetProgram",
+			Handler:    _Coprocessor_GetProgram_Handler,
+		},
+		{
+			MethodName: "ListPrograms",
+			Handler:    _Coprocessor_ListPrograms_Handler,
 		},
 		{
 			MethodName: "StatCiphertexts",

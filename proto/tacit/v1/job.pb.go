@@ -377,6 +377,7 @@ type Input struct {
 	//	*Input_Handle
 	//	*Input_Node
 	//	*Input_Scalar
+	//	*Input_Parameter
 	Value isInput_Value `protobuf_oneof:"value"`
 	// Which result of the node, from 0; only with node.
 	Result        uint32 `protobuf:"varint,4,opt,name=result,proto3" json:"result,omitempty"`
@@ -448,6 +449,15 @@ func (x *Input) GetScalar() []byte {
 	return nil
 }
 
+func (x *Input) GetParameter() uint32 {
+	if x != nil {
+		if x, ok := x.Value.(*Input_Parameter); ok {
+			return x.Parameter
+		}
+	}
+	return 0
+}
+
 func (x *Input) GetResult() uint32 {
 	if x != nil {
 		return x.Result
@@ -474,11 +484,18 @@ type Input_Scalar struct {
 	Scalar []byte `protobuf:"bytes,3,opt,name=scalar,proto3,oneof"`
 }
 
+type Input_Parameter struct {
+	// The index of a parameter: in programs alone.
+	Parameter uint32 `protobuf:"varint,5,opt,name=parameter,proto3,oneof"`
+}
+
 func (*Input_Handle) isInput_Value() {}
 
 func (*Input_Node) isInput_Value() {}
 
 func (*Input_Scalar) isInput_Value() {}
+
+func (*Input_Parameter) isInput_Value() {}
 
 // Output stores a result of a node.
 type Output struct {
@@ -1219,11 +1236,12 @@ const file_tacit_v1_job_proto_rawDesc = "" +
 	"\x05label\x18\x05 \x01(\tR\x05label\x12\x14\n" +
 	"\x05table\x18\x06 \x01(\fR\x05tableB\x05\n" +
 	"\x03_opB\a\n" +
-	"\x05_type\"r\n" +
+	"\x05_type\"\x92\x01\n" +
 	"\x05Input\x12\x18\n" +
 	"\x06handle\x18\x01 \x01(\fH\x00R\x06handle\x12\x14\n" +
 	"\x04node\x18\x02 \x01(\rH\x00R\x04node\x12\x18\n" +
-	"\x06scalar\x18\x03 \x01(\fH\x00R\x06scalar\x12\x16\n" +
+	"\x06scalar\x18\x03 \x01(\fH\x00R\x06scalar\x12\x1e\n" +
+	"\tparameter\x18\x05 \x01(\rH\x00R\tparameter\x12\x16\n" +
 	"\x06result\x18\x04 \x01(\rR\x06resultB\a\n" +
 	"\x05value\"Z\n" +
 	"\x06Output\x12\x17\n" +
@@ -1392,6 +1410,7 @@ func file_tacit_v1_job_proto_init() {
 		(*Input_Handle)(nil),
 		(*Input_Node)(nil),
 		(*Input_Scalar)(nil),
+		(*Input_Parameter)(nil),
 	}
 	file_tacit_v1_job_proto_msgTypes[3].OneofWrappers = []any{}
 	file_tacit_v1_job_proto_msgTypes[7].OneofWrappers = []any{}

@@ -9,6 +9,7 @@ package tacitv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -245,6 +246,57 @@ func (Op) EnumDescriptor() ([]byte, []int) {
 	return file_tacit_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// KeyState says what an evaluation key is for.
+type KeyState int32
+
+const (
+	KeyState_KEY_STATE_UNSPECIFIED KeyState = 0
+	KeyState_KEY_STATE_ACTIVE      KeyState = 1
+	// No new jobs and no new ciphertexts. Jobs that are queued are computed, and ciphertexts stay and can be fetched.
+	KeyState_KEY_STATE_RETIRED KeyState = 2
+)
+
+// Enum value maps for KeyState.
+var (
+	KeyState_name = map[int32]string{
+		0: "KEY_STATE_UNSPECIFIED",
+		1: "KEY_STATE_ACTIVE",
+		2: "KEY_STATE_RETIRED",
+	}
+	KeyState_value = map[string]int32{
+		"KEY_STATE_UNSPECIFIED": 0,
+		"KEY_STATE_ACTIVE":      1,
+		"KEY_STATE_RETIRED":     2,
+	}
+)
+
+func (x KeyState) Enum() *KeyState {
+	p := new(KeyState)
+	*p = x
+	return p
+}
+
+func (x KeyState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyState) Descriptor() protoreflect.EnumDescriptor {
+	return file_tacit_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (KeyState) Type() protoreflect.EnumType {
+	return &file_tacit_v1_types_proto_enumTypes[2]
+}
+
+func (x KeyState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyState.Descriptor instead.
+func (KeyState) EnumDescriptor() ([]byte, []int) {
+	return file_tacit_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
 // CiphertextInfo describes one stored ciphertext.
 type CiphertextInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -332,8 +384,14 @@ type EvaluationKeyInfo struct {
 	// SHA-256 of the key's container.
 	KeyId []byte `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// Bytes of the container.
-	Size          uint64      `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	Parameters    *Parameters `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	Size       uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Parameters *Parameters            `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	State      KeyState               `protobuf:"varint,4,opt,name=state,proto3,enum=tacit.v1.KeyState" json:"state,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// SHA-256 of the public key that belongs to the key, if the service has it.
+	PublicKeyDigest []byte `protobuf:"bytes,6,opt,name=public_key_digest,json=publicKeyDigest,proto3" json:"public_key_digest,omitempty"`
+	// The key that its ciphertexts move or have moved to, if a migration was started.
+	MigratedTo    []byte `protobuf:"bytes,7,opt,name=migrated_to,json=migratedTo,proto3" json:"migrated_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -385,6 +443,34 @@ func (x *EvaluationKeyInfo) GetSize() uint64 {
 func (x *EvaluationKeyInfo) GetParameters() *Parameters {
 	if x != nil {
 		return x.Parameters
+	}
+	return nil
+}
+
+func (x *EvaluationKeyInfo) GetState() KeyState {
+	if x != nil {
+		return x.State
+	}
+	return KeyState_KEY_STATE_UNSPECIFIED
+}
+
+func (x *EvaluationKeyInfo) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *EvaluationKeyInfo) GetPublicKeyDigest() []byte {
+	if x != nil {
+		return x.PublicKeyDigest
+	}
+	return nil
+}
+
+func (x *EvaluationKeyInfo) GetMigratedTo() []byte {
+	if x != nil {
+		return x.MigratedTo
 	}
 	return nil
 }
@@ -446,20 +532,26 @@ var File_tacit_v1_types_proto protoreflect.FileDescriptor
 
 const file_tacit_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x14tacit/v1/types.proto\x12\btacit.v1\"\x9d\x01\n" +
+	"\x14tacit/v1/types.proto\x12\btacit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n" +
 	"\x0eCiphertextInfo\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\fR\x06handle\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01\x12\x15\n" +
 	"\x06key_id\x18\x03 \x01(\fR\x05keyId\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\fR\x06digest\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x04R\x04sizeB\a\n" +
-	"\x05_type\"t\n" +
+	"\x05_type\"\xa8\x02\n" +
 	"\x11EvaluationKeyInfo\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x124\n" +
 	"\n" +
 	"parameters\x18\x03 \x01(\v2\x14.tacit.v1.ParametersR\n" +
-	"parameters\"B\n" +
+	"parameters\x12(\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x12.tacit.v1.KeyStateR\x05state\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12*\n" +
+	"\x11public_key_digest\x18\x06 \x01(\fR\x0fpublicKeyDigest\x12\x1f\n" +
+	"\vmigrated_to\x18\a \x01(\fR\n" +
+	"migratedTo\"B\n" +
 	"\n" +
 	"Parameters\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -528,7 +620,11 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\x0fOP_MUL_OVERFLOW\x10\x83\x01\x12\x0e\n" +
 	"\tOP_LOOKUP\x10\x84\x01\x12\x0f\n" +
 	"\n" +
-	"OP_LOOKUP2\x10\x85\x01\"\x04\b\x16\x10\x16B3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
+	"OP_LOOKUP2\x10\x85\x01\"\x04\b\x16\x10\x16*R\n" +
+	"\bKeyState\x12\x19\n" +
+	"\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10KEY_STATE_ACTIVE\x10\x01\x12\x15\n" +
+	"\x11KEY_STATE_RETIRED\x10\x02B3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
 
 var (
 	file_tacit_v1_types_proto_rawDescOnce sync.Once
@@ -542,23 +638,27 @@ func file_tacit_v1_types_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_types_proto_rawDescData
 }
 
-var file_tacit_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_tacit_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_tacit_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tacit_v1_types_proto_goTypes = []any{
-	(Type)(0),                 // 0: tacit.v1.Type
-	(Op)(0),                   // 1: tacit.v1.Op
-	(*CiphertextInfo)(nil),    // 2: tacit.v1.CiphertextInfo
-	(*EvaluationKeyInfo)(nil), // 3: tacit.v1.EvaluationKeyInfo
-	(*Parameters)(nil),        // 4: tacit.v1.Parameters
+	(Type)(0),                     // 0: tacit.v1.Type
+	(Op)(0),                       // 1: tacit.v1.Op
+	(KeyState)(0),                 // 2: tacit.v1.KeyState
+	(*CiphertextInfo)(nil),        // 3: tacit.v1.CiphertextInfo
+	(*EvaluationKeyInfo)(nil),     // 4: tacit.v1.EvaluationKeyInfo
+	(*Parameters)(nil),            // 5: tacit.v1.Parameters
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_tacit_v1_types_proto_depIdxs = []int32{
 	0, // 0: tacit.v1.CiphertextInfo.type:type_name -> tacit.v1.Type
-	4, // 1: tacit.v1.EvaluationKeyInfo.parameters:type_name -> tacit.v1.Parameters
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 1: tacit.v1.EvaluationKeyInfo.parameters:type_name -> tacit.v1.Parameters
+	2, // 2: tacit.v1.EvaluationKeyInfo.state:type_name -> tacit.v1.KeyState
+	6, // 3: tacit.v1.EvaluationKeyInfo.create_time:type_name -> google.protobuf.Timestamp
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_types_proto_init() }
@@ -572,7 +672,7 @@ func file_tacit_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_types_proto_rawDesc), len(file_tacit_v1_types_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -36,7 +36,7 @@ const (
 	// that knownAnswer computes everywhere.
 	knownKey       = "57938bf2cb9770a221f4f0f59b4208d27605bcd2467f4dbb13cfeb33d2875898"
 	knownBootstrap = "41466cef149108b9519aec6b2ecbb2937cdf3ae1a5843c18d98103bb2571aa78"
-	knownPacked    = "ea116f9505107928d6c2a89c980428c35378536a2c67a61186004946f9ed52ab"
+	knownPacked    = "a9089d5ad2a8dad4ab1e34db8e394b621d7a83de82f48011d4fb88c9ebccde4a"
 
 	// needMemory is what a service with one key of the default parameters and a
 	// few jobs takes, in bytes.
