@@ -218,7 +218,7 @@ type KeySwitcher interface {
 
 // UnsupportedError says that the package does not define the object asked for.
 type UnsupportedError struct {
-	// Object is what was asked for: "ring", "rotator" or "key switcher".
+	// Object is what was asked for: "ring", "rotator", "key switcher" or "bootstrap".
 	Object string
 	// N is the ring dimension, or NIn for a key switcher, and Q the modulus.
 	N int

@@ -19,7 +19,12 @@ import (
 const Q = 1<<48 - 393215
 
 // Run runs the suite. newBackend is called once; Run closes the backend.
-func Run(t *testing.T, newBackend func() accel.Backend) {
+func Run(t *testing.T, newBackend func() accel.Backend) { run(t, newBackend, false) }
+
+// RunSmall is Run without the largest shapes, for backends that are emulated.
+func RunSmall(t *testing.T, newBackend func() accel.Backend) { run(t, newBackend, true) }
+
+func run(t *testing.T, newBackend func() accel.Backend, small bool) {
 	b := newBackend()
 	defer func() {
 		if err := b.Close(); err != nil {
@@ -35,8 +40,8 @@ func Run(t *testing.T, newBackend func() accel.Backend) {
 		}
 	})
 	t.Run("Ring", func(t *testing.T) { runRing(t, b) })
-	t.Run("Rotator", func(t *testing.T) { runRotator(t, b) })
-	t.Run("KeySwitcher", func(t *testing.T) { runKeySwitcher(t, b) })
+	t.Run("Rotator", func(t *testing.T) { runRotator(t, b, small) })
+	t.Run("KeySwitcher", func(t *testing.T) { runKeySwitcher(t, b, small) })
 }
 
 // wantUnsupported fails unless err is an *accel.UnsupportedError for n and q.

@@ -1,0 +1,246 @@
+package cuda
+
+import (
+	"math/bits"
+	"runtime"
+	"sync"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
+)
+
+const (
+	// maxThreads is that of the rotate kernels.
+	maxThreads = 512
+	// window is the number of steps of a launch: the streaming multiprocessors do not
+	// get further apart than that, and find the key in the cache.
+	window = 48
+	// combinedBytes is what the combinations of a launch take at most.
+	combinedBytes = 64 << 20
+)
+
+// residentKey is key material on devices.
+type residentKey struct {
+	backend *Backend
+	mu      sync.Mutex
+	on      map[*device]driver.Pointer // guarded by mu while the key is loaded, then fixed
+}
+
+// newResidentKey allocates size bytes on every device that has them. They are freed
+// when owner is no longer used.
+func newResidentKey[T any](b *Backend, owner *T, size int) *residentKey {
+	k := &residentKey{backend: b, on: make(map[*device]driver.Pointer)}
+	for _, d := range b.devices {
+		err := b.run(func(fit *device) bool { return fit == d }, func(w *work) func() {
+			p, err := d.Alloc(size)
+			w.err = err
+			return func() { k.on[d] = p }
+		})
+		if err != nil {
+			b.fallBack(err)
+		}
+	}
+	runtime.AddCleanup(owner, func(k *residentKey) { k.free() }, k)
+	return k
+}
+
+// load queues a part of the key on every device that has it. A device that fails
+// does without the key.
+func (k *residentKey) load(enqueue func(w *work, key driver.Pointer)) {
+	for _, d := range k.backend.devices {
+		p, ok := k.pointer(d)
+		if !ok {
+			continue
+		}
+		err := k.backend.run(func(fit *device) bool { return fit == d }, func(w *work) func() {
+			enqueue(w, p)
+			return func() {}
+		})
+		if err != nil {
+			k.backend.fallBack(err)
+			k.mu.Lock()
+			delete(k.on, d) // its memory goes with the backend
+			k.mu.Unlock()
+		}
+	}
+}
+
+func (k *residentKey) pointer(d *device) (driver.Pointer, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, ok := k.on[d]
+	return p, ok
+}
+
+// has says that a device has the key.
+func (k *residentKey) has(d *device) bool {
+	_, ok := k.pointer(d)
+	return ok
+}
+
+func (k *residentKey) free() {
+	b := k.backend
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for d, p := range k.on {
+		if !b.closed && !d.lost {
+			d.Free(p) // a device that cannot free fails at its next work
+		}
+	}
+}
+
+// rotator is an accel.Rotator.
+type rotator struct {
+	backend *Backend
+	spec    accel.RotatorSpec
+	host    accel.Rotator
+	key     *residentKey
+}
+
+// Rotator implements accel.Backend.
+func (b *Backend) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)) (accel.Rotator, error) {
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
+	r := &rotator{backend: b, spec: spec}
+	k1, rows, n := spec.Rank+1, (spec.Rank+1)*spec.Levels, spec.N
+	step := spec.GGSWs() * rows * k1
+	r.key = newResidentKey(b, r, 8*spec.Steps*step*n)
+	load := func(i int, src []uint64) {
+		r.key.load(func(w *work, key driver.Pointer) {
+			t := w.tables(n, spec.Q)
+			data := upload(w, "rows", step*n, func(to []uint64) { copy(to, src) })
+			w.forwardTransforms(t, data, step)
+			w.spread("pack_key", step*n/16, uint64(key)+uint64(8*i*step*n), uint64(data), bitsOf(float64(spec.Q)), bitsOf(t.scale), uint64(n), uint64(k1), uint64(rows), uint64(step))
+		})
+	}
+	var err error
+	r.host, err = b.host.Rotator(spec, func(i int, dst []uint64) {
+		ggsw(i, dst)
+		load(i, dst)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Rotate implements accel.Rotator.
+func (r *rotator) Rotate(acc [][]uint64, exps [][]uint32) {
+	checkLen("Rotate: exps", len(acc), len(exps))
+	for t := range acc {
+		checkLen("Rotate: accumulator", (r.spec.Rank+1)*r.spec.N, len(acc[t]))
+		checkLen("Rotate: exponents", r.spec.Steps*r.spec.Exponents(), len(exps[t]))
+	}
+	for len(acc) > 0 {
+		batch := min(len(acc), r.backend.batch())
+		r.rotate(acc[:batch], exps[:batch])
+		acc, exps = acc[batch:], exps[batch:]
+	}
+}
+
+func (r *rotator) rotate(acc [][]uint64, exps [][]uint32) {
+	size, each := (r.spec.Rank+1)*r.spec.N, r.spec.Steps*r.spec.Exponents()
+	err := r.backend.run(r.key.has, func(w *work) func() {
+		a := upload(w, "accumulators", len(acc)*size, func(to []uint64) { gather(to, acc) })
+		e := upload(w, "exponents", len(acc)*each, func(to []uint32) { gather(to, exps) })
+		r.queue(w, a, e, len(acc), automatic)
+		out := download[uint64](w, "accumulators", a, len(acc)*size)
+		return func() { scatter(acc, out) }
+	})
+	if err != nil {
+		r.backend.fallBack(err)
+		r.host.Rotate(acc, exps)
+	}
+}
+
+// batch is the number of ciphertexts that fill a device: two for each
+// multiprocessor, which is what their registers hold.
+func (b *Backend) batch() int { return 2 * b.devices[0].properties.Multiprocessors }
+
+// fused says that a kernel does whole steps in shared memory, with how many threads
+// and bytes for each ciphertext.
+func fused(spec accel.RotatorSpec, limit int) (threads, shared int, ok bool) {
+	k1 := spec.Rank + 1
+	threads = k1 * spec.N / 16
+	shared = 8 * (k1*spec.Levels*padded(spec.N) + k1*spec.N)
+	return threads, shared, spec.N <= largestPart && threads <= maxThreads && shared <= limit
+}
+
+// Kernel chooses how blind rotations of several ciphertexts a step run.
+type Kernel int
+
+const (
+	automatic Kernel = iota
+	// ThroughputKernel combines the ciphertexts of a step in the multiprocessor that
+	// rotates: the least work and memory traffic for each ciphertext.
+	ThroughputKernel
+	// LatencyKernel has all multiprocessors combine the ciphertexts of many steps
+	// ahead, so that the steps themselves, one after the other, are short.
+	LatencyKernel
+)
+
+// queue queues the rotation of batch accumulators on a device that has the key.
+func (r *rotator) queue(w *work, acc, exps driver.Pointer, batch int, kernel Kernel) {
+	s := r.spec
+	key, _ := r.key.pointer(w.device)
+	t := w.tables(s.N, s.Q)
+	threads, shared, ok := fused(s, w.device.properties.SharedMemory)
+	if !ok {
+		r.stepByStep(w, t, acc, exps, key, batch)
+		return
+	}
+	multiprocessors := w.device.properties.Multiprocessors
+	groups := max(1, min(maxThreads/threads, w.device.properties.SharedMemory/shared, batch/multiprocessors))
+	if kernel == automatic {
+		// Up to half a ciphertext for each multiprocessor, others would be idle.
+		kernel = ThroughputKernel
+		if batch <= max(1, multiprocessors/2) {
+			kernel = LatencyKernel
+		}
+	}
+	name, steps := "rotate_combining", window
+	combinedSize := 8 * (s.Rank + 1) * (s.Rank + 1) * s.Levels * s.N * batch // of a step
+	source := key
+	switch {
+	case s.Mode == accel.CMux:
+		name = "rotate_cmux"
+	case kernel == LatencyKernel:
+		name, steps = "rotate_combined", max(1, min(window, combinedBytes/combinedSize))
+		source = w.memory("combinations", steps*combinedSize)
+	}
+	q, logN, unrolled := bitsOf(float64(s.Q)), uint64(bits.Len(uint(s.N))-1), truth(s.Mode == accel.Unrolled)
+	for first := 0; first < s.Steps; first += steps {
+		last := min(first+steps, s.Steps)
+		if source != key {
+			w.spread("combine_steps", (last-first)*combinedSize/8/16, uint64(source), uint64(exps), uint64(key), uint64(t.powers), q,
+				logN, uint64(s.Rank+1), uint64(s.Levels), uint64(s.Steps), uint64(s.Terms), unrolled, uint64(first), uint64(last), uint64(batch))
+		}
+		w.launch(name, ceil(batch, groups), groups*threads, groups*shared, uint64(acc), uint64(exps), uint64(source), uint64(t.powers), uint64(t.forward), uint64(t.inverse), q,
+			logN, uint64(s.Rank+1), uint64(s.Levels), uint64(s.BaseLog), uint64(s.Steps), uint64(s.Terms), unrolled, uint64(first), uint64(last), uint64(batch))
+	}
+}
+
+// stepByStep queues a rotation whose steps are several launches.
+func (r *rotator) stepByStep(w *work, t *ringTables, acc, exps, key driver.Pointer, batch int) {
+	s := r.spec
+	k1 := s.Rank + 1
+	digits := w.memory("digits", 8*batch*k1*s.Levels*s.N)
+	products := w.memory("products", 8*batch*k1*s.N)
+	q, logN, unrolled := bitsOf(float64(s.Q)), uint64(bits.Len(uint(s.N))-1), truth(s.Mode == accel.Unrolled)
+	for step := range s.Steps {
+		w.spread("decompose", batch*k1*s.N, uint64(digits), uint64(acc), uint64(exps), q, logN, uint64(k1), uint64(s.Levels), uint64(s.BaseLog), uint64(s.Steps), uint64(s.Terms), uint64(step), uint64(batch))
+		w.forwardTransforms(t, digits, batch*k1*s.Levels)
+		w.spread("multiply", batch*k1*s.N/16, uint64(products), uint64(digits), uint64(exps), uint64(key), uint64(t.powers), q,
+			logN, uint64(k1), uint64(s.Levels), uint64(s.Steps), uint64(s.Terms), unrolled, uint64(step), uint64(batch))
+		w.inverseTransforms(t, products, batch*k1, 1) // the key has 1/n in it
+		w.spread("accumulate", batch*k1*s.N, uint64(acc), uint64(products), s.Q, unrolled, uint64(batch*k1*s.N))
+	}
+}
+
+func truth(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
