@@ -17,6 +17,7 @@ var ErrClosed = errors.New("bootstrap: the batcher is closed")
 type engine interface {
 	check(tasks []fhe.PBS) error
 	run(batch []*fhe.PBS)
+	limits() (batch, workers int)
 }
 
 // Batcher merges the bootstraps of concurrent callers into batches that share
@@ -25,6 +26,8 @@ type engine interface {
 // a lone bootstrap leaves at once and batches grow by themselves under load.
 type Batcher struct {
 	engine  engine
+	batch   int // most ciphertexts of a worker at a time
+	full    int // of all workers
 	workers sync.WaitGroup
 
 	mu    sync.Mutex
@@ -56,17 +59,27 @@ type Stats struct {
 }
 
 // NewBatcher starts a batcher with the given number of workers, one per core
-// that it may use.
+// that it may use. Where a device computes, there are as many workers as keep it busy
+// instead.
 func NewBatcher(e *Evaluator, workers int) *Batcher { return newBatcher(e, workers) }
 
 func newBatcher(e engine, workers int) *Batcher {
 	b := &Batcher{engine: e}
 	b.wake.L = &b.mu
-	for range max(workers, 1) {
+	var busy int
+	if b.batch, busy = e.limits(); busy > 0 {
+		workers = busy
+	}
+	workers = max(workers, 1)
+	b.full = workers * b.batch
+	for range workers {
 		b.workers.Go(b.work)
 	}
 	return b
 }
+
+// Full is the number of ciphertexts that keeps all workers busy with whole batches.
+func (b *Batcher) Full() int { return b.full }
 
 // Bootstrap runs the tasks, together with those of other callers, and sets their
 // outputs. Every input is checked before the first bootstrap: the error is a
@@ -128,7 +141,7 @@ func (c *call) finish(tasks int) {
 
 // work is the loop of one worker.
 func (b *Batcher) work() {
-	tasks := make([]*fhe.PBS, 0, MaxBatch)
+	tasks := make([]*fhe.PBS, 0, b.batch)
 	for {
 		batch := b.take()
 		if batch == nil {
@@ -165,7 +178,7 @@ func (b *Batcher) take() []queued {
 		}
 		b.wake.Wait()
 	}
-	share := min((len(b.queue)+b.idle-1)/b.idle, MaxBatch)
+	share := min((len(b.queue)+b.idle-1)/b.idle, b.batch)
 	batch := append([]queued(nil), b.queue[:share]...)
 	rest := copy(b.queue, b.queue[share:])
 	clear(b.queue[rest:])

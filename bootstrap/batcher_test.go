@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,9 +20,17 @@ type clock struct {
 	batches []int
 	refuse  error
 	panics  bool
+	device  bool
 }
 
 func (c *clock) check([]fhe.PBS) error { return c.refuse }
+
+func (c *clock) limits() (batch, workers int) {
+	if c.device {
+		return 100, 1
+	}
+	return MaxBatch, 0
+}
 
 func (c *clock) run(batch []*fhe.PBS) {
 	c.mu.Lock()
@@ -96,6 +105,32 @@ func TestBatcherMergesCallers(t *testing.T) {
 		}
 		if s := b.Stats(); s.Bootstraps != 1+2*MaxBatch || s.Batches != 3 || s.Waiting != 0 {
 			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// A device gets its own number of workers, and larger batches.
+func TestBatcherFillsADevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &clock{device: true}
+		b := newBatcher(c, 16)
+		defer b.Close()
+		if b.Full() != 100 {
+			t.Errorf("full with %d", b.Full())
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { b.Bootstrap(t.Context(), make([]fhe.PBS, 2)) })
+		synctest.Wait() // the only worker has them
+		for range 25 {
+			wg.Go(func() {
+				if err := b.Bootstrap(t.Context(), make([]fhe.PBS, 10)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if want := []int{2, 100, 100, 50}; !slices.Equal(c.batches, want) {
+			t.Errorf("batches %v, want %v", c.batches, want)
 		}
 	})
 }

@@ -11,13 +11,18 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"runtime"
+	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/fhe"
 )
 
-// MaxBatch is how many ciphertexts one pass over the bootstrapping key serves.
+// MaxBatch is how many ciphertexts one pass of a processor over the bootstrapping
+// key serves. A device takes more.
 const MaxBatch = 8
 
 // Evaluator bootstraps under one evaluation key. It is safe for concurrent use.
@@ -25,6 +30,7 @@ type Evaluator struct {
 	params   *fhe.Parameters
 	switcher accel.KeySwitcher
 	rotator  accel.Rotator
+	device   accel.PBS // nil if the backend has no whole bootstraps
 	packer   *Packer   // nil if the parameters do not pack
 	scratch  sync.Pool // *scratch
 }
@@ -61,7 +67,13 @@ func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the key-switching key: %w", err)
 	}
-	e := &Evaluator{params: p, switcher: switcher, rotator: rotator}
+	var device accel.PBS
+	if engine, ok := backend.(accel.PBSEngine); ok {
+		if device, err = engine.PBS(rotator, switcher); err != nil {
+			return nil, fmt.Errorf("prepare bootstraps on the device: %w", err)
+		}
+	}
+	e := &Evaluator{params: p, switcher: switcher, rotator: rotator, device: device}
 	if p.Packs() {
 		if e.packer, err = NewPacker(key, backend); err != nil {
 			return nil, err
@@ -97,17 +109,28 @@ func switchSize(k accel.KeySwitchSpec) int64 { return int64(4 * k.NIn * k.Levels
 // Parameters returns the parameter set of the key.
 func (e *Evaluator) Parameters() *fhe.Parameters { return e.params }
 
-// Bootstrap runs the tasks on the calling goroutine, at most MaxBatch at a time,
-// and sets their outputs. Every input is checked before the first bootstrap: the
+// limits returns how many ciphertexts run takes at a time, and how many calls of it
+// keep the backend busy, 0 if as many as there are cores.
+func (e *Evaluator) limits() (batch, workers int) {
+	if e.device != nil {
+		return e.device.Batch(), e.device.Calls()
+	}
+	return MaxBatch, 0
+}
+
+// Bootstrap runs the tasks, as many at a time as the backend takes: on the calling
+// goroutine, or on the device that the backend has, and then on all cores if that fails.
+// It sets their outputs. Every input is checked before the first bootstrap: the
 // error is a *TaskError. It stops between batches when ctx ends.
 func (e *Evaluator) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 	if err := e.check(tasks); err != nil {
 		return err
 	}
-	batch := make([]*fhe.PBS, 0, MaxBatch)
+	size, _ := e.limits()
+	batch := make([]*fhe.PBS, 0, min(size, len(tasks)))
 	for i := range tasks {
 		batch = append(batch, &tasks[i])
-		if len(batch) == MaxBatch || i == len(tasks)-1 {
+		if len(batch) == size || i == len(tasks)-1 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -147,11 +170,52 @@ func (e *Evaluator) check(tasks []fhe.PBS) error {
 	return nil
 }
 
-// run bootstraps at most MaxBatch checked tasks.
-func (e *Evaluator) run(batch []*fhe.PBS) { e.runFrom(e.switcher, batch) }
+// run bootstraps checked tasks, as many as limits says.
+func (e *Evaluator) run(batch []*fhe.PBS) {
+	if e.device != nil && e.runOnDevice(batch) == nil {
+		return
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for piece := range slices.Chunk(batch, MaxBatch) {
+		if len(piece) == len(batch) {
+			e.runFrom(e.switcher, piece)
+			return
+		}
+		group.Go(func() error {
+			e.runFrom(e.switcher, piece)
+			return nil
+		})
+	}
+	group.Wait()
+}
 
-// runFrom is run for ciphertexts that a key switch of another key takes to the small
-// key.
+// runOnDevice is run on the device. The backend reports what its error is about.
+func (e *Evaluator) runOnDevice(batch []*fhe.PBS) error {
+	width := e.params.BigDimension() + 1
+	tasks := make([]accel.PBSTask, len(batch))
+	for t, task := range batch {
+		to := accel.PBSTask{In: task.In.Value, Test: task.LUT.Polynomial()}
+		for i := range task.LUT.Outputs() {
+			to.Offsets = append(to.Offsets, task.LUT.Offset(i))
+			to.Out = append(to.Out, make([]uint64, width))
+		}
+		tasks[t] = to
+	}
+	if err := e.device.Bootstrap(tasks); err != nil {
+		return err
+	}
+	for t, task := range batch {
+		task.Out = make([]fhe.LWE, len(tasks[t].Out))
+		for i, value := range tasks[t].Out {
+			task.Out[i] = e.params.Output(task.LUT, i, value)
+		}
+	}
+	return nil
+}
+
+// runFrom bootstraps at most MaxBatch ciphertexts that a key switch, of this or of
+// another key, takes to the small key.
 func (e *Evaluator) runFrom(switcher accel.KeySwitcher, batch []*fhe.PBS) {
 	s := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)

@@ -10,7 +10,6 @@ import (
 	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
-	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -132,7 +131,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err := again.load(ctx); err != nil {
 		return err
 	}
-	outputs, err := again.execute(ctx, 2*bootstrap.MaxBatch*a.Workers)
+	outputs, err := again.execute(ctx, 2*e.batcher.Full())
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/accel"
-	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
@@ -474,7 +473,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	stop := s.followProgress(ctx, lease, r)
-	outputs, err := r.execute(ctx, 2*bootstrap.MaxBatch*s.opts.Workers)
+	outputs, err := r.execute(ctx, 2*engine.batcher.Full())
 	stop()
 	lease.Spend(r.spent())
 	if err != nil {

@@ -173,9 +173,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	if o.Concurrency == 0 {
-		o.Concurrency = o.Workers * bootstrap.MaxBatch
-	}
 	if o.Rounds == 0 {
 		o.Rounds = 3
 	}
@@ -192,6 +189,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	batcher := bootstrap.NewBatcher(engine, o.Workers)
 	defer batcher.Close()
+	if o.Concurrency == 0 {
+		o.Concurrency = batcher.Full()
+	}
 	eval, err := integer.New(o.Params, batcher)
 	if err != nil {
 		return nil, err
