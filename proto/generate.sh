@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the .proto files and writes the generated Go next to them. The result is checked in.
-# To compare with an older revision: sh generate.sh breaking --against '../.git#ref=main,subdir=proto'
+# released.binpb describes the protocol of the last release, which every later one understands; a release makes it anew:
+#   sh generate.sh build --exclude-source-info -o released.binpb
 set -eu
 cd "$(dirname "$0")"
 buf() { go run github.com/bufbuild/buf/cmd/buf@v1.68.0 "$@"; }
@@ -10,4 +11,5 @@ if [ $# -gt 0 ]; then
 fi
 buf format --diff --exit-code
 buf lint
+buf breaking --against released.binpb
 buf generate

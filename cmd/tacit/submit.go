@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
@@ -16,9 +17,11 @@ import (
 
 func submitCommand(u *ui) *cobra.Command {
 	var conn connection
-	var id, key, out string
-	var binds []string
+	var in jobInput
+	var id, out string
 	var wait, asJSON bool
+	var priority int32
+	var deadline, waitInputs time.Duration
 	cmd := &cobra.Command{
 		Use:   "submit JOBFILE",
 		Short: "Have a server compute a job",
@@ -41,22 +44,22 @@ of its spec, so that the same job submitted again is the same job. With --wait t
 command ends when the job has; with --out it also fetches the results, into files
 named after the outputs.
 
+Inputs need not be there yet: the job waits for what jobs of yours are to make, and
+for handles whose type --bind names, and fails when one is still missing after
+--wait-inputs, or when the job that was to make it fails. With --wait-inputs 0 a job
+with missing inputs is refused.
+
 JSON: ` + jobFields + `.`,
 		Example: `  tacit submit transfer.job --evaluation-key evaluation.key --out results \
-    --bind from=inputs.ct#0 --bind to=inputs.ct#1 --bind amount=inputs.ct#2`,
+    --bind from=inputs.ct#0 --bind to=inputs.ct#1 --bind amount=inputs.ct#2
+  tacit submit next.job --bind balance=HANDLE:euint64 --deadline 10m --priority 5`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			data, err := readFile(args[0])
-			if err != nil {
-				return err
+			if deadline < 0 || waitInputs < 0 {
+				return wrongUsage(cmd, "--deadline and --wait-inputs are not negative")
 			}
-			file, err := jobfile.Parse(data)
-			if err != nil {
-				return inFile(args[0], err)
-			}
-			bindings, err := parseBindings(cmd, file, binds)
-			if err != nil {
+			if err := in.read(cmd, args[0]); err != nil {
 				return err
 			}
 			c, err := conn.dial()
@@ -64,25 +67,9 @@ JSON: ` + jobFields + `.`,
 				return err
 			}
 			defer c.Close()
-			var keyID []byte
-			if key != "" {
-				info, err := u.uploadKey(ctx, c, key)
-				if err != nil {
-					return inFile(key, err)
-				}
-				keyID = info.KeyId
-			}
-			spec, err := u.bind(ctx, c, file, bindings)
+			spec, expected, err := in.prepare(ctx, u, c)
 			if err != nil {
 				return err
-			}
-			if len(spec.KeyId) == 0 {
-				spec.KeyId = keyID
-			}
-			if len(spec.KeyId) == 0 {
-				if spec.KeyId, err = keyOf(ctx, c, spec); err != nil {
-					return err
-				}
 			}
 			if id == "" {
 				digest := graph.SpecDigest(spec)
@@ -95,7 +82,16 @@ JSON: ` + jobFields + `.`,
 					return err
 				}
 			}
-			job, err := c.Submit(ctx, id, spec)
+			req := &tacitv1.SubmitJobRequest{
+				Id: id, Spec: spec, Priority: priority, MissingInputs: &tacitv1.MissingInputs{Refuse: waitInputs == 0, Expected: expected},
+			}
+			if waitInputs > 0 {
+				req.MissingInputs.Timeout = durationpb.New(waitInputs)
+			}
+			if deadline > 0 {
+				req.Deadline = durationpb.New(deadline)
+			}
+			job, err := c.SubmitJob(ctx, req)
 			if err != nil {
 				return err
 			}
@@ -125,13 +121,74 @@ JSON: ` + jobFields + `.`,
 	}
 	flags := cmd.Flags()
 	connectionFlags(cmd, &conn)
+	in.flags(cmd)
 	flags.StringVar(&id, "id", "", "name of the job: letters, digits, - and _")
-	flags.StringArrayVar(&binds, "bind", nil, "name=HANDLE or name=FILE#INDEX; may be repeated")
-	flags.StringVar(&key, "evaluation-key", "", "evaluation key to upload first")
 	flags.BoolVar(&wait, "wait", false, "wait for the job's end")
 	flags.StringVarP(&out, "out", "o", "", outHelp+"; implies --wait")
+	flags.Int32Var(&priority, "priority", 0, "-100 to 100: among your own jobs, higher ones start first")
+	flags.DurationVar(&deadline, "deadline", 0, "the job fails if it has not ended so long after it was submitted; 0 is never")
+	flags.DurationVar(&waitInputs, "wait-inputs", time.Hour, "how long the job may wait for inputs that are not there yet; 0 refuses it")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// jobInput is a job file with what it is to be computed on.
+type jobInput struct {
+	key   string
+	binds []string
+
+	file     *jobfile.File
+	bindings []jobfile.Binding
+}
+
+func (in *jobInput) flags(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&in.binds, "bind", nil, "name=HANDLE, name=HANDLE:TYPE or name=FILE#INDEX; may be repeated")
+	cmd.Flags().StringVar(&in.key, "evaluation-key", "", "evaluation key to upload first")
+}
+
+// read reads the job file and checks the bindings.
+func (in *jobInput) read(cmd *cobra.Command, path string) error {
+	data, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	if in.file, err = jobfile.Parse(data); err != nil {
+		return inFile(path, err)
+	}
+	in.bindings, err = parseBindings(cmd, in.file, in.binds)
+	return err
+}
+
+// prepare uploads what the job needs and returns its spec, and the types of inputs
+// that may not be there yet.
+func (in *jobInput) prepare(ctx context.Context, u *ui, c *client.Client) (*tacitv1.JobSpec, []*tacitv1.ExpectedInput, error) {
+	var keyID []byte
+	if in.key != "" {
+		info, err := u.uploadKey(ctx, c, in.key)
+		if err != nil {
+			return nil, nil, inFile(in.key, err)
+		}
+		keyID = info.KeyId
+	}
+	spec, err := u.bind(ctx, c, in.file, in.bindings)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(spec.KeyId) == 0 {
+		spec.KeyId = keyID
+	}
+	if len(spec.KeyId) == 0 {
+		if spec.KeyId, err = keyOf(ctx, c, spec); err != nil {
+			return nil, nil, err
+		}
+	}
+	var expected []*tacitv1.ExpectedInput
+	for _, b := range in.bindings {
+		if b.Type != nil {
+			expected = append(expected, &tacitv1.ExpectedInput{Handle: b.Handle[:], Type: b.Type})
+		}
+	}
+	return spec, expected, nil
 }
 
 // parseBindings reads the values of --bind and checks their names.

@@ -26,7 +26,7 @@ whoever has it a principal with roles: a token, the key of signed calls, or a
 client certificate. The file has no secrets: of a token only its SHA-256. A
 running server sees a change within a second or so.`,
 	}
-	cmd.AddCommand(tokenCreateCommand(u), tokenListCommand(u), tokenRevokeCommand(u))
+	cmd.AddCommand(tokenCreateCommand(u), tokenListCommand(u), tokenRevokeCommand(u), tokenQuotaCommand(u))
 	return cmd
 }
 
@@ -291,4 +291,61 @@ func readPublicKey(path string) (string, error) {
 		return "", inFile(path, errors.New("want an Ed25519 key"))
 	}
 	return hex.EncodeToString(key), nil
+}
+
+// quotaView is a quota as it is printed.
+type quotaView struct {
+	Principal  string  `json:"principal"`
+	Weight     float64 `json:"weight,omitempty"`
+	Bootstraps int64   `json:"bootstraps,omitempty"`
+	Period     string  `json:"period,omitempty"`
+	MaxQueued  int     `json:"max_queued,omitempty"`
+}
+
+func tokenQuotaCommand(u *ui) *cobra.Command {
+	var callers string
+	var q access.Quota
+	var per time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "quota NAME --callers FILE",
+		Short: "Set what a principal may use",
+		Long: `Sets what the jobs of a principal may use, in the file of callers, which is made if it is
+absent. The name "everyone" stands for all who have no quota of their own. What is
+not given has no limit.
+
+--weight is the principal's share of the work while others want it too, relative to
+theirs. --bootstraps is the budget of each period of --per; periods are counted from
+midnight UTC. A job that does not fit is refused until the next one.
+
+JSON: principal, weight, bootstraps, period, max_queued.`,
+		Example: `  tacit token quota alice --callers callers.json --bootstraps 1000000 --per 24h --weight 2`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Period = access.Period(per)
+			if err := q.Check(); err != nil {
+				return wrongUsage(cmd, "%v", err)
+			}
+			if err := access.SetQuota(callers, args[0], q); err != nil {
+				return err
+			}
+			v := quotaView{Principal: args[0], Weight: q.Weight, Bootstraps: q.Bootstraps, MaxQueued: q.MaxQueued}
+			if per > 0 {
+				v.Period = per.String()
+			}
+			if asJSON {
+				return u.printJSON(v)
+			}
+			u.printf("the quota of %s is set\n", v.Principal)
+			return nil
+		},
+	}
+	callersFlag(cmd, &callers)
+	flags := cmd.Flags()
+	flags.Float64Var(&q.Weight, "weight", 0, "share of the work, 0.01 to 100; 0 is 1")
+	flags.Int64Var(&q.Bootstraps, "bootstraps", 0, "bootstraps in each period; 0 is no limit")
+	flags.DurationVar(&per, "per", 0, "length of a period; 0 is a day")
+	flags.IntVar(&q.MaxQueued, "max-queued", 0, "jobs that may wait; 0 is no limit of its own")
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }

@@ -208,7 +208,13 @@ func callHint(e *client.Error) string {
 	case "UNKNOWN_JOB":
 		return "'tacit job list' lists the jobs"
 	case "UNKNOWN_HANDLE":
-		return "upload the ciphertext first, or wait for the job that makes it"
+		return "upload the ciphertext first, or submit the job that makes it; to wait for it, give its type: --bind NAME=HANDLE:TYPE"
+	case "PENDING_HANDLE":
+		return "wait for the job that makes it: 'tacit job list --state waiting,queued,running'"
+	case "BUDGET_EXHAUSTED":
+		return "'tacit usage' says what is left, and until when; the operator sets budgets with 'tacit token quota'"
+	case "OVER_BUDGET":
+		return "the operator sets budgets with 'tacit token quota'; 'tacit job estimate' says what a job takes"
 	}
 	return ""
 }

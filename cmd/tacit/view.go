@@ -24,16 +24,23 @@ type jobView struct {
 	Started    *time.Time       `json:"started,omitempty"`
 	Ended      *time.Time       `json:"ended,omitempty"`
 	Attempts   uint32           `json:"attempts"`
+	Priority   int32            `json:"priority,omitempty"`
+	Deadline   *time.Time       `json:"deadline,omitempty"`
+	WaitUntil  *time.Time       `json:"wait_deadline,omitempty"`
+	Estimated  uint64           `json:"estimated_bootstraps"`
+	Spent      uint64           `json:"spent_bootstraps"`
 	Nodes      []nodeView       `json:"nodes,omitempty"`
 	Results    []ciphertextView `json:"results,omitempty"`
 	Error      *errorView       `json:"error,omitempty"`
 }
 
 // jobFields lists the fields of a jobView for the help.
-const jobFields = `id, state (queued, running, succeeded, failed, cancelled), key_id,
-spec_digest, created, started, ended, attempts, nodes [node, label, state,
-bootstraps, depth, seconds, log2_failure_probability], results [handle, type,
-key_id, sha256, size, name, file], error [code, reason, place, message]`
+const jobFields = `id, state (waiting, queued, running, succeeded, failed, cancelled),
+key_id, spec_digest, created, started, ended, attempts, priority, deadline,
+wait_deadline, estimated_bootstraps, spent_bootstraps, nodes [node, label, state,
+bootstraps, depth, seconds, log2_failure_probability, same_as, reused], results
+[handle, type, key_id, sha256, size, name, file], error [code, reason, place,
+message, job_id]`
 
 type nodeView struct {
 	Node        uint32   `json:"node"`
@@ -43,6 +50,8 @@ type nodeView struct {
 	Depth       uint32   `json:"depth"`
 	Seconds     float64  `json:"seconds"`
 	Log2Failure *float64 `json:"log2_failure_probability,omitempty"`
+	SameAs      *uint32  `json:"same_as,omitempty"` // the node that was computed in its place
+	Reused      bool     `json:"reused,omitempty"`  // it was there already
 }
 
 type ciphertextView struct {
@@ -60,12 +69,15 @@ type errorView struct {
 	Reason  string `json:"reason"`
 	Place   string `json:"place,omitempty"`
 	Message string `json:"message"`
+	JobID   string `json:"job_id,omitempty"` // the job at fault, where it is another one
 }
 
 func newJobView(j *tacitv1.Job) jobView {
 	v := jobView{
 		ID: j.Id, State: stateName(j.State), KeyID: hex.EncodeToString(j.KeyId), SpecDigest: hex.EncodeToString(j.SpecDigest),
 		Created: timeOf(j.CreateTime), Started: timeOf(j.StartTime), Ended: timeOf(j.EndTime), Attempts: j.Attempts,
+		Priority: j.Priority, Deadline: timeOf(j.DeadlineTime), WaitUntil: timeOf(j.WaitDeadlineTime),
+		Estimated: j.EstimatedBootstraps, Spent: j.SpentBootstraps,
 	}
 	for _, n := range j.Nodes {
 		v.Nodes = append(v.Nodes, newNodeView(n))
@@ -75,7 +87,7 @@ func newJobView(j *tacitv1.Job) jobView {
 	}
 	if j.Error != nil {
 		e := client.JobError(j.Error)
-		v.Error = &errorView{e.Code.String(), e.Reason, e.Place, e.Message}
+		v.Error = &errorView{e.Code.String(), e.Reason, e.Place, e.Message, e.JobID}
 	}
 	return v
 }
@@ -84,6 +96,7 @@ func newNodeView(n *tacitv1.NodeReport) nodeView {
 	return nodeView{
 		Node: n.Node, Label: n.Label, State: strings.ToLower(strings.TrimPrefix(n.State.String(), "NODE_STATE_")),
 		Bootstraps: n.Bootstraps, Depth: n.Depth, Seconds: n.Duration.AsDuration().Seconds(), Log2Failure: n.Log2FailureProbability,
+		SameAs: n.SameAs, Reused: n.Reused,
 	}
 }
 
@@ -124,8 +137,13 @@ func (n *nodeView) name() string {
 
 // cost is the state of a node, and what it took if it is done.
 func (n *nodeView) cost() string {
-	if n.State != "succeeded" {
+	switch {
+	case n.State != "succeeded":
 		return n.State
+	case n.SameAs != nil:
+		return fmt.Sprintf("%s with node %d", n.State, *n.SameAs)
+	case n.Reused:
+		return "was there already"
 	}
 	return fmt.Sprintf("%s, %d bootstraps, %s", n.State, n.Bootstraps, duration(time.Duration(n.Seconds*float64(time.Second))))
 }

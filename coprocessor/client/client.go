@@ -58,6 +58,7 @@ type Client struct {
 	target   string
 	conn     *grpc.ClientConn
 	service  tacitv1.CoprocessorClient
+	admin    tacitv1.AdminClient
 	attempts int
 	identity identity
 }
@@ -109,7 +110,7 @@ func Dial(target string, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	c := &Client{target: target, conn: conn, service: tacitv1.NewCoprocessorClient(conn), attempts: opts.Attempts, identity: who}
+	c := &Client{target: target, conn: conn, service: tacitv1.NewCoprocessorClient(conn), admin: tacitv1.NewAdminClient(conn), attempts: opts.Attempts, identity: who}
 	if c.attempts == 0 {
 		c.attempts = 5
 	}

@@ -38,6 +38,8 @@ type fake struct {
 	send   []*tacitv1.FetchCiphertextsResponse // what Fetch answers
 	events [][]*tacitv1.JobEvent               // what each Watch answers
 	jobs   []*tacitv1.Job                      // what each WaitJob answers
+
+	cursors []string // of each WatchJobs
 }
 
 func (f *fake) fail() error {
@@ -281,10 +283,10 @@ func TestDelay(t *testing.T) {
 	}{
 		{Error{Code: codes.Unavailable}, 0, firstDelay, true},
 		{Error{Code: codes.Unavailable}, 2, 4 * firstDelay, true},
-		{Error{Code: codes.Unavailable, retryAfter: 3 * time.Second}, 2, 3 * time.Second, true},
-		{Error{Code: codes.ResourceExhausted, retryAfter: time.Hour}, 0, maxDelay, true},
+		{Error{Code: codes.Unavailable, RetryAfter: 3 * time.Second}, 2, 3 * time.Second, true},
+		{Error{Code: codes.ResourceExhausted, RetryAfter: time.Hour}, 0, 0, false},
 		{Error{Code: codes.ResourceExhausted}, 0, 0, false},
-		{Error{Code: codes.Internal, retryAfter: time.Second}, 0, 0, false},
+		{Error{Code: codes.Internal, RetryAfter: time.Second}, 0, 0, false},
 	} {
 		if d, again := c.e.delay(c.n); d != c.want || again != c.again {
 			t.Errorf("%+v after attempt %d: %v, %v, want %v, %v", c.e, c.n, d, again, c.want, c.again)
@@ -462,13 +464,48 @@ func TestWait(t *testing.T) {
 func TestJobs(t *testing.T) {
 	for limit, want := range map[int]int{0: 8, 1: 1, 3: 3, 8: 8, 9: 8} {
 		n := 0
-		err := dial(t, &fake{}).Jobs(t.Context(), limit, func(*tacitv1.Job) bool { n++; return true })
+		err := dial(t, &fake{}).Jobs(t.Context(), JobFilter{Limit: limit}, func(*tacitv1.Job) bool { n++; return true })
 		if err != nil || n != want {
 			t.Errorf("limit %d: %d jobs, %v, want %d", limit, n, err, want)
 		}
 	}
 	n := 0
-	if err := dial(t, &fake{}).Jobs(t.Context(), 0, func(*tacitv1.Job) bool { n++; return n < 3 }); err != nil || n != 3 {
+	if err := dial(t, &fake{}).Jobs(t.Context(), JobFilter{}, func(*tacitv1.Job) bool { n++; return n < 3 }); err != nil || n != 3 {
 		t.Errorf("stopped after %d, %v", n, err)
+	}
+}
+
+func (f *fake) WatchJobs(req *tacitv1.WatchJobsRequest, stream grpc.ServerStreamingServer[tacitv1.JobEvent]) error {
+	f.mu.Lock()
+	f.cursors = append(f.cursors, req.Cursor)
+	f.mu.Unlock()
+	return f.WatchJob(nil, stream)
+}
+
+// A feed that breaks goes on after the last event that arrived.
+func TestFeed(t *testing.T) {
+	event := func(id, cursor string) *tacitv1.JobEvent {
+		return &tacitv1.JobEvent{Event: &tacitv1.JobEvent_Job{Job: &tacitv1.Job{Id: id}}, Cursor: cursor}
+	}
+	broken := refusal(t, codes.Unavailable, "UNAVAILABLE", "", time.Millisecond)
+	f := &fake{
+		events:   [][]*tacitv1.JobEvent{{event("a", "5"), event("b", "7")}, {}, {event("c", "9")}},
+		failures: []error{broken, broken, broken},
+	}
+	var seen []string
+	enough := errors.New("enough")
+	err := dial(t, f).Feed(t.Context(), &tacitv1.WatchJobsRequest{Cursor: "3"}, func(job *tacitv1.Job, cursor string) error {
+		if seen = append(seen, job.Id+cursor); len(seen) == 3 {
+			return enough
+		}
+		return nil
+	})
+	if err != enough || strings.Join(seen, " ") != "a5 b7 c9" || strings.Join(f.cursors, " ") != "3 7 7" {
+		t.Errorf("%v: %v after %v", err, seen, f.cursors)
+	}
+	f = &fake{failures: []error{refusal(t, codes.InvalidArgument, "BAD_CURSOR", "cursor", 0)}}
+	var e *Error
+	if err := dial(t, f).Feed(t.Context(), &tacitv1.WatchJobsRequest{}, nil); !errors.As(err, &e) || e.Reason != "BAD_CURSOR" {
+		t.Errorf("%v", err)
 	}
 }

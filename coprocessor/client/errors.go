@@ -15,7 +15,8 @@ import (
 
 const (
 	firstDelay = 200 * time.Millisecond // before the second attempt when the service names no delay; doubles
-	maxDelay   = 10 * time.Second       // however long the service asks for
+	maxDelay   = 10 * time.Second       // between attempts
+	patience   = time.Minute            // what takes the service longer is not tried again
 )
 
 // Error is a call that the service refused, or that did not reach it.
@@ -24,8 +25,11 @@ type Error struct {
 	Reason  string // UPPER_SNAKE, stable; empty when the answer is not the service's own
 	Place   string // the part of the request at fault, such as nodes[3].inputs[1], or empty
 	Message string // for people
-
-	retryAfter time.Duration // 0 when the service named none
+	// JobID is the job at fault, where a job failed with another one.
+	JobID string
+	// RetryAfter is when the service says that trying again may help; 0 when it does
+	// not say.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string {
@@ -48,7 +52,7 @@ func (e *Error) Is(target error) bool {
 
 // JobError is the error of a job that failed.
 func JobError(e *tacitv1.JobError) *Error {
-	return &Error{Code: codes.Code(e.GetCode()), Reason: e.GetReason(), Place: e.GetPlace(), Message: e.GetMessage()}
+	return &Error{Code: codes.Code(e.GetCode()), Reason: e.GetReason(), Place: e.GetPlace(), Message: e.GetMessage(), JobID: e.GetJobId()}
 }
 
 // errorOf turns the error of a call into an *Error.
@@ -66,7 +70,7 @@ func (c *Client) errorOf(err error) error {
 		case *tacitv1.JobError:
 			e.Reason, e.Place, e.Message = d.Reason, d.Place, d.Message
 		case *errdetails.RetryInfo:
-			e.retryAfter = d.GetRetryDelay().AsDuration()
+			e.RetryAfter = d.GetRetryDelay().AsDuration()
 		}
 	}
 	if e.Unreachable() {
@@ -82,14 +86,17 @@ func (e *Error) delay(n int) (time.Duration, bool) {
 	case codes.Unavailable:
 	case codes.ResourceExhausted:
 		// Without a delay it is a limit of gRPC, which stays.
-		if e.retryAfter == 0 {
+		if e.RetryAfter == 0 {
 			return 0, false
 		}
 	default:
 		return 0, false
 	}
-	if e.retryAfter > 0 {
-		return min(e.retryAfter, maxDelay), true
+	if e.RetryAfter > patience {
+		return 0, false
+	}
+	if e.RetryAfter > 0 {
+		return min(e.RetryAfter, maxDelay), true
 	}
 	return min(firstDelay<<n, maxDelay), true
 }

@@ -144,12 +144,13 @@ func (f *File) Check(names []string) error {
 // Binding gives a name a ciphertext: a stored one, or one of a file.
 type Binding struct {
 	Name   string
-	Handle graph.Handle // where File is empty
+	Handle graph.Handle  // where File is empty
+	Type   *tacitv1.Type // of a handle that may not be there yet, or nil
 	File   string
 	Index  int // of the value in File
 }
 
-// ParseBinding reads name=handle, name=file or name=file#index.
+// ParseBinding reads name=handle, name=handle:type, name=file or name=file#index.
 func ParseBinding(text string) (Binding, error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
@@ -159,6 +160,16 @@ func ParseBinding(text string) (Binding, error) {
 	var err error
 	if b.Handle, err = graph.ParseHandle(value); err == nil {
 		return b, nil
+	}
+	if digits, word, ok := strings.Cut(value, ":"); ok {
+		if b.Handle, err = graph.ParseHandle(digits); err == nil {
+			t, known := graph.ParseType(word)
+			if !known {
+				return Binding{}, fmt.Errorf("%q: no type is named %.20q", text, word)
+			}
+			b.Type = &t
+			return b, nil
+		}
 	}
 	b.File = value
 	if i := strings.LastIndexByte(value, '#'); i >= 0 {
