@@ -3,7 +3,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
-	"math/bits"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -12,96 +12,107 @@ import (
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
+// maximum is the greatest plaintext of a type.
+func maximum(t integer.Type) *big.Int {
+	m := new(big.Int).Lsh(big.NewInt(1), uint(t.Bits()))
+	return m.Sub(m, big.NewInt(1))
+}
+
 // plaintext is what an operation must give, or nothing for random values.
-func plaintext(op integer.Op, types []integer.Type, x []uint64) []uint64 {
-	t := types[len(types)-1]
-	mask := ^uint64(0) >> (64 - t.Bits())
-	flag := func(b bool) uint64 {
+func plaintext(op integer.Op, types []integer.Type, x []*big.Int) []*big.Int {
+	t, width := types[len(types)-1], uint(types[0].Bits())
+	var z big.Int
+	is := func(x *big.Int) []*big.Int { return []*big.Int{new(big.Int).And(x, maximum(t))} }
+	flag := func(b bool) []*big.Int {
 		if b {
-			return 1
+			return []*big.Int{big.NewInt(1)}
 		}
-		return 0
+		return []*big.Int{new(big.Int)}
 	}
-	a, b := x[0], x[len(x)-1]
-	if len(x) > 1 {
+	over := func(x *big.Int) []*big.Int { return append(is(x), flag(is(x)[0].Cmp(x) != 0)...) }
+	var a, b *big.Int
+	var order int
+	var amount uint
+	if a = x[0]; len(x) > 1 {
 		b = x[1]
+		order = a.Cmp(b)
+		amount = uint(new(big.Int).Mod(b, big.NewInt(int64(width))).Uint64())
 	}
-	width := uint64(types[0].Bits())
+	// The bits of a twice in a row, shifted right.
+	turned := func(right uint) []*big.Int { return is(z.Rsh(z.Or(z.Lsh(a, width), a), right)) }
 	switch op {
 	case integer.OpAdd:
-		return []uint64{(a + b) & mask}
+		return is(z.Add(a, b))
 	case integer.OpSub:
-		return []uint64{(a - b) & mask}
-	case integer.OpNeg:
-		return []uint64{-a & mask}
-	case integer.OpEq:
-		return []uint64{flag(a == b)}
-	case integer.OpNe:
-		return []uint64{flag(a != b)}
-	case integer.OpLt:
-		return []uint64{flag(a < b)}
-	case integer.OpLe:
-		return []uint64{flag(a <= b)}
-	case integer.OpGt:
-		return []uint64{flag(a > b)}
-	case integer.OpGe:
-		return []uint64{flag(a >= b)}
-	case integer.OpAnd:
-		return []uint64{a & b}
-	case integer.OpOr:
-		return []uint64{a | b}
-	case integer.OpXor:
-		return []uint64{a ^ b}
-	case integer.OpNot:
-		return []uint64{^a & mask}
-	case integer.OpSelect:
-		if a == 1 {
-			return x[1:2]
-		}
-		return x[2:]
+		return is(z.Sub(a, b))
 	case integer.OpMul:
-		return []uint64{a * b & mask}
-	case integer.OpDiv, integer.OpRem, integer.OpDivRem:
-		q, r := mask, a
-		if b != 0 {
-			q, r = a/b, a%b
-		}
-		return map[integer.Op][]uint64{integer.OpDiv: {q}, integer.OpRem: {r}, integer.OpDivRem: {q, r}}[op]
-	case integer.OpMin:
-		return []uint64{min(a, b)}
-	case integer.OpMax:
-		return []uint64{max(a, b)}
-	case integer.OpShl:
-		return []uint64{a << (b % width) & mask}
-	case integer.OpShr:
-		return []uint64{a >> (b % width)}
-	case integer.OpRotl:
-		return []uint64{(a<<(b%width) | a>>(width-b%width)) & mask}
-	case integer.OpRotr:
-		return []uint64{(a>>(b%width) | a<<(width-b%width)) & mask}
-	case integer.OpCast:
-		return []uint64{a & mask}
-	case integer.OpSum:
-		var sum uint64
-		for _, y := range x {
-			sum += y
-		}
-		return []uint64{sum & mask}
-	case integer.OpIsIn:
-		return []uint64{flag(slices.Contains(x[1:], a))}
-	case integer.OpMulDiv: // at most 32 bits
-		return []uint64{a * b / x[2] & mask}
+		return is(z.Mul(a, b))
 	case integer.OpAddOverflow:
-		return []uint64{(a + b) & mask, flag((a+b)&mask < a)}
+		return over(z.Add(a, b))
 	case integer.OpSubOverflow:
-		return []uint64{(a - b) & mask, flag(a < b)}
+		return over(z.Sub(a, b))
 	case integer.OpMulOverflow:
-		hi, lo := bits.Mul64(a, b)
-		return []uint64{lo & mask, flag(hi != 0 || lo > mask)}
+		return over(z.Mul(a, b))
+	case integer.OpNeg:
+		return is(z.Neg(a))
+	case integer.OpNot:
+		return is(z.Not(a))
+	case integer.OpAnd:
+		return is(z.And(a, b))
+	case integer.OpOr:
+		return is(z.Or(a, b))
+	case integer.OpXor:
+		return is(z.Xor(a, b))
+	case integer.OpEq:
+		return flag(order == 0)
+	case integer.OpNe:
+		return flag(order != 0)
+	case integer.OpLt:
+		return flag(order < 0)
+	case integer.OpLe:
+		return flag(order <= 0)
+	case integer.OpGt:
+		return flag(order > 0)
+	case integer.OpGe:
+		return flag(order >= 0)
+	case integer.OpMin:
+		return []*big.Int{x[max(0, order)]}
+	case integer.OpMax:
+		return []*big.Int{x[max(0, -order)]}
+	case integer.OpSelect:
+		return []*big.Int{x[2-a.Int64()]}
+	case integer.OpDiv, integer.OpRem, integer.OpDivRem:
+		q, r := maximum(t), a
+		if b.Sign() != 0 {
+			q, r = new(big.Int).QuoRem(a, b, new(big.Int))
+		}
+		return map[integer.Op][]*big.Int{integer.OpDiv: {q}, integer.OpRem: {r}, integer.OpDivRem: {q, r}}[op]
+	case integer.OpMulDiv:
+		return is(z.Quo(z.Mul(a, b), x[2]))
+	case integer.OpShl:
+		return []*big.Int{z.And(z.Lsh(a, amount), maximum(types[0]))}
+	case integer.OpShr:
+		return []*big.Int{z.Rsh(a, amount)}
+	case integer.OpRotl:
+		return turned(width - amount)
+	case integer.OpRotr:
+		return turned(amount)
+	case integer.OpCast:
+		if t == integer.Bool {
+			return flag(a.Sign() != 0)
+		}
+		return is(a)
+	case integer.OpSum:
+		for _, y := range x {
+			z.Add(&z, y)
+		}
+		return is(&z)
+	case integer.OpIsIn:
+		return flag(slices.ContainsFunc(x[1:], func(y *big.Int) bool { return y.Cmp(a) == 0 }))
 	case integer.OpLookup:
-		return []uint64{tableValues[a] & mask}
+		return is(z.SetUint64(tableValues[a.Int64()]))
 	case integer.OpLookup2:
-		return []uint64{tableValues[a&15<<4+b&15] & mask}
+		return is(z.SetUint64(tableValues[a.Int64()&15<<4+b.Int64()&15]))
 	case integer.OpRand, integer.OpRandBounded:
 		return nil
 	}
@@ -188,24 +199,32 @@ func TestIntegersOnRealCiphertexts(t *testing.T) {
 
 // vector draws operands; the second vector of an operation has equal ones, the
 // third neighbours across a carry.
-func vector(rng *rand.Rand, v int, types []integer.Type) []uint64 {
-	x := make([]uint64, len(types))
+func vector(rng *rand.Rand, v int, types []integer.Type) []*big.Int {
+	x := make([]*big.Int, len(types))
 	for i, t := range types {
-		x[i] = rng.Uint64() >> (64 - t.Bits())
+		x[i] = new(big.Int)
+		for range (t.Bits() + 63) / 64 {
+			x[i].Lsh(x[i], 64).Or(x[i], new(big.Int).SetUint64(rng.Uint64()))
+		}
+		x[i].And(x[i], maximum(t))
 	}
 	last := len(types) - 1
-	switch {
-	case v == 1 && last > 0:
-		x[last-1] = x[last] & (^uint64(0) >> (64 - types[last-1].Bits()))
-	case v == 2 && last > 0 && types[last] != integer.Bool:
-		x[last-1], x[last] = 1<<(types[last].Bits()-1)&(^uint64(0)>>(64-types[last-1].Bits())), 1<<(types[last].Bits()-1)-1
+	if last == 0 || v == 0 || v > 2 {
+		return x
 	}
+	if v == 2 {
+		half := new(big.Int).Rsh(maximum(types[last]), 1)
+		x[last-1], x[last] = half.Add(half, big.NewInt(1)), new(big.Int).Sub(half, big.NewInt(1))
+	} else {
+		x[last-1] = new(big.Int).Set(x[last])
+	}
+	x[last-1].And(x[last-1], maximum(types[last-1]))
 	return x
 }
 
 // operand is operand i of an operation. It changes plaintexts that the operation
 // does not take.
-func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x []uint64, i int, plain bool) integer.Operand {
+func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x []*big.Int, i int, plain bool) integer.Operand {
 	typ := types[i]
 	seed := testSeed(fmt.Sprint(op, types, x, i))
 	switch {
@@ -214,7 +233,7 @@ func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x [
 	case (op == integer.OpRand || op == integer.OpRandBounded) && i == 0:
 		return integer.Seed{Type: typ, Bytes: seed}
 	case op == integer.OpRandBounded:
-		x[i] = 1 << (x[i] % uint64(typ.Bits()))
+		x[i] = new(big.Int).Lsh(big.NewInt(1), uint(x[i].Bit(0)+2*x[i].Bit(1)+4*x[i].Bit(2)))
 		plain = true
 	case (op == integer.OpLookup || op == integer.OpLookup2) && i == op.Operands()-1:
 		size := 256
@@ -223,7 +242,7 @@ func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x [
 		}
 		values := slices.Clone(tableValues[:size])
 		for j := range values {
-			values[j] &= ^uint64(0) >> (64 - typ.Bits())
+			values[j] &= new(big.Int).And(maximum(typ), maximum(integer.Uint64)).Uint64()
 		}
 		table, err := integer.NewTable(typ, values)
 		if err != nil {
@@ -235,19 +254,19 @@ func (f *fixture) operand(t *testing.T, op integer.Op, types []integer.Type, x [
 	}
 	if plain {
 		if op == integer.OpDiv || op == integer.OpRem || op == integer.OpDivRem || op == integer.OpMulDiv {
-			x[i] = max(x[i], 1)
+			x[i].SetBit(x[i], 0, 1) // not 0
 		}
-		return integer.Plain(typ, x[i])
+		return integer.PlainBig(typ, x[i])
 	}
 	sk := f.keys.Secret
-	list, err := integer.Encrypt(f.params, sk.ID(), sk, seed, integer.Plain(typ, x[i]))
+	list, err := integer.Encrypt(f.params, sk.ID(), sk, seed, integer.PlainBig(typ, x[i]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return list.Value(0)
 }
 
-func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, types []integer.Type, x []uint64, plain bool) {
+func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, types []integer.Type, x []*big.Int, plain bool) {
 	t.Helper()
 	sk := f.keys.Secret
 	in := make([]integer.Operand, len(types))
@@ -269,11 +288,11 @@ func (f *fixture) checkOp(t *testing.T, eval *integer.Evaluator, op integer.Op, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := integer.Decrypt(sk, back.Value(0)).Big().Uint64()
-		if want != nil && got != want[i] {
+		got := integer.Decrypt(sk, back.Value(0)).Big()
+		if want != nil && got.Cmp(want[i]) != 0 {
 			t.Errorf("%v %v %v, plaintext operand %v, result %d: got %d, want %d", op, types, x, plain, i, got, want[i])
 		}
-		if op == integer.OpRandBounded && got >= x[1] {
+		if op == integer.OpRandBounded && got.Cmp(x[1]) >= 0 {
 			t.Errorf("%v below %d: got %d", op, x[1], got)
 		}
 		for j, b := range v.Blocks {

@@ -154,9 +154,3 @@ func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	e.results[i] = results
 	return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}, nil
 }
-
-// strategies are those that a spec may name.
-var strategies = map[tacitv1.Strategy]integer.Strategy{
-	tacitv1.Strategy_STRATEGY_THROUGHPUT: integer.Throughput,
-	tacitv1.Strategy_STRATEGY_LATENCY:    integer.Latency,
-}

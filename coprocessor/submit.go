@@ -57,18 +57,19 @@ func submitter(job jobs.Job) (access.Principal, error) {
 
 // draft is a spec that a caller has asked about.
 type draft struct {
+	spec  *tacitv1.JobSpec // with a strategy
 	graph *graph.Graph
 	// missing are the inputs that are not there, in the order of the spec.
 	missing []*tacitv1.PendingCiphertext
 }
 
-// draft validates a spec for the caller of ctx, who may compute on every input that
+// draftAs validates a spec for the caller of ctx, who may compute on every input that
 // is there. Inputs that are not there have the types that jobs of the caller or
 // the caller itself give them; expected is nil where none may be missing. Where
 // the type of one is not known, the draft has no graph and the error is
 // graph.Validate's; a draft is returned all the same.
-func (s *Server) draft(ctx context.Context, spec *tacitv1.JobSpec, expected map[graph.Handle]tacitv1.Type) (*draft, error) {
-	d := new(draft)
+func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected map[graph.Handle]tacitv1.Type) (*draft, error) {
+	d := &draft{spec: spec}
 	e := newEstimator(s.integers, spec)
 	resolve := func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
 		err := s.may(ctx, access.Ciphertext(h), access.Compute)
@@ -154,7 +155,7 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	if owner, _ := access.SplitJob(sub.ID); owner != c.principal.Name {
 		return nil, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
 	}
-	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(spec); err != nil {
+	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(d.spec); err != nil {
 		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
 	}
 	if sub.Note, err = json.Marshal(ticket{Admin: c.principal.Has(access.Admin)}); err != nil {
@@ -174,13 +175,22 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 	if keyErr != nil {
 		// A job that is there stays the same job.
 		job, err := s.queue.Get(ctx, sub.ID)
-		if err != nil || job.SpecDigest != sha256.Sum256(sub.Spec) {
-			return nil, faultOf(keyErr).at("key_id")
+		if err == nil && job.SpecDigest != sha256.Sum256(sub.Spec) {
+			err = &jobs.ConflictError{ID: sub.ID}
 		}
-		return describe(ctx, job, true)
+		if err == nil {
+			return describe(ctx, job, true)
+		}
+		if job := s.submitOther(ctx, req, spec, d.spec.Strategy, err); job != nil {
+			return job, nil
+		}
+		return nil, faultOf(keyErr).at("key_id")
 	}
 	job, created, err := s.queue.Submit(ctx, sub)
 	if err != nil {
+		if job := s.submitOther(ctx, req, spec, d.spec.Strategy, err); job != nil {
+			return job, nil
+		}
 		return nil, err
 	}
 	if !created {
@@ -231,7 +241,7 @@ func (s *Server) EstimateJob(ctx context.Context, req *tacitv1.EstimateJobReques
 		}
 	}
 	d, err := s.draft(ctx, spec, expected)
-	resp := &tacitv1.EstimateJobResponse{Missing: d.missing}
+	resp := &tacitv1.EstimateJobResponse{Missing: d.missing, Strategy: d.spec.GetStrategy()}
 	if refused := (*graph.Error)(nil); errors.As(err, &refused) && refused.Reason == graph.UnknownHandle {
 		// Without its type nothing more can be told but what else is missing.
 		resp.Missing, err = s.missing(ctx, spec, expected)

@@ -34,9 +34,17 @@ one operation stands on each line:
   new_to   = add(to, sent)
   output new_from, new_to
 
-Operations: add, sub, neg, eq, ne, lt, le, gt, ge, and, or, xor, not, select,
-trivial_encrypt. Names that the text does not define are bound with --bind to a
-handle or to a value in a file of ciphertexts, which is uploaded.
+Operations: add, sub, mul, div, rem, neg, min, max, eq, ne, lt, le, gt, ge, and,
+or, xor, not, shl, shr, rotl, rotr, select, sum, is_in, mul_div; with two results,
+q and q.1, div_rem, add_overflow, sub_overflow and mul_overflow; and with a type
+before the equals sign, x: euint8 = …, cast(a), rand(seed), rand_bounded(seed, 8),
+trivial_encrypt(5), lookup(a, [values]) and lookup2(a, b, [values]). Names that the
+text does not define are bound with --bind to a handle or to a value in a file of
+ciphertexts, which is uploaded.
+
+A line 'strategy latency' asks for the least depth, 'strategy throughput' for the
+fewest bootstraps, which is the default, and 'strategy auto' lets the service choose
+by its width and the work that waits; what it chose is part of the job.
 
 A job that does not name its key is computed with the one of --evaluation-key, or
 with that of the ciphertexts it reads. A job without --id is named by the digest

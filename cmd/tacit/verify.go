@@ -15,6 +15,7 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
@@ -32,6 +33,7 @@ type receiptView struct {
 	EngineVersion string     `json:"engine_version"`
 	Backend       string     `json:"backend"`
 	RecomputedOn  string     `json:"recomputed_on,omitempty"`
+	Strategy      string     `json:"strategy,omitempty"` // of the job that was computed again
 	Inputs        []itemView `json:"inputs"`
 	Outputs       []itemView `json:"outputs"`
 }
@@ -85,7 +87,8 @@ The verdict is verified when the job was computed again, signed when without
 exit code 6, when something is not what the receipt says.
 
 JSON: verdict, reason, job_id, service_key, spec_digest, key_id, fingerprint,
-engine_version, backend, recomputed_on, inputs and outputs [handle, sha256].`,
+engine_version, backend, recomputed_on, strategy, inputs and outputs [handle,
+sha256].`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pinned, err := parseServiceKey(service)
@@ -139,6 +142,9 @@ func (u *ui) printReceipt(v receiptView) {
 		row("job", v.JobID)
 		row("service key", v.ServiceKey)
 		row("computed by", v.EngineVersion+" on "+v.Backend)
+		if v.Strategy != "" {
+			row("strategy", v.Strategy)
+		}
 		row("spec", v.SpecDigest)
 		row("key", v.KeyID)
 		for i, o := range v.Outputs[:min(len(v.Outputs), maxRows)] {
@@ -270,7 +276,7 @@ func (u *ui) recompute(ctx context.Context, c *client.Client, r *receipt.Receipt
 	if err != nil {
 		return err
 	}
-	v.Verdict, v.RecomputedOn = verdictVerified, backend.Info().Name
+	v.Verdict, v.RecomputedOn, v.Strategy = verdictVerified, backend.Info().Name, graph.StrategyName(spec.GetStrategy())
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e
 //
 //	# A transfer that moves nothing when the balance is too low.
 //	key 0x…                                    # the key id, 64 digits; optional
-//	strategy latency                           # or throughput, which is the default
+//	strategy latency                           # or throughput, which is the default, or auto: the service chooses
 //	input from = 0x…                           # the handle of a stored ciphertext
 //	input to = 0x…
 //	input amount = 0x…

@@ -1303,7 +1303,9 @@ type EstimateJobResponse struct {
 	// Handle, type and key of each output, in the order of the spec; none where the type of an input is not known.
 	Outputs []*CiphertextInfo `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	// The inputs that are not there, once each, in the order of the spec.
-	Missing       []*PendingCiphertext `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []*PendingCiphertext `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	// The strategy that the rest is for: that of the spec, or, for STRATEGY_AUTO, what would be chosen now.
+	Strategy      Strategy `protobuf:"varint,7,opt,name=strategy,proto3,enum=tacit.v1.Strategy" json:"strategy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1378,6 +1380,13 @@ func (x *EstimateJobResponse) GetMissing() []*PendingCiphertext {
 		return x.Missing
 	}
 	return nil
+}
+
+func (x *EstimateJobResponse) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_STRATEGY_THROUGHPUT
 }
 
 // NodeEstimate is what one node costs.
@@ -2188,7 +2197,7 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x12EstimateJobRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.tacit.v1.JobSpecR\x04spec\x123\n" +
 	"\bexpected\x18\x02 \x03(\v2\x17.tacit.v1.ExpectedInputR\bexpected\x12/\n" +
-	"\aprogram\x18\x0f \x01(\v2\x15.tacit.v1.ProgramCallR\aprogram\"\x85\x02\n" +
+	"\aprogram\x18\x0f \x01(\v2\x15.tacit.v1.ProgramCallR\aprogram\"\xb5\x02\n" +
 	"\x13EstimateJobResponse\x12\x1f\n" +
 	"\vspec_digest\x18\x01 \x01(\fR\n" +
 	"specDigest\x12\x1e\n" +
@@ -2198,7 +2207,8 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x05depth\x18\x03 \x01(\x04R\x05depth\x12,\n" +
 	"\x05nodes\x18\x04 \x03(\v2\x16.tacit.v1.NodeEstimateR\x05nodes\x122\n" +
 	"\aoutputs\x18\x05 \x03(\v2\x18.tacit.v1.CiphertextInfoR\aoutputs\x125\n" +
-	"\amissing\x18\x06 \x03(\v2\x1b.tacit.v1.PendingCiphertextR\amissing\"\xb8\x01\n" +
+	"\amissing\x18\x06 \x03(\v2\x1b.tacit.v1.PendingCiphertextR\amissing\x12.\n" +
+	"\bstrategy\x18\a \x01(\x0e2\x12.tacit.v1.StrategyR\bstrategy\"\xb8\x01\n" +
 	"\fNodeEstimate\x12'\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x0e.tacit.v1.TypeH\x00R\x04type\x88\x01\x01\x12\x1e\n" +
 	"\n" +
@@ -2341,33 +2351,34 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*JobSpec)(nil),                    // 37: tacit.v1.JobSpec
 	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
 	(*ProgramCall)(nil),                // 39: tacit.v1.ProgramCall
-	(JobState)(0),                      // 40: tacit.v1.JobState
-	(*Job)(nil),                        // 41: tacit.v1.Job
-	(*timestamppb.Timestamp)(nil),      // 42: google.protobuf.Timestamp
-	(*GetKeyRequest)(nil),              // 43: tacit.v1.GetKeyRequest
-	(*RetireKeyRequest)(nil),           // 44: tacit.v1.RetireKeyRequest
-	(*ActivateKeyRequest)(nil),         // 45: tacit.v1.ActivateKeyRequest
-	(*UploadPublicKeyRequest)(nil),     // 46: tacit.v1.UploadPublicKeyRequest
-	(*GetPublicKeyRequest)(nil),        // 47: tacit.v1.GetPublicKeyRequest
-	(*StartMigrationRequest)(nil),      // 48: tacit.v1.StartMigrationRequest
-	(*GetMigrationRequest)(nil),        // 49: tacit.v1.GetMigrationRequest
-	(*ConfirmMigrationRequest)(nil),    // 50: tacit.v1.ConfirmMigrationRequest
-	(*RotateServiceKeyRequest)(nil),    // 51: tacit.v1.RotateServiceKeyRequest
-	(*UploadProgramRequest)(nil),       // 52: tacit.v1.UploadProgramRequest
-	(*GetProgramRequest)(nil),          // 53: tacit.v1.GetProgramRequest
-	(*ListProgramsRequest)(nil),        // 54: tacit.v1.ListProgramsRequest
-	(*GrantRequest)(nil),               // 55: tacit.v1.GrantRequest
-	(*RevokeRequest)(nil),              // 56: tacit.v1.RevokeRequest
-	(*GetAccessRequest)(nil),           // 57: tacit.v1.GetAccessRequest
-	(*PublicKeyInfo)(nil),              // 58: tacit.v1.PublicKeyInfo
-	(*GetPublicKeyResponse)(nil),       // 59: tacit.v1.GetPublicKeyResponse
-	(*Migration)(nil),                  // 60: tacit.v1.Migration
-	(*RotateServiceKeyResponse)(nil),   // 61: tacit.v1.RotateServiceKeyResponse
-	(*ProgramInfo)(nil),                // 62: tacit.v1.ProgramInfo
-	(*Program)(nil),                    // 63: tacit.v1.Program
-	(*ListProgramsResponse)(nil),       // 64: tacit.v1.ListProgramsResponse
-	(*JobEvent)(nil),                   // 65: tacit.v1.JobEvent
-	(*Access)(nil),                     // 66: tacit.v1.Access
+	(Strategy)(0),                      // 40: tacit.v1.Strategy
+	(JobState)(0),                      // 41: tacit.v1.JobState
+	(*Job)(nil),                        // 42: tacit.v1.Job
+	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
+	(*GetKeyRequest)(nil),              // 44: tacit.v1.GetKeyRequest
+	(*RetireKeyRequest)(nil),           // 45: tacit.v1.RetireKeyRequest
+	(*ActivateKeyRequest)(nil),         // 46: tacit.v1.ActivateKeyRequest
+	(*UploadPublicKeyRequest)(nil),     // 47: tacit.v1.UploadPublicKeyRequest
+	(*GetPublicKeyRequest)(nil),        // 48: tacit.v1.GetPublicKeyRequest
+	(*StartMigrationRequest)(nil),      // 49: tacit.v1.StartMigrationRequest
+	(*GetMigrationRequest)(nil),        // 50: tacit.v1.GetMigrationRequest
+	(*ConfirmMigrationRequest)(nil),    // 51: tacit.v1.ConfirmMigrationRequest
+	(*RotateServiceKeyRequest)(nil),    // 52: tacit.v1.RotateServiceKeyRequest
+	(*UploadProgramRequest)(nil),       // 53: tacit.v1.UploadProgramRequest
+	(*GetProgramRequest)(nil),          // 54: tacit.v1.GetProgramRequest
+	(*ListProgramsRequest)(nil),        // 55: tacit.v1.ListProgramsRequest
+	(*GrantRequest)(nil),               // 56: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),              // 57: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),           // 58: tacit.v1.GetAccessRequest
+	(*PublicKeyInfo)(nil),              // 59: tacit.v1.PublicKeyInfo
+	(*GetPublicKeyResponse)(nil),       // 60: tacit.v1.GetPublicKeyResponse
+	(*Migration)(nil),                  // 61: tacit.v1.Migration
+	(*RotateServiceKeyResponse)(nil),   // 62: tacit.v1.RotateServiceKeyResponse
+	(*ProgramInfo)(nil),                // 63: tacit.v1.ProgramInfo
+	(*Program)(nil),                    // 64: tacit.v1.Program
+	(*ListProgramsResponse)(nil),       // 65: tacit.v1.ListProgramsResponse
+	(*JobEvent)(nil),                   // 66: tacit.v1.JobEvent
+	(*Access)(nil),                     // 67: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	32, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
@@ -2394,82 +2405,83 @@ var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	20, // 21: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
 	35, // 22: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
 	12, // 23: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
-	36, // 24: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
-	38, // 25: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
-	40, // 26: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
-	40, // 27: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
-	41, // 28: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
-	42, // 29: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
-	42, // 30: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
-	31, // 31: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
-	40, // 32: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
-	0,  // 33: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
-	3,  // 34: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
-	5,  // 35: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
-	43, // 36: tacit.v1.Coprocessor.GetKey:input_type -> tacit.v1.GetKeyRequest
-	44, // 37: tacit.v1.Coprocessor.RetireKey:input_type -> tacit.v1.RetireKeyRequest
-	45, // 38: tacit.v1.Coprocessor.ActivateKey:input_type -> tacit.v1.ActivateKeyRequest
-	46, // 39: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
-	47, // 40: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
-	48, // 41: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
-	49, // 42: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
-	50, // 43: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
-	51, // 44: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
-	52, // 45: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
-	53, // 46: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
-	54, // 47: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
-	7,  // 48: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
-	10, // 49: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
-	13, // 50: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
-	18, // 51: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
-	15, // 52: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
-	21, // 53: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	22, // 54: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
-	23, // 55: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	24, // 56: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	25, // 57: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
-	26, // 58: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	27, // 59: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	29, // 60: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
-	55, // 61: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
-	56, // 62: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
-	57, // 63: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
-	1,  // 64: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	34, // 65: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 66: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	34, // 67: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
-	34, // 68: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
-	34, // 69: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
-	58, // 70: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
-	59, // 71: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
-	60, // 72: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
-	60, // 73: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
-	60, // 74: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
-	61, // 75: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
-	62, // 76: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
-	63, // 77: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
-	64, // 78: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
-	9,  // 79: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 80: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	14, // 81: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	19, // 82: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
-	41, // 83: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	41, // 84: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	37, // 85: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	41, // 86: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	65, // 87: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	65, // 88: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
-	41, // 89: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	28, // 90: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	30, // 91: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
-	66, // 92: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
-	66, // 93: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
-	66, // 94: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
-	64, // [64:95] is the sub-list for method output_type
-	33, // [33:64] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	40, // 24: tacit.v1.EstimateJobResponse.strategy:type_name -> tacit.v1.Strategy
+	36, // 25: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
+	38, // 26: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
+	41, // 27: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
+	41, // 28: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
+	42, // 29: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
+	43, // 30: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
+	43, // 31: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
+	31, // 32: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
+	41, // 33: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
+	0,  // 34: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
+	3,  // 35: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
+	5,  // 36: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
+	44, // 37: tacit.v1.Coprocessor.GetKey:input_type -> tacit.v1.GetKeyRequest
+	45, // 38: tacit.v1.Coprocessor.RetireKey:input_type -> tacit.v1.RetireKeyRequest
+	46, // 39: tacit.v1.Coprocessor.ActivateKey:input_type -> tacit.v1.ActivateKeyRequest
+	47, // 40: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
+	48, // 41: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
+	49, // 42: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
+	50, // 43: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
+	51, // 44: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
+	52, // 45: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
+	53, // 46: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
+	54, // 47: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
+	55, // 48: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
+	7,  // 49: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
+	10, // 50: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
+	13, // 51: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
+	18, // 52: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
+	15, // 53: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
+	21, // 54: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
+	22, // 55: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	23, // 56: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	24, // 57: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	25, // 58: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
+	26, // 59: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	27, // 60: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	29, // 61: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
+	56, // 62: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	57, // 63: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	58, // 64: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 65: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	34, // 66: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 67: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	34, // 68: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
+	34, // 69: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
+	34, // 70: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
+	59, // 71: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
+	60, // 72: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
+	61, // 73: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
+	61, // 74: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
+	61, // 75: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
+	62, // 76: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
+	63, // 77: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
+	64, // 78: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
+	65, // 79: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
+	9,  // 80: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	11, // 81: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	14, // 82: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	19, // 83: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
+	42, // 84: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	42, // 85: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	37, // 86: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	42, // 87: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	66, // 88: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	66, // 89: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
+	42, // 90: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	28, // 91: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	30, // 92: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
+	67, // 93: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	67, // 94: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	67, // 95: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	65, // [65:96] is the sub-list for method output_type
+	34, // [34:65] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_coprocessor_proto_init() }
