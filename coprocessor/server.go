@@ -287,8 +287,8 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	g := grpc.NewServer(options...)
 	if s.opts.Role != RoleWorker {
 		tacitv1.RegisterCoprocessorServer(g, s)
+		tacitv1.RegisterAdminServer(g, admin{s: s})
 	}
-	tacitv1.RegisterAdminServer(g, admin{s: s})
 	healthv1.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
 	return g

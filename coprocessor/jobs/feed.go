@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
@@ -62,7 +63,9 @@ func (q *Queue) Changes(ctx context.Context, after uint64, prefix string) iter.S
 			q.mu.Lock()
 			changed := make([]*entry, 0, len(f.pending))
 			for id := range f.pending {
-				changed = append(changed, q.index.byID[id])
+				if e := q.index.byID[id]; e != nil { // not removed meanwhile
+					changed = append(changed, e)
+				}
 			}
 			clear(f.pending)
 			slices.SortFunc(changed, func(a, b *entry) int { return cmp.Compare(a.rev, b.rev) })
@@ -73,6 +76,9 @@ func (q *Queue) Changes(ctx context.Context, after uint64, prefix string) iter.S
 			q.mu.Unlock()
 			for _, id := range ids {
 				job, err := q.Stat(ctx, id)
+				if errors.As(err, new(*NotFoundError)) {
+					continue
+				}
 				if err != nil {
 					yield(Job{}, err)
 					return

@@ -13,6 +13,7 @@ import (
 type index struct {
 	tenantOf func(id string) string
 	policy   func(tenant string) Policy
+	pools    []string // whose jobs are claimed; empty for all
 
 	byID    map[string]*entry
 	order   []*entry // by seq
@@ -45,9 +46,11 @@ type entry struct {
 	seq     uint64 // revision of the submission
 	rev     uint64
 	created time.Time
-	state   State
-	cause   Cause
-	lease   string
+	// finished is when the job ended, zero until then.
+	finished time.Time
+	state    State
+	cause    Cause
+	lease    string
 
 	cost, spent int64
 	priority    int
@@ -119,6 +122,7 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	if r.State == Running && !e.charged && r.Lease != e.lease {
 		x.charge(e)
 	}
+	e.finished = r.Finished
 	e.charged = e.charged && (r.State == Running || e.claimed)
 	e.rev, e.state, e.lease, e.cause, e.spent, e.due = rev, r.State, r.Lease, r.Cause, r.Spent, time.Time{}
 	switch {

@@ -181,7 +181,7 @@ func (l *Lease) Progress(ctx context.Context, note []byte) error {
 // lease was lost, it returns ErrLeaseLost and has no effect. After any other
 // error it may be called again.
 func (l *Lease) Done(ctx context.Context, result []byte) error {
-	d, err := l.q.data.Put(ctx, "result/"+dataName(l.id), result)
+	d, err := l.q.data.Renew(ctx, "result/"+dataName(l.id), result)
 	if err != nil {
 		return err
 	}

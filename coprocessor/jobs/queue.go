@@ -58,6 +58,10 @@ type Options struct {
 	// bytes, from its specification; with nil it has a Reason alone.
 	Explain func(spec []byte, f Failure) []byte
 
+	// Pools are those whose jobs Claim gives out; empty means all jobs, of pools or of
+	// none. Other processes have to see to the others.
+	Pools []string
+
 	// Exclusive says that no other process works on this store, as with an
 	// embedded server: every lease found at Open belongs to a process that is
 	// dead, and its job may be claimed at once.
@@ -137,6 +141,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 		opts: opts, records: records, data: data, index: newIndex(opts.TenantOf, opts.Policy),
 		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{}, feeds: map[*feed]struct{}{},
 	}
+	q.index.pools = opts.Pools
 	q.ctx, q.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := q.load(ctx, js); err != nil {
 		q.Close()
@@ -163,15 +168,15 @@ func (q *Queue) Close() {
 // not rely on the watch for the latter: a watch skips records it cannot read
 // without a word, and never says that it is through.
 func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
-	info, err := q.records.Stream.Info(ctx)
+	last, err := q.records.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	w, err := q.watch(info.State.LastSeq)
+	w, err := q.watch(last)
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	q.wg.Go(func() { q.follow(js.Conn(), w, info.State.LastSeq) })
+	q.wg.Go(func() { q.follow(js.Conn(), w, last) })
 
 	keys, err := q.records.Keys(ctx)
 	if err != nil {
@@ -193,6 +198,9 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 			if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
 				q.opts.Log.Error("a job is lost", "job", id, "error", err)
 				return nil
+			}
+			if errors.As(err, new(*NotFoundError)) {
+				return nil // the mark of one that was removed
 			}
 			return err
 		})
@@ -282,11 +290,7 @@ func (q *Queue) follow(conn *nats.Conn, w jetstream.KeyWatcher, seen uint64) {
 func (q *Queue) lastRevision() (uint64, error) {
 	ctx, cancel := context.WithTimeout(q.ctx, lagInterval)
 	defer cancel()
-	info, err := q.records.Stream.Info(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return info.State.LastSeq, nil
+	return q.records.Last(ctx)
 }
 
 // applyEntry applies a change that the watch reports.
@@ -298,6 +302,10 @@ func (q *Queue) applyEntry(e jetstream.KeyValueEntry) {
 		return
 	}
 	id, err := idOf(e.Key())
+	if err == nil && e.Operation() != jetstream.KeyValuePut {
+		q.forget(id, e.Revision())
+		return
+	}
 	var r record
 	if err == nil {
 		r, err = decodeRecord(e.Value())
@@ -334,16 +342,17 @@ func (q *Queue) apply(id string, r *record, rev uint64) {
 // read returns a job's record and revision, and applies them.
 func (q *Queue) read(ctx context.Context, id string) (*record, uint64, error) {
 	q.mu.Lock()
-	known := q.index.byID[id] != nil
+	var known uint64
+	if e := q.index.byID[id]; e != nil {
+		known = e.rev
+	}
 	q.mu.Unlock()
 	e, err := q.records.Get(ctx, keyOf(id))
 	if err != nil {
 		return nil, 0, err
 	}
 	if e == nil {
-		if known {
-			return nil, 0, &store.DataLossError{Bucket: "jobs", Key: keyOf(id), Detail: "its record is missing"}
-		}
+		q.forget(id, known) // another process removed it
 		return nil, 0, &NotFoundError{ID: id}
 	}
 	r, err := decodeRecord(e.Value())
@@ -417,7 +426,8 @@ func (q *Queue) create(ctx context.Context, s *Submission) (*record, uint64, boo
 		return nil, 0, false, err
 	}
 	defer free()
-	d, err := q.data.Put(ctx, "spec/"+dataName(s.ID), s.Spec)
+	// Anew: a job of this id may just be removed, with what it left.
+	d, err := q.data.Renew(ctx, "spec/"+dataName(s.ID), s.Spec)
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -727,6 +737,9 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 			q.opts.Log.Error("a job is lost", "job", id, "error", err)
 			continue
 		}
+		if errors.As(err, new(*NotFoundError)) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -852,6 +865,10 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 		if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
 			e.lost = true
 			q.opts.Log.Error("a job is lost", "job", e.id, "error", err)
+			err = nil
+		}
+		if errors.As(err, new(*NotFoundError)) {
+			e.lost = true // removed meanwhile
 			err = nil
 		}
 		q.index.unclaim(e)

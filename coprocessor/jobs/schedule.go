@@ -138,7 +138,7 @@ func (x *index) schedule(e *entry) {
 		}
 	}
 	switch {
-	case e.state == Waiting, e.claimed:
+	case e.state == Waiting, e.claimed, len(x.pools) > 0 && !slices.Contains(x.pools, e.pool):
 		return
 	case !e.due.IsZero() && e.due.After(time.Now()):
 		x.timed.insert(e)

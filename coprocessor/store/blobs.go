@@ -53,6 +53,28 @@ func (s *Blobs) Put(ctx context.Context, prefix string, data []byte) ([32]byte, 
 	return digest, nil
 }
 
+// Renew is Put, but writes data also when they are there: whoever erases what was
+// written before does not erase these.
+func (s *Blobs) Renew(ctx context.Context, prefix string, data []byte) ([32]byte, error) {
+	digest := sha256.Sum256(data)
+	if len(data) > MaxRecord {
+		return digest, &SizeError{What: s.b.KV.Bucket() + "/" + prefix, Size: int64(len(data)), Limit: MaxRecord}
+	}
+	key := blobKey(prefix, digest)
+	if err := s.b.put(ctx, key, data); err != nil {
+		return digest, fmt.Errorf("store: writing %s/%s: %w", s.b.KV.Bucket(), key, err)
+	}
+	return digest, nil
+}
+
+// Erase removes all that was stored under a prefix up to a revision of the bucket.
+func (s *Blobs) Erase(ctx context.Context, prefix string, revision uint64) error {
+	return s.b.Erase(ctx, prefix+".*", revision)
+}
+
+// Last returns the latest revision of the bucket.
+func (s *Blobs) Last(ctx context.Context) (uint64, error) { return s.b.Last(ctx) }
+
 // Get returns the bytes that Put stored under the prefix with that digest,
 // verified. Bytes that are absent or altered give *DataLossError: a caller knows
 // a digest only after Put returned it.

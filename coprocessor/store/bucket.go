@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -75,6 +76,9 @@ func (b *Bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, 
 		if len(keys) == 0 {
 			return nil, nil
 		}
+		if removed, err := b.removed(ctx, key); err != nil || removed {
+			return nil, err
+		}
 		// The key may have been stored between the two questions: ask again.
 	}
 }
@@ -98,4 +102,56 @@ func (b *Bucket) keys(ctx context.Context, filter string) ([]string, error) {
 		keys = append(keys, strings.TrimPrefix(subject, prefix))
 	}
 	return keys, nil
+}
+
+// operation is the header of a mark that a removal leaves in the place of a value.
+const operation = "KV-Operation"
+
+// removed says that what the server indexes of a key is the mark of its removal.
+func (b *Bucket) removed(ctx context.Context, key string) (bool, error) {
+	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return b.Stream.GetLastMsgForSubject(ctx, subjectsOf(b.KV.Bucket())+key)
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("store: reading %s/%s: %w", b.KV.Bucket(), key, err)
+	}
+	return m.Header.Get(operation) != "", nil
+}
+
+// Last returns the latest revision in the bucket, of any key.
+func (b *Bucket) Last(ctx context.Context) (uint64, error) {
+	info, err := ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return b.Stream.Info(ctx) })
+	if err != nil {
+		return 0, fmt.Errorf("store: %s: %w", b.KV.Bucket(), err)
+	}
+	return info.State.LastSeq, nil
+}
+
+// Erase removes what was written of a key up to a revision, as if it had never been;
+// those who watch the bucket are not told. A token of the key may be the wildcard *.
+func (b *Bucket) Erase(ctx context.Context, key string, revision uint64) error {
+	_, err := ask(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, b.Stream.Purge(ctx, jetstream.WithPurgeSubject(subjectsOf(b.KV.Bucket())+key), jetstream.WithPurgeSequence(revision+1))
+	})
+	if err != nil {
+		return fmt.Errorf("store: erasing %s/%s: %w", b.KV.Bucket(), key, err)
+	}
+	return nil
+}
+
+// EraseMark erases what a removal left of a key, once that is so old.
+func (b *Bucket) EraseMark(ctx context.Context, key string, age time.Duration) error {
+	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return b.Stream.GetLastMsgForSubject(ctx, subjectsOf(b.KV.Bucket())+key)
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && (m.Header.Get(operation) == "" || time.Since(m.Time) < age) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("store: reading %s/%s: %w", b.KV.Bucket(), key, err)
+	}
+	return b.Erase(ctx, key, m.Sequence)
 }

@@ -63,6 +63,7 @@ type Ciphertexts struct {
 	bodies   *Blobs
 	meta     *Bucket
 	previous *Bucket
+	uses     *uses
 }
 
 // OpenCiphertexts opens the store of ciphertexts, creating it when it is absent.
@@ -79,7 +80,11 @@ func OpenCiphertexts(ctx context.Context, js jetstream.JetStream) (*Ciphertexts,
 	if err != nil {
 		return nil, err
 	}
-	return &Ciphertexts{bodies: bodies, meta: meta, previous: previous}, nil
+	use, err := OpenBucket(ctx, js, "ciphertext-use", 1)
+	if err != nil {
+		return nil, err
+	}
+	return &Ciphertexts{bodies: bodies, meta: meta, previous: previous, uses: newUses(use)}, nil
 }
 
 // Put stores a ciphertext under its handle. The same ciphertext again is a
@@ -102,8 +107,13 @@ func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
 	if err != nil && !errors.As(err, &notFound) {
 		return err
 	}
-	if _, putErr := s.bodies.Put(ctx, name, ct.Record); putErr != nil || err == nil {
-		return putErr
+	if err == nil {
+		_, err := s.bodies.Put(ctx, name, ct.Record)
+		return err
+	}
+	// What lies there without a description may be about to be collected.
+	if _, err := s.bodies.Renew(ctx, name, ct.Record); err != nil {
+		return err
 	}
 	err = s.meta.create(ctx, name, want.encode())
 	if errors.Is(err, jetstream.ErrKeyExists) {
@@ -132,7 +142,7 @@ func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
 	return nil
 }
 
-// Stat describes a ciphertext without reading it. It gives *NotFoundError for a
+// Stat describes a ciphertext without reading it, which counts as a use of it. It gives *NotFoundError for a
 // handle that was never stored, *DataLossError for a description that cannot
 // be read.
 func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
@@ -140,6 +150,12 @@ func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
 	entry, err := s.meta.Get(ctx, name)
 	if err != nil {
 		return Meta{}, err
+	}
+	if entry != nil && s.uses.note(ctx, name, entry.Created()) {
+		// It may have been collected before the use was known.
+		if entry, err = s.meta.Get(ctx, name); err != nil {
+			return Meta{}, err
+		}
 	}
 	if entry == nil {
 		return Meta{}, &NotFoundError{Handle: handle}

@@ -28,7 +28,7 @@ func previousKey(handle, keyID [32]byte) string {
 func (s *Ciphertexts) Replace(ctx context.Context, old Meta, ct Ciphertext) error {
 	name := hex.EncodeToString(ct.Handle[:])
 	want := Meta{Type: ct.Type, KeyID: ct.KeyID, Digest: sha256.Sum256(ct.Record), Size: len(ct.Record)}
-	if _, err := s.bodies.Put(ctx, name, ct.Record); err != nil {
+	if _, err := s.bodies.Renew(ctx, name, ct.Record); err != nil {
 		return err
 	}
 	// Before the handle changes, so that the old version is never out of reach.
@@ -37,6 +37,9 @@ func (s *Ciphertexts) Replace(ctx context.Context, old Meta, ct Ciphertext) erro
 		return fmt.Errorf("store: writing %s/%s: %w", s.previous.KV.Bucket(), previous, err)
 	}
 	return s.meta.Change(ctx, name, func(now []byte) ([]byte, error) {
+		if now == nil {
+			return nil, &NotFoundError{Handle: ct.Handle} // collected meanwhile
+		}
 		m, err := decodeMeta(now)
 		switch {
 		case err != nil:

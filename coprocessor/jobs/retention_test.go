@@ -1,0 +1,147 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
+)
+
+func ids(t *testing.T, q *jobs.Queue) (out []string) {
+	t.Helper()
+	list, _, err := q.List(t.Context(), jobs.ListOptions{})
+	must(t, err)
+	for _, j := range list {
+		out = append(out, j.ID)
+	}
+	return out
+}
+
+func TestPrune(t *testing.T) {
+	ctx := t.Context()
+	n := storetest.Start(t, t.TempDir())
+	q, other := open(t, n, jobs.Options{}), open(t, n, jobs.Options{})
+	for i := range 6 {
+		submit(t, q, fmt.Sprint("job", i))
+	}
+	// They end in another order than they came.
+	var leases []*jobs.Lease
+	for range 5 {
+		leases = append(leases, claim(t, q))
+	}
+	for _, i := range []int{4, 0, 3, 1} {
+		must(t, leases[i].Done(ctx, []byte("result")))
+	}
+	prune := func(want int, keep jobs.Retention, dry bool) {
+		t.Helper()
+		got, err := q.Prune(ctx, keep, dry)
+		must(t, err)
+		if got != want {
+			t.Fatalf("%+v removes %d, want %d", keep, got, want)
+		}
+	}
+	prune(0, jobs.Retention{}, false)
+	prune(0, jobs.Retention{Age: time.Hour, Count: 4}, false)
+	prune(2, jobs.Retention{Count: 2}, true)
+	if got := ids(t, q); len(got) != 6 {
+		t.Fatalf("after a dry run: %v", got)
+	}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	prune(2, jobs.Retention{Count: 2}, false)
+	want := []string{"job1", "job2", "job3", "job5"} // the latest to end, and those that have not
+	if got := ids(t, q); !slices.Equal(got, want) {
+		t.Fatalf("left: %v", got)
+	}
+	for _, q := range []*jobs.Queue{q, other} {
+		if _, err := q.Get(ctx, "job4"); !errors.As(err, new(*jobs.NotFoundError)) {
+			t.Errorf("a removed job: %v", err)
+		}
+		if s := q.Stats(); s.States[jobs.Done] != 2 || s.States[jobs.Running] != 1 || s.States[jobs.Queued] != 1 {
+			t.Errorf("%v", s.States)
+		}
+	}
+	for job, err := range other.Changes(watching, 0, "") {
+		must(t, err)
+		if !slices.Contains(want, job.ID) {
+			t.Errorf("a removed job changes: %s", job.ID)
+		}
+		if job.ID == "job1" { // the last to change
+			break
+		}
+	}
+	// Nothing of them is left but marks, and another job may have the id.
+	data, err := store.OpenBucket(ctx, n.JetStream(), "job-data", 64)
+	must(t, err)
+	keys, err := data.Keys(ctx)
+	must(t, err)
+	if len(keys) != 6 { // four specifications, two results
+		t.Errorf("%q", keys)
+	}
+	if _, created, err := other.Submit(ctx, jobs.Submission{ID: "job4", Spec: []byte("another")}); err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	if job, err := q.Get(ctx, "job4"); err != nil || string(job.Spec) != "another" || job.State != jobs.Queued {
+		t.Errorf("%+v, %v", job, err)
+	}
+	prune(2, jobs.Retention{Age: time.Nanosecond}, false)
+	if got := ids(t, open(t, n, jobs.Options{})); !slices.Equal(got, []string{"job2", "job5", "job4"}) {
+		t.Errorf("left, seen by a new queue: %v", got)
+	}
+}
+
+// A removed job of which another process has not heard is not there.
+func TestPruneUnheard(t *testing.T) {
+	ctx := t.Context()
+	n := storetest.Start(t, t.TempDir())
+	q := open(t, n, jobs.Options{})
+	submit(t, q, "a")
+	must(t, claim(t, q).Done(ctx, nil))
+	bucket, err := store.OpenBucket(ctx, n.JetStream(), "jobs", 1)
+	must(t, err)
+	last, err := bucket.Last(ctx)
+	must(t, err)
+	must(t, bucket.Erase(ctx, "job/a", last))
+	if got := ids(t, q); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	if _, err := q.Get(ctx, "a"); !errors.As(err, new(*jobs.NotFoundError)) {
+		t.Errorf("%v", err)
+	}
+	submit(t, q, "a")
+	wait := claim(t, q)
+	must(t, wait.Done(ctx, nil))
+}
+
+// Each queue gives out the jobs of its pools, and takes over no others.
+func TestPools(t *testing.T) {
+	ctx := t.Context()
+	n := storetest.Start(t, t.TempDir())
+	opts := jobs.Options{LeaseDuration: 100 * time.Millisecond}
+	all := open(t, n, opts)
+	opts.Pools = []string{"red", "green"}
+	some := open(t, n, opts)
+	for _, pool := range []string{"blue", "green", ""} {
+		_, _, err := all.Submit(ctx, jobs.Submission{ID: "job-" + pool, Spec: []byte("spec"), Pool: pool})
+		must(t, err)
+	}
+	l := claim(t, some)
+	if l.Job().ID != "job-green" {
+		t.Fatalf("claimed %s", l.Job().ID)
+	}
+	for _, want := range []string{"job-blue", "job-"} {
+		l := claim(t, all)
+		if l.Job().ID != want {
+			t.Fatalf("claimed %s, want %s", l.Job().ID, want)
+		}
+		defer l.Done(ctx, nil)
+	}
+	noClaim(t, some, 50*time.Millisecond)
+	must(t, l.Done(ctx, nil))
+}
