@@ -32,10 +32,11 @@ stands for all.`,
 
 // accessView is who has rights on one ciphertext or key.
 type accessView struct {
-	Handle string      `json:"handle,omitempty"`
-	KeyID  string      `json:"key_id,omitempty"`
-	Owners []string    `json:"owners"`
-	Grants []grantView `json:"grants"`
+	Handle  string      `json:"handle,omitempty"`
+	KeyID   string      `json:"key_id,omitempty"`
+	Program string      `json:"program,omitempty"`
+	Owners  []string    `json:"owners"`
+	Grants  []grantView `json:"grants"`
 }
 
 type grantView struct {
@@ -46,7 +47,8 @@ type grantView struct {
 func newAccessView(a *tacitv1.Access) accessView {
 	v := accessView{
 		Handle: hex.EncodeToString(a.GetResource().GetHandle()), KeyID: hex.EncodeToString(a.GetResource().GetKeyId()),
-		Owners: append([]string{}, a.GetOwners()...), Grants: []grantView{},
+		Program: hex.EncodeToString(a.GetResource().GetProgram()),
+		Owners:  append([]string{}, a.GetOwners()...), Grants: []grantView{},
 	}
 	for _, g := range a.GetGrants() {
 		rights := []string{}
@@ -63,7 +65,7 @@ func (u *ui) showAccess(views []accessView, asJSON bool) error {
 		return u.printJSON(views)
 	}
 	for _, v := range views {
-		u.printf("%s\n", v.Handle+v.KeyID)
+		u.printf("%s\n", v.Handle+v.KeyID+v.Program)
 		u.table(func(row func(...any)) {
 			for _, name := range v.Owners {
 				row("  "+name, "owner")
@@ -77,15 +79,20 @@ func (u *ui) showAccess(views []accessView, asJSON bool) error {
 }
 
 // accessFields are the fields of an accessView.
-const accessFields = "a list of handle or key_id, owners, grants [principal, rights]"
+const accessFields = "a list of handle, key_id or program, owners, grants [principal, rights]"
 
-// resourceFlag adds --key to a command whose arguments are handles.
-func resourceFlag(cmd *cobra.Command, keys *bool) {
-	cmd.Flags().BoolVar(keys, "key", false, "the arguments are the ids of evaluation keys")
+// resourceKind says what the arguments of a command are, if not handles.
+type resourceKind struct{ keys, programs bool }
+
+// resourceFlag adds --key and --program to a command whose arguments are handles.
+func resourceFlag(cmd *cobra.Command, kind *resourceKind) {
+	cmd.Flags().BoolVar(&kind.keys, "key", false, "the arguments are the ids of evaluation keys")
+	cmd.Flags().BoolVar(&kind.programs, "program", false, "the arguments are the digests of programs")
+	cmd.MarkFlagsMutuallyExclusive("key", "program")
 }
 
 // eachResource calls a server about each of the arguments of a command.
-func (u *ui) eachResource(cmd *cobra.Command, conn *connection, args []string, keys, asJSON bool,
+func (u *ui) eachResource(cmd *cobra.Command, conn *connection, args []string, kind resourceKind, asJSON bool,
 	call func(context.Context, *client.Client, *tacitv1.Resource) (*tacitv1.Access, error)) error {
 	var resources []*tacitv1.Resource
 	for _, arg := range args {
@@ -93,9 +100,12 @@ func (u *ui) eachResource(cmd *cobra.Command, conn *connection, args []string, k
 		if err != nil {
 			return wrongUsage(cmd, "%q is neither a handle nor a key id: 64 hexadecimal digits, with or without 0x", arg)
 		}
-		if keys {
+		switch {
+		case kind.keys:
 			resources = append(resources, client.Key(h))
-		} else {
+		case kind.programs:
+			resources = append(resources, client.ProgramResource(h))
+		default:
 			resources = append(resources, client.Handle(h))
 		}
 	}
@@ -122,7 +132,8 @@ func accessChangeCommand(u *ui, name, preposition, short string,
 	var conn connection
 	var principal string
 	var names []string
-	var keys, asJSON bool
+	var kind resourceKind
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   name + " HANDLE... --" + preposition + " NAME",
 		Short: short,
@@ -139,7 +150,7 @@ JSON: ` + accessFields + `.`,
 				}
 				rights = append(rights, tacitv1.Right(r))
 			}
-			return u.eachResource(cmd, &conn, args, keys, asJSON, func(ctx context.Context, c *client.Client, r *tacitv1.Resource) (*tacitv1.Access, error) {
+			return u.eachResource(cmd, &conn, args, kind, asJSON, func(ctx context.Context, c *client.Client, r *tacitv1.Resource) (*tacitv1.Access, error) {
 				return change(c, ctx, r, principal, rights...)
 			})
 		},
@@ -149,14 +160,15 @@ JSON: ` + accessFields + `.`,
 	cmd.Flags().StringSliceVar(&names, "right", nil, "rights: read, compute, grant")
 	required(cmd, preposition, "right")
 	complete(cmd, "right", "read", "compute", "grant")
-	resourceFlag(cmd, &keys)
+	resourceFlag(cmd, &kind)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 func accessShowCommand(u *ui) *cobra.Command {
 	var conn connection
-	var keys, asJSON bool
+	var kind resourceKind
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show HANDLE...",
 		Short: "Print who has rights",
@@ -166,13 +178,13 @@ grant.
 JSON: ` + accessFields + `.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return u.eachResource(cmd, &conn, args, keys, asJSON, func(ctx context.Context, c *client.Client, r *tacitv1.Resource) (*tacitv1.Access, error) {
+			return u.eachResource(cmd, &conn, args, kind, asJSON, func(ctx context.Context, c *client.Client, r *tacitv1.Resource) (*tacitv1.Access, error) {
 				return c.Access(ctx, r)
 			})
 		},
 	}
 	connectionFlags(cmd, &conn)
-	resourceFlag(cmd, &keys)
+	resourceFlag(cmd, &kind)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -111,6 +111,23 @@ func (u *ui) describe(r *inspect.Report) {
 			row("  swaps rows", map[bool]string{true: "yes", false: "no"}[k.SwapRows])
 			row("  bootstraps", map[bool]string{true: "yes", false: "no"}[k.Bootstrapping])
 		}
+		if m := r.Migration; m != nil {
+			row("  from parameters", m.FromParameters.Name)
+			row("  from key", m.FromKeyID)
+			row("  wrong with probability", power(m.Log2Failure)+" for each block")
+		}
+		if c := r.Receipt; c != nil {
+			row("  job", c.JobID)
+			row("  spec", c.SpecDigest)
+			row("  computed by", c.EngineVersion+" on "+c.Backend)
+			row("  signed by", c.ServiceKey+map[bool]string{false: " (the signature is wrong)"}[c.Signed])
+			for i, item := range c.Inputs[:min(len(c.Inputs), maxRows)] {
+				row(fmt.Sprintf("  input %d", i), item.Handle+" "+item.Digest)
+			}
+			for i, item := range c.Outputs[:min(len(c.Outputs), maxRows)] {
+				row(fmt.Sprintf("  output %d", i), item.Handle+" "+item.Digest)
+			}
+		}
 		if j := r.Job; j != nil {
 			if j.SpecDigest != "" {
 				row("  digest of the spec", j.SpecDigest)

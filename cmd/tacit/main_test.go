@@ -30,7 +30,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "waitserver": waitServer, "cut": cut, "flip": flip, "chain": chain,
 			"servicekey": serviceKey, "certs": certs,
-			"handles": capture(`"handle": "([0-9a-f]{64})"`), "keyid": capture(`"key_id": "([0-9a-f]{64})"`),
+			"handles": capture(`"handle": "([0-9a-f]{64})"`), "keyid": capture(`"key_id": "([0-9a-f]{64})"`), "digest": capture(`"digest": "([0-9a-f]{64})"`),
 			"tokenid": tokenID, "sleep": sleep,
 		},
 	})

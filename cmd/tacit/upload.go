@@ -17,7 +17,8 @@ import (
 type uploadView struct {
 	File        string           `json:"file"`
 	KeyID       string           `json:"key_id"`
-	Size        uint64           `json:"size,omitempty"` // of an evaluation key
+	Kind        string           `json:"kind,omitempty"` // of a key
+	Size        uint64           `json:"size,omitempty"` // of a key
 	Ciphertexts []ciphertextView `json:"ciphertexts,omitempty"`
 }
 
@@ -26,12 +27,13 @@ func uploadCommand(u *ui) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "upload FILE...",
-		Short: "Send evaluation keys and ciphertexts to a server",
-		Long: `Sends evaluation keys and files of ciphertexts, whichever a file holds, and prints
-the key id or the handle of each ciphertext. What the server has already is not
-stored again, and keeps its handle. The evaluation key comes before ciphertexts.
+		Short: "Send evaluation keys, public keys and ciphertexts to a server",
+		Long: `Sends evaluation keys, the public keys that belong to them, and files of
+ciphertexts, whichever a file holds, and prints the key id or the handle of each
+ciphertext. What the server has already is not stored again, and keeps its handle.
+The evaluation key comes before the others.
 
-JSON: a list of file, key_id, size (of an evaluation key) and ciphertexts
+JSON: a list of file, key_id, kind and size (of a key) and ciphertexts
 [handle, type, key_id, sha256, size].`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,7 +55,7 @@ JSON: a list of file, key_id, size (of an evaluation key) and ciphertexts
 			}
 			for _, v := range views {
 				if v.Ciphertexts == nil {
-					u.printf("%s  evaluation key  %s\n", v.KeyID, v.File)
+					u.printf("%s  %s  %s\n", v.KeyID, v.Kind, v.File)
 				}
 				u.printCiphertexts(v.Ciphertexts)
 			}
@@ -77,7 +79,17 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 		if err != nil {
 			return nil, err
 		}
-		return &uploadView{File: path, KeyID: hex.EncodeToString(info.KeyId), Size: info.Size}, nil
+		return &uploadView{File: path, KeyID: hex.EncodeToString(info.KeyId), Size: info.Size, Kind: string(kind)}, nil
+	case inspect.PublicKey:
+		data, err := readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		info, err := c.UploadPublicKey(ctx, data)
+		if err != nil {
+			return nil, err
+		}
+		return &uploadView{File: path, KeyID: hex.EncodeToString(info.KeyId), Size: info.Size, Kind: string(kind)}, nil
 	case inspect.Ciphertexts:
 		data, err := readFile(path)
 		if err != nil {
@@ -96,7 +108,7 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 		}
 		return v, nil
 	}
-	return nil, &kindError{kind, "evaluation key or ciphertexts"}
+	return nil, &kindError{kind, "evaluation key, public key or ciphertexts"}
 }
 
 // uploadKey sends an evaluation key.

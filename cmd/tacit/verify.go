@@ -197,6 +197,11 @@ func (u *ui) verify(ctx context.Context, r *receipt.Receipt, v *receiptView, con
 			return errors.New("the server has no key to sign receipts with")
 		}
 		service = (*[32]byte)(info.ServiceKey)
+		for _, k := range info.ServiceKeys { // one of before
+			if string(k.PublicKey) == string(r.ServiceKey[:]) {
+				service = &r.ServiceKey
+			}
+		}
 		u.warn("the signature is checked against the key %x, which %s itself names; pin it with --service-key", *service, conn.server)
 	}
 	if err := r.Verify(*service); err != nil {
@@ -247,7 +252,7 @@ func (u *ui) recompute(ctx context.Context, c *client.Client, r *receipt.Receipt
 	if err != nil {
 		return err
 	}
-	held, _, err := c.Stat(ctx, handles(r.Outputs)...)
+	held, _, err := c.StatUnder(ctx, r.KeyID, handles(r.Outputs)...)
 	if err != nil {
 		return err
 	}
@@ -262,7 +267,7 @@ func (u *ui) recompute(ctx context.Context, c *client.Client, r *receipt.Receipt
 	err = coprocessor.Recompute(ctx, r, coprocessor.Audit{
 		Params: p, Backend: backend, Key: f, Spec: spec,
 		Record: func(ctx context.Context, h [32]byte) ([]byte, error) {
-			cts, err := c.Fetch(ctx, h)
+			cts, err := c.FetchUnder(ctx, r.KeyID, h)
 			if err != nil {
 				return nil, err
 			}

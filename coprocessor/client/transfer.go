@@ -115,8 +115,18 @@ func (c *Client) UploadList(ctx context.Context, data []byte) ([]*tacitv1.Cipher
 // Stat describes stored ciphertexts, and lists the handles that the service does
 // not hold, each in the order asked.
 func (c *Client) Stat(ctx context.Context, handles ...[32]byte) (found []*tacitv1.CiphertextInfo, missing [][32]byte, err error) {
+	return c.stat(ctx, nil, handles)
+}
+
+// StatUnder is Stat for the versions of ciphertexts under a key, which may be older than
+// the present ones.
+func (c *Client) StatUnder(ctx context.Context, key [32]byte, handles ...[32]byte) (found []*tacitv1.CiphertextInfo, missing [][32]byte, err error) {
+	return c.stat(ctx, key[:], handles)
+}
+
+func (c *Client) stat(ctx context.Context, key []byte, handles [][32]byte) (found []*tacitv1.CiphertextInfo, missing [][32]byte, err error) {
 	resp, err := retry(ctx, c, func() (*tacitv1.StatCiphertextsResponse, error) {
-		return c.service.StatCiphertexts(ctx, &tacitv1.StatCiphertextsRequest{Handles: raw(handles)})
+		return c.service.StatCiphertexts(ctx, &tacitv1.StatCiphertextsRequest{Handles: raw(handles), KeyId: key})
 	})
 	if err != nil {
 		return nil, nil, err
@@ -150,10 +160,20 @@ type Ciphertext struct {
 // handle asked for and against its digest, or all or nothing. A record that is
 // not what its header says is a *MismatchError.
 func (c *Client) Fetch(ctx context.Context, handles ...[32]byte) ([]Ciphertext, error) {
+	return c.fetch(ctx, nil, handles)
+}
+
+// FetchUnder is Fetch for the versions of ciphertexts under a key, which may be older
+// than the present ones.
+func (c *Client) FetchUnder(ctx context.Context, key [32]byte, handles ...[32]byte) ([]Ciphertext, error) {
+	return c.fetch(ctx, key[:], handles)
+}
+
+func (c *Client) fetch(ctx context.Context, key []byte, handles [][32]byte) ([]Ciphertext, error) {
 	return retry(ctx, c, func() ([]Ciphertext, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		req := &tacitv1.FetchCiphertextsRequest{Handles: raw(handles)}
+		req := &tacitv1.FetchCiphertextsRequest{Handles: raw(handles), KeyId: key}
 		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_FetchCiphertexts_FullMethodName, req)
 		if err != nil {
 			return nil, err

@@ -204,6 +204,21 @@ func Call(p *tacitv1.Program, call *tacitv1.ProgramCall) (*tacitv1.JobSpec, erro
 	return spec, nil
 }
 
+// ParseScalar reads a plaintext as the text form of a job has it: decimal, or hexadecimal after 0x.
+func ParseScalar(text string) ([]byte, error) {
+	p := new(parser)
+	p.scan(text)
+	t := p.take(number, "a number")
+	var value []byte
+	if p.err == nil {
+		value = p.scalar(t)
+	}
+	if p.err == nil && p.token.kind != end {
+		p.unexpected("the end")
+	}
+	return value, p.err
+}
+
 // wordParam begins the declaration of a parameter in the text form of a program.
 const wordParam = "param"
 

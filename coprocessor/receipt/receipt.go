@@ -140,6 +140,11 @@ func appendBytes(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }
 
+// Is reports whether bytes begin as a receipt does.
+func Is(head []byte) bool {
+	return len(head) >= 4+len(domain) && string(head[4:4+len(domain)]) == domain
+}
+
 // Decode reads a receipt that is all of data. It does not check the signature.
 // The error is a *FormError.
 func Decode(data []byte) (*Receipt, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -35,6 +36,8 @@ const (
 	EvaluationKey Kind = "evaluation key"
 	Ciphertexts   Kind = "ciphertexts"
 	Job           Kind = "job"
+	MigrationKey  Kind = "migration key"
+	Receipt       Kind = "receipt"
 )
 
 // MaxSize bounds a file in bytes.
@@ -47,7 +50,7 @@ var (
 	// ErrEmpty means that a file has no bytes.
 	ErrEmpty = errors.New("the file is empty")
 	// ErrUnknown means that a file is none of the kinds.
-	ErrUnknown = errors.New("neither a key nor ciphertexts nor a job")
+	ErrUnknown = errors.New("neither a key nor ciphertexts nor a job nor a receipt")
 )
 
 // Detect tells the kind of a file by its first bytes. What is wrong with a
@@ -63,6 +66,8 @@ func Detect(head []byte) (Kind, error) {
 	case bytes.HasPrefix(head, []byte("TACIT")):
 		h, err := codec.ReadHeader(bytes.NewReader(head))
 		return kinds[h.Kind], err
+	case receipt.Is(head):
+		return Receipt, nil
 	case isText(head):
 		return Job, nil
 	}
@@ -71,6 +76,7 @@ func Detect(head []byte) (Kind, error) {
 
 var kinds = map[codec.Kind]Kind{
 	codec.SecretKey: SecretKey, codec.PublicKey: PublicKey, codec.EvaluationKey: EvaluationKey, codec.Ciphertexts: Ciphertexts,
+	codec.MigrationKey:     MigrationKey,
 	codec.LeveledPublicKey: LeveledPublicKey, codec.LeveledEvaluationKey: LeveledEvaluationKey, codec.LeveledCiphertexts: LeveledCiphertexts,
 }
 
@@ -111,6 +117,37 @@ type Report struct {
 	Values     *ValuesReport    `json:"ciphertexts,omitempty"`
 	Vectors    []VectorReport   `json:"vectors,omitempty"`
 	Job        *JobReport       `json:"job,omitempty"`
+	Migration  *MigrationReport `json:"migration_key,omitempty"`
+	Receipt    *ReceiptReport   `json:"receipt,omitempty"`
+}
+
+// MigrationReport describes a migration key; the report's parameters and key id are
+// those of the new key.
+type MigrationReport struct {
+	FromParameters Parameters `json:"from_parameters"`
+	FromKeyID      string     `json:"from_key_id"`
+	// Log2Failure bounds the probability that a block of a result comes out wrong.
+	Log2Failure float64 `json:"log2_failure_probability"`
+}
+
+// ReceiptReport describes a receipt.
+type ReceiptReport struct {
+	JobID         string `json:"job_id"`
+	SpecDigest    string `json:"spec_digest"`
+	EngineVersion string `json:"engine_version"`
+	Backend       string `json:"backend"`
+	ServiceKey    string `json:"service_key"`
+	// Signed says that the signature is that of the service key which the receipt
+	// itself names.
+	Signed  bool   `json:"signed"`
+	Inputs  []Item `json:"inputs"`
+	Outputs []Item `json:"outputs"`
+}
+
+// Item is a ciphertext in a receipt.
+type Item struct {
+	Handle string `json:"handle"`
+	Digest string `json:"sha256"`
 }
 
 // Parameters names a parameter set.
@@ -227,6 +264,10 @@ func File(path string, o Options) (*Report, error) {
 		err = r.small(in, func(data []byte) error { return r.values(data, o.SecretKey) })
 	case Job:
 		err = r.small(in, r.job)
+	case MigrationKey:
+		err = r.small(in, r.migrationKey)
+	case Receipt:
+		err = r.small(in, r.receipt)
 	case LeveledPublicKey:
 		err = r.small(in, r.leveledPublicKey)
 	case LeveledEvaluationKey:
@@ -294,6 +335,46 @@ func (r *Report) publicKey(data []byte) error {
 	}
 	r.key(pk.Parameters(), pk.ID())
 	return nil
+}
+
+func (r *Report) migrationKey(data []byte) error {
+	k, err := fhe.UnmarshalMigrationKey(data)
+	if err != nil {
+		return err
+	}
+	r.key(k.ToParameters(), k.To())
+	from := k.FromParameters()
+	r.Migration = &MigrationReport{
+		FromParameters: Parameters{from.Name(), fmt.Sprintf("%x", from.Fingerprint()), from.Literal().TestOnly},
+		FromKeyID:      k.From().String(), Log2Failure: k.FailureProbability(from.BootstrapVariance()),
+	}
+	return nil
+}
+
+func (r *Report) receipt(data []byte) error {
+	c, err := receipt.Decode(data)
+	if err != nil {
+		return err
+	}
+	if p, err := fhe.PresetByFingerprint(c.Fingerprint); err == nil {
+		r.key(p, c.KeyID)
+	} else {
+		r.KeyID = hex.EncodeToString(c.KeyID[:])
+	}
+	r.Receipt = &ReceiptReport{
+		JobID: c.JobID, SpecDigest: hex.EncodeToString(c.SpecDigest[:]), EngineVersion: c.EngineVersion, Backend: c.Backend,
+		ServiceKey: hex.EncodeToString(c.ServiceKey[:]), Signed: c.Verify(c.ServiceKey) == nil,
+		Inputs: items(c.Inputs), Outputs: items(c.Outputs),
+	}
+	return nil
+}
+
+func items(list []receipt.Item) []Item {
+	out := make([]Item, len(list))
+	for i := range list {
+		out[i] = Item{hex.EncodeToString(list[i].Handle[:]), hex.EncodeToString(list[i].Digest[:])}
+	}
+	return out
 }
 
 func (r *Report) evaluationKey(in io.Reader) error {
