@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -365,4 +367,78 @@ func TestRotateServiceKey(t *testing.T) {
 	if err := before.Verify([32]byte(info.ServiceKeys[1].PublicKey)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestMigrationSurvivesKill kills a server again and again while it moves ciphertexts:
+// in the end all are moved, to the digests that a server without accidents has.
+func TestMigrationSurvivesKill(t *testing.T) {
+	const count = 80
+	var values []integer.Scalar
+	for i := range uint64(count) {
+		values = append(values, integer.Plain(integer.Uint8, i))
+	}
+	// fill makes a data directory with ciphertexts and both keys.
+	fill := func() (dir string, handles [][]byte, s *service, stop func()) {
+		dir = t.TempDir()
+		s, stop = start(t, func(o *Options) { o.Dir = dir })
+		for _, h := range s.prepare(values...) {
+			raw, _ := hex.DecodeString(h)
+			handles = append(handles, raw)
+		}
+		if _, err := s.sendKey(t.Context(), upload{content: otherKey(t)}); err != nil {
+			t.Fatal(err)
+		}
+		return dir, handles, s, stop
+	}
+	digests := func(s *service, handles [][]byte) (list []string) {
+		for _, h := range handles {
+			list = append(list, hex.EncodeToString(s.stat(h).Digest))
+		}
+		return list
+	}
+	_, handles, s, stop := fill()
+	s.migrate(testKeys(), otherKeys())
+	want := digests(s, handles)
+	stop()
+
+	dir, handles, _, stop := fill()
+	stop()
+	p := &process{t: t, dir: dir}
+	p.start()
+	client := p.dial()
+	ctx, id := t.Context(), testKeys().Secret.ID()
+	if _, err := client.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: migrationKey(t, testKeys(), otherKeys())}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	kills := 0
+	for deadline := time.Now().Add(time.Minute); ; {
+		m, err := again(func() (*tacitv1.Migration, error) {
+			return client.GetMigration(ctx, &tacitv1.GetMigrationRequest{KeyId: id[:]})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.State == tacitv1.MigrationState_MIGRATION_STATE_DONE {
+			if m.Moved != count || m.Failed != 0 {
+				t.Errorf("%v", m)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the migration does not end: %v", m)
+		}
+		time.Sleep(time.Duration(rng.IntN(int(60 * time.Millisecond))))
+		if kills < 10 {
+			p.kill()
+			kills++
+			p.start()
+		}
+	}
+	p.stop()
+	s, _ = start(t, func(o *Options) { o.Dir = dir })
+	if got := digests(s, handles); !slices.Equal(got, want) {
+		t.Errorf("after %d kills other digests: %v, want %v", kills, got, want)
+	}
+	t.Logf("killed %d times", kills)
 }

@@ -162,16 +162,16 @@ func (m *migration) all(ctx context.Context, handles [][32]byte) error {
 	if err := m.note(ctx, false); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, pass := errgroup.WithContext(ctx)
 	group.SetLimit(m.server.opts.Workers)
 	for _, h := range handles {
-		if ctx.Err() != nil {
+		if pass.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			m.yield(ctx)
-			err := m.one(ctx, h)
-			if err != nil && (ctx.Err() != nil || faultOf(err).retryable()) {
+			m.yield(pass)
+			err := m.one(pass, h)
+			if err != nil && (pass.Err() != nil || faultOf(err).retryable()) {
 				return err
 			}
 			m.mu.Lock()
@@ -185,16 +185,15 @@ func (m *migration) all(ctx context.Context, handles [][32]byte) error {
 			}
 			m.mu.Unlock()
 			if tell {
-				return m.note(ctx, false)
+				return m.note(pass, false)
 			}
 			return nil
 		})
 	}
-	err := group.Wait()
-	if ctx.Err() != nil && err == nil {
-		err = context.Cause(ctx)
+	if err := group.Wait(); err != nil {
+		return err
 	}
-	return err
+	return ctx.Err()
 }
 
 // yield lets jobs go first: while there are any, one ciphertext is moved in each
