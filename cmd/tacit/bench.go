@@ -79,7 +79,7 @@ min, median, p95]], in seconds per ciphertext.`,
 }
 
 func benchOpsCommand(u *ui) *cobra.Command {
-	var params, typeName, strategy, out string
+	var params, typeName, strategy, device, out string
 	var names []string
 	var count, asJSON bool
 	o := ops.Options{}
@@ -102,7 +102,7 @@ strategy, cost [bootstraps, depth], seconds [min, median, max], per_second].`,
 			if count {
 				report, err = ops.Count(p)
 			} else {
-				report, err = u.timeOps(cmd, p, o, names, typeName, strategy)
+				report, err = u.timeOps(cmd, p, o, names, typeName, strategy, device)
 			}
 			if err != nil {
 				return err
@@ -116,7 +116,8 @@ strategy, cost [bootstraps, depth], seconds [min, median, max], per_second].`,
 	flags.StringSliceVar(&names, "op", nil, "operations to time, such as add,mul")
 	flags.StringVar(&typeName, "type", integer.Uint64.String(), "type to time them on")
 	flags.StringVar(&strategy, "strategy", integer.Throughput.String(), "throughput or latency")
-	flags.IntVar(&o.Workers, "workers", 0, "cores to use; 0 is all")
+	deviceFlag(cmd, &device)
+	flags.IntVar(&o.Workers, "workers", 0, "cores to use where no GPU computes; 0 is all")
 	flags.IntVar(&o.Concurrency, "concurrency", 0, "operations at a time; 0 is enough to fill the batches")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often that many run; 0 is 3")
 	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
@@ -126,7 +127,7 @@ strategy, cost [bootstraps, depth], seconds [min, median, max], per_second].`,
 }
 
 // timeOps reads what is to be timed and times it.
-func (u *ui) timeOps(cmd *cobra.Command, p *fhe.Parameters, o ops.Options, names []string, typeName, strategy string) (*ops.Report, error) {
+func (u *ui) timeOps(cmd *cobra.Command, p *fhe.Parameters, o ops.Options, names []string, typeName, strategy, device string) (*ops.Report, error) {
 	for _, name := range names {
 		op, err := integer.ParseOp(name)
 		if err != nil {
@@ -145,10 +146,11 @@ func (u *ui) timeOps(cmd *cobra.Command, p *fhe.Parameters, o ops.Options, names
 	default:
 		return nil, &usageError{cmd, &choiceError{"--strategy", strategy, "throughput or latency"}}
 	}
-	backend, err := cpu.New()
+	backend, _, err := u.openDevice(cmd, device, u.warnDevice)
 	if err != nil {
 		return nil, err
 	}
+	defer backend.Close()
 	o.Params, o.Backend, o.Type = p, backend, t
 	bar := u.progress("measuring")
 	defer bar.end()

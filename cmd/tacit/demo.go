@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/accel"
-	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
@@ -41,7 +40,7 @@ const (
 )
 
 func demoCommand(u *ui) *cobra.Command {
-	var params string
+	var params, device string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show an encrypted transfer from beginning to end",
@@ -56,7 +55,7 @@ code is 1 if a balance is wrong.`,
 			if err != nil {
 				return err
 			}
-			backend, err := cpu.New()
+			backend, _, err := u.openDevice(cmd, device, u.warnDevice)
 			if err != nil {
 				return err
 			}
@@ -66,6 +65,7 @@ code is 1 if a balance is wrong.`,
 		},
 	}
 	paramsFlag(cmd, &params)
+	deviceFlag(cmd, &device)
 	return cmd
 }
 

@@ -23,7 +23,8 @@ func doctorCommand(u *ui) *cobra.Command {
 		Short: "Check that this machine computes right",
 		Long: `Checks the processor, the memory and the arithmetic: every implementation that
 runs here against known answers, and a key generation and a bootstrap against
-known digests. The exit code is 1 when a check fails.
+known digests. GPUs that are there are checked in the same way, and where there are
+none, the reason is shown. The exit code is 1 when a check fails.
 
 JSON: version, healthy, features, checks [name, ok, detail].`,
 		Args: cobra.NoArgs,

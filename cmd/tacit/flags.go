@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/device"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -87,6 +90,29 @@ func paramsFlag(cmd *cobra.Command, name *string, more ...string) {
 	env(cmd, "params")
 	complete(cmd, "params", slices.Concat(fhe.PresetNames(), more)...)
 }
+
+// deviceFlag adds --device to a command.
+func deviceFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVar(name, "device", device.Auto, "auto, cpu, cuda or cuda:0,1: GPUs if there are any, or what is named")
+	env(cmd, "device")
+	complete(cmd, "device", device.Auto, device.CPU, device.CUDA)
+}
+
+// openDevice returns the backend of --device. report is told of GPUs that fail while
+// others, or the processor, go on.
+func (u *ui) openDevice(cmd *cobra.Command, name string, report func(error)) (backend accel.Backend, why, err error) {
+	backend, why, err = device.Open(name, report)
+	switch {
+	case errors.As(err, new(*device.NameError)):
+		return nil, nil, &usageError{cmd, err}
+	case err != nil:
+		return nil, nil, &hinted{err, "'tacit doctor' shows the GPUs that were found, or why there are none"}
+	}
+	return backend, why, nil
+}
+
+// warnDevice is a report for commands of a person.
+func (u *ui) warnDevice(err error) { u.warn("%v", err) }
 
 // jsonFlag adds --json to a command.
 func jsonFlag(cmd *cobra.Command, asJSON *bool) {

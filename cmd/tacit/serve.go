@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
@@ -21,7 +20,7 @@ import (
 const defaultAddress = "127.0.0.1:7400"
 
 func serveCommand(u *ui) *cobra.Command {
-	var data, listen, metrics, params, logFormat, logLevel, role, serviceKey string
+	var data, listen, metrics, params, logFormat, logLevel, role, serviceKey, device string
 	var callersFile, audience, auditLog string
 	var certs host.TLSFiles
 	var workers, jobs, keyMemory int
@@ -39,6 +38,10 @@ the same directory, the server goes on.
 An interrupt (SIGINT) or SIGTERM ends it in order: no new jobs, running ones have
 the time of --drain to end and are otherwise taken up again at the next start. A
 second signal ends it at once, which loses nothing either.
+
+Bootstraps run on the GPUs of the machine, or on the processor where there are none;
+--device chooses. What a GPU fails at is computed on the processor, with the same bits,
+and logged.
 
 Without --callers, everyone who connects is an administrator, and only loopback
 addresses are allowed. With it, whoever calls needs a credential of that file, which
@@ -115,12 +118,15 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				defer audit.Close()
 				options.Audit = slog.New(slog.NewJSONHandler(audit, nil))
 			}
-			backend, err := cpu.New()
+			backend, why, err := u.openDevice(cmd, device, func(err error) { log.Error("a GPU fails; the rest goes on", "error", err) })
 			if err != nil {
 				return err
 			}
 			defer backend.Close()
 			options.Backend = backend
+			if why != nil {
+				log.Debug("no GPU is used", "reason", why)
+			}
 			if plaintext {
 				u.warn("connections are not encrypted: whoever sees those to %s sees what is computed, and can take part", listen)
 			}
@@ -140,7 +146,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 					log.Info("metrics are served", "url", "http://"+address+"/")
 				}},
 			}, func(address string) {
-				log.Info("ready", "address", address, "parameters", p.Name(), "backend", backend.Info().Name, "version", version())
+				log.Info("ready", "address", address, "parameters", p.Name(), "backend", backend.Info().Name, "features", backend.Info().Features, "version", version())
 				context.AfterFunc(ctx, func() { log.Info("stopping", "drain", drain) })
 				u.printf("listening on %s\n", address)
 			})
@@ -165,7 +171,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.StringVar(&metrics, "metrics-listen", "", "host and port for metrics, health and a status page, over HTTP; :9464 is on this machine alone; off if empty")
 	flags.BoolVar(&profiling, "pprof", false, "serve profiles with the metrics")
 	paramsFlag(cmd, &params)
-	flags.IntVar(&workers, "workers", 0, "cores that bootstrap; 0 is all")
+	deviceFlag(cmd, &device)
+	flags.IntVar(&workers, "workers", 0, "cores that bootstrap where no GPU does; 0 is all")
 	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")

@@ -14,11 +14,13 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/cpu"
 
 	"github.com/tacit-fhe/tacit/accel"
 	accelcpu "github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/accel/cuda"
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/fhe"
 )
@@ -60,7 +62,50 @@ func Run(ctx context.Context) []Check {
 		checks = append(checks, result("self-test "+name, selfTest(name), "transform, blind rotation and key switch have the known digests"))
 	}
 	err = knownAnswer(ctx, backend)
-	return append(checks, result("known answer", err, "keys, a bootstrap and packing have the known digests"))
+	checks = append(checks, result("known answer", err, "keys, a bootstrap and packing have the known digests"))
+	return append(checks, gpus(ctx)...)
+}
+
+// gpus says which GPUs there are, or why there are none, which is no failure, and has
+// those that are there compute.
+func gpus(ctx context.Context) []Check {
+	implementation, found, err := cuda.Find()
+	if err != nil {
+		return []Check{{"gpu", true, "none: " + err.Error()}}
+	}
+	if len(found) == 0 {
+		return []Check{{"gpu", true, "none: the driver has no device"}}
+	}
+	var checks []Check
+	for _, d := range found {
+		checks = append(checks, Check{fmt.Sprintf("gpu %d", d.Index), true, fmt.Sprintf("%s, %d GB, compute capability %d.%d, driver for CUDA %d.%d by %s",
+			d.Name, d.Memory>>30, d.Capability/10, d.Capability%10, d.Driver/1000, d.Driver%1000/10, implementation)})
+	}
+	for _, d := range found {
+		err := gpu(ctx, d.Index)
+		checks = append(checks, result(fmt.Sprintf("self-test gpu %d", d.Index), err, "blind rotation, key switch, keys, a bootstrap and packing have the known digests"))
+	}
+	return checks
+}
+
+// gpu tests one device. What the processor had to compute in its place is a failure.
+func gpu(ctx context.Context, index int) error {
+	host, err := accelcpu.New()
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var failures error
+	backend, err := cuda.New(cuda.Options{Host: host, Devices: []int{index}, Report: func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		failures = errors.Join(failures, err)
+	}})
+	if err != nil {
+		return errors.Join(err, host.Close())
+	}
+	err = errors.Join(accel.SelfTest(backend), knownAnswer(ctx, backend), backend.Close())
+	return errors.Join(err, failures)
 }
 
 // Healthy says that no check failed.
