@@ -7,6 +7,8 @@
 // negacyclic, F(m + 2) = -F(m). What is 0 or 1 is so with a bias of 1/2: the sum
 // of two bits in 0..2 carries and, or and their complements, twice the sum, which
 // is 0 or 2 modulo 4, carries xor. Every gate but Not is one bootstrap, Mux two.
+// What is public of the inputs, or that two of them are the same bit or one the
+// complement of the other, is used before anything is bootstrapped.
 //
 // What may not enter here: running bootstraps (package bootstrap), words of bits.
 package boolean
@@ -71,9 +73,10 @@ func (op Op) Inputs() int {
 	return 2
 }
 
-// Bootstraps is what the gate costs, with inputs that are encryptions or come
-// from gates of one bootstrap. What comes from a Mux may be bootstrapped once
-// more before its next gate.
+// Bootstraps is what the gate costs, with different inputs that are encryptions or
+// come from gates of one bootstrap. What comes from a Mux may be bootstrapped once
+// more before its next gate. With a public input, or one twice, a gate costs
+// nothing, and Mux with a public bit one bootstrap.
 func (op Op) Bootstraps() int {
 	switch op {
 	case Not:
@@ -169,15 +172,20 @@ func New(params *fhe.Parameters, boot Bootstrapper) (*Evaluator, error) {
 
 // Apply runs gates that do not depend on each other, such as a level of a circuit,
 // and returns their outputs. Inputs that are too noisy for their gate, or that
-// share an error with another one, are bootstrapped first, all in one round. The error is a *GateError, or comes from the Bootstrapper.
+// share an error with another one, are bootstrapped first, all in one round. The
+// error is a *GateError, or comes from the Bootstrapper or the context.
 func (e *Evaluator) Apply(ctx context.Context, gates ...Gate) ([]fhe.LWE, error) {
 	var fresh, tasks []fhe.PBS
 	var patch []func()
+	out := make([]fhe.LWE, len(gates))
+	simple := make([]Gate, len(gates))
 	in := make([][]fhe.LWE, len(gates))
 	for i, g := range gates {
 		if err := e.check(i, g); err != nil {
 			return nil, err
 		}
+		g, out[i] = e.simplify(g)
+		simple[i] = g
 		in[i] = append(in[i], g.In...)
 		if !e.fits(g) {
 			for j, x := range g.In {
@@ -196,18 +204,16 @@ func (e *Evaluator) Apply(ctx context.Context, gates ...Gate) ([]fhe.LWE, error)
 	for _, f := range patch {
 		f()
 	}
-	out := make([]fhe.LWE, len(gates))
 	var done []func()
 	look := func(g gate, a, b fhe.LWE) int {
 		x := e.params.Combine(0, fhe.Term{Weight: g.weights[0], LWE: a}, fhe.Term{Weight: g.weights[1], LWE: b})
 		tasks = append(tasks, fhe.PBS{In: x, LUT: g.lut, Out: make([]fhe.LWE, 1)})
 		return len(tasks) - 1
 	}
-	for i, g := range gates {
-		switch x := in[i]; g.Op {
-		case Not:
-			out[i] = e.params.Combine(1, fhe.Term{Weight: -1, LWE: x[0]})
-		case Mux:
+	for i, g := range simple {
+		switch x := in[i]; {
+		case x == nil: // there is nothing left to do
+		case g.Op == Mux:
 			a, b := look(e.then, x[0], x[1]), look(e.otherwise, x[0], x[2])
 			done = append(done, func() { out[i] = e.either(tasks[a].Out[0], tasks[b].Out[0]) })
 		default:
@@ -222,6 +228,95 @@ func (e *Evaluator) Apply(ctx context.Context, gates ...Gate) ([]fhe.LWE, error)
 		f()
 	}
 	return out, nil
+}
+
+// truths are the gates of two bits.
+var truths = [Not]func(a, b int64) int64{
+	And:  func(a, b int64) int64 { return a & b },
+	Or:   func(a, b int64) int64 { return a | b },
+	Xor:  func(a, b int64) int64 { return a ^ b },
+	Nand: func(a, b int64) int64 { return 1 ^ a&b },
+	Nor:  func(a, b int64) int64 { return 1 ^ (a | b) },
+	Xnor: func(a, b int64) int64 { return 1 ^ a ^ b },
+}
+
+// simplify returns a gate with the same output that needs fewer bootstraps, if
+// there is one, or no gate and the output where none is needed.
+func (e *Evaluator) simplify(g Gate) (Gate, fhe.LWE) {
+	switch g.Op {
+	case Not:
+		return Gate{}, e.not(g.In[0])
+	case Mux:
+		return e.simplifyMux(g)
+	}
+	f, a, b := truths[g.Op], g.In[0], g.In[1]
+	if public(a) {
+		a, b = b, a // every gate is symmetric
+	}
+	// What the gate is of a alone, given what b is of it.
+	of := func(b func(a int64) int64) (Gate, fhe.LWE) {
+		switch zero, one := f(0, b(0)), f(1, b(1)); {
+		case zero == one:
+			return Gate{}, e.params.Trivial(zero)
+		case public(a):
+			return Gate{}, e.params.Trivial(f(a.Bound.Min, b(a.Bound.Min)))
+		case one == 1:
+			return Gate{}, a
+		}
+		return Gate{}, e.not(a)
+	}
+	switch {
+	case public(b):
+		return of(func(int64) int64 { return b.Bound.Min })
+	case same(a, b):
+		return of(func(a int64) int64 { return a })
+	case same(a, e.not(b)):
+		return of(func(a int64) int64 { return 1 - a })
+	}
+	return g, fhe.LWE{}
+}
+
+// simplifyMux is simplify of a Mux: a where c is 1, else b.
+func (e *Evaluator) simplifyMux(g Gate) (Gate, fhe.LWE) {
+	c, a, b := g.In[0], g.In[1], g.In[2]
+	notC := e.not(c)
+	gate := func(op Op, x, y fhe.LWE) (Gate, fhe.LWE) { return e.simplify(Gate{op, []fhe.LWE{x, y}}) }
+	switch {
+	case public(c) && c.Bound.Min == 1 || same(a, b):
+		return Gate{}, a
+	case public(c):
+		return Gate{}, b
+	case public(a) && a.Bound.Min == 1 || same(a, c):
+		return gate(Or, c, b)
+	case public(a) || same(a, notC):
+		return gate(And, notC, b)
+	case public(b) && b.Bound.Min == 0 || same(b, c):
+		return gate(And, c, a)
+	case public(b) || same(b, notC):
+		return gate(Or, notC, a)
+	case same(a, e.not(b)):
+		return gate(Xnor, c, a)
+	}
+	return g, fhe.LWE{}
+}
+
+// public says that the message of a bit is known.
+func public(x fhe.LWE) bool { return x.Bound.Min == x.Bound.Max }
+
+// same says that two bits are one ciphertext, or one message.
+func same(x, y fhe.LWE) bool {
+	if public(x) || public(y) {
+		return x.Bound.Min == y.Bound.Min && x.Bound.Max == y.Bound.Max
+	}
+	return slices.Equal(x.Value, y.Value)
+}
+
+// not is 1 - x.
+func (e *Evaluator) not(x fhe.LWE) fhe.LWE {
+	if public(x) {
+		return e.params.Trivial(1 - x.Bound.Min)
+	}
+	return e.params.Combine(1, fhe.Term{Weight: -1, LWE: x})
 }
 
 // either is the sum of two bits of which one at most is 1, and which are used
@@ -264,10 +359,10 @@ func (e *Evaluator) fits(g Gate) bool {
 		bound := noise.Combine(0, noise.Term{Weight: t.weights[0], Bound: a.Bound}, noise.Term{Weight: t.weights[1], Bound: b.Bound})
 		return bound.Variance <= e.params.MaxVariance()
 	}
-	switch g.Op {
-	case Not:
+	switch {
+	case g.In == nil:
 		return true
-	case Mux:
+	case g.Op == Mux:
 		return fits(e.then, g.In[0], g.In[1]) && fits(e.otherwise, g.In[0], g.In[2])
 	}
 	return fits(e.gates[g.Op], g.In[0], g.In[1])

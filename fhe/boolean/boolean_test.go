@@ -167,6 +167,63 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// Every gate on every way to choose its inputs among two bits, their complements and
+// the constants, by its output and what it costs.
+func TestSimplified(t *testing.T) {
+	e, m := newMock(t)
+	for op := range opCount {
+		for pattern := range 4 {
+			x := []int{pattern & 1, pattern >> 1}
+			a, b := m.bit(x[0]), m.bit(x[1])
+			bits := []fhe.LWE{a, e.not(a), b, e.not(b), m.params.Trivial(0), m.params.Trivial(1)}
+			values := []int{x[0], 1 - x[0], x[1], 1 - x[1], 0, 1}
+			choices := 1
+			for range op.Inputs() {
+				choices *= len(bits)
+			}
+			for choice := range choices {
+				var in []fhe.LWE
+				var plain, index []int
+				for i, rest := 0, choice; i < op.Inputs(); i, rest = i+1, rest/len(bits) {
+					in = append(in, bits[rest%len(bits)])
+					plain = append(plain, values[rest%len(bits)])
+					index = append(index, rest%len(bits))
+				}
+				m.spent = 0
+				out, err := e.Apply(ctx, Gate{op, in})
+				if err != nil {
+					t.Fatalf("%v of %v: %v", op, index, err)
+				}
+				if got := m.decrypt(t, out[0]); got != want(op, plain) {
+					t.Errorf("%v of %v, %v = %d", op, index, plain, got)
+				}
+				if got := m.spent; got != simplest(op, index) {
+					t.Errorf("%v of %v costs %d bootstraps, want %d", op, index, got, simplest(op, index))
+				}
+			}
+		}
+	}
+}
+
+// simplest is what a gate on inputs 0..5 of TestSimplified has to cost: nothing if
+// it is a function of one bit, one bootstrap if it is one of two, which all gates are
+// here.
+func simplest(op Op, index []int) int {
+	outputs := [4]int{}
+	for pattern := range outputs {
+		a, b := pattern&1, pattern>>1
+		var x []int
+		for _, i := range index {
+			x = append(x, []int{a, 1 - a, b, 1 - b, 0, 1}[i])
+		}
+		outputs[pattern] = want(op, x)
+	}
+	if outputs[0] == outputs[1] && outputs[2] == outputs[3] || outputs[0] == outputs[2] && outputs[1] == outputs[3] {
+		return 0
+	}
+	return 1
+}
+
 // The forms of the gates, by their weights.
 func TestFailureProbability(t *testing.T) {
 	_, m := newMock(t)
@@ -216,7 +273,7 @@ func TestRefusals(t *testing.T) {
 		t.Error("a gate that does not exist was computed")
 	}
 	m.fail = errors.New("no accelerator")
-	if _, err := e.Apply(ctx, Gate{Xor, []fhe.LWE{a, a}}); !errors.Is(err, m.fail) {
+	if _, err := e.Apply(ctx, Gate{Xor, []fhe.LWE{a, m.bit(0)}}); !errors.Is(err, m.fail) {
 		t.Errorf("the error of the bootstrapper is hidden: %v", err)
 	}
 	canceled, cancel := context.WithCancel(ctx)
