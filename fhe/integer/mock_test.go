@@ -31,6 +31,7 @@ type mock struct {
 	next     uint64 // first residue of the next ciphertext
 	spent    Cost
 	loudest  float64 // variance of the noisiest input
+	byTable  map[*fhe.LUT]float64
 	failWith error
 }
 
@@ -75,6 +76,7 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 		t := &tasks[k]
 		t.Out = make([]fhe.LWE, t.LUT.Outputs()) // as the real one does
 		m.loudest = max(m.loudest, t.In.Bound.Variance)
+		m.byTable[t.LUT] = max(m.byTable[t.LUT], t.In.Bound.Variance)
 		poly := t.LUT.Polynomial()
 		n := uint64(len(poly))
 		phase := t.In.Value[len(t.In.Value)-1]
@@ -160,7 +162,7 @@ func (m *mock) decrypt(t testing.TB, e *Evaluator, v *Value) *big.Int {
 
 func newMock(t testing.TB, p *fhe.Parameters) (*Evaluator, *mock) {
 	t.Helper()
-	m := &mock{params: p}
+	m := &mock{params: p, byTable: make(map[*fhe.LUT]float64)}
 	e, err := New(p, m)
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ type tables struct {
 	topBits             *fhe.LUT // [0, 3]: 16 times the low and the high bit
 }
 
+// maskTable has no tables for 0 and 3: those results are constants or linear.
 type maskTable [4]*fhe.LUT
 
 // shiftTables hold what a shift by s bits leaves of a block x: kept at its place,
@@ -253,7 +254,7 @@ func newTables(p *fhe.Parameters) (*tables, error) {
 		}
 		t.bits[op] = lut(0, 15, func(m int64) int64 { return f(m/4, m%4) })
 		var mask maskTable
-		for x := range mask {
+		for _, x := range []int{1, 2} {
 			mask[x] = lut(0, 3, func(m int64) int64 { return f(m, int64(x)) })
 		}
 		t.mask[op] = mask
