@@ -5,6 +5,8 @@ package ops
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +54,7 @@ type Report struct {
 	Go          string             `json:"go,omitempty"`
 	Concurrency int                `json:"concurrency,omitempty"`
 	Rounds      int                `json:"rounds,omitempty"`
+	Budgets     []Budget           `json:"budgets,omitempty"` // of counts
 	Rows        []Row              `json:"rows"`
 }
 
@@ -91,7 +94,9 @@ func operands(op integer.Op, t integer.Type, plain bool) (out []integer.Operand,
 			out = append(out, value(t))
 		}
 	case integer.OpLookup, integer.OpLookup2:
-		return nil, false // the cost is that of the table
+		out = []integer.Operand{value(integer.Uint8), value(integer.Uint8)}[:op.Operands()-1]
+		table, ok := table(t)
+		return append(out, table), ok && !plain
 	default:
 		for range op.Operands() {
 			out = append(out, value(t))
@@ -107,6 +112,21 @@ func operands(op integer.Op, t integer.Type, plain bool) (out []integer.Operand,
 	return out, true
 }
 
+// table is a function of eight bits without structure; ok is false where there is
+// none with values of that type.
+func table(t integer.Type) (_ *integer.Table, ok bool) {
+	values := make([]uint64, 256)
+	if t.Bits() == 0 || t.Bits() > 64 {
+		return nil, false
+	}
+	for x := range values {
+		h := sha256.Sum256([]byte{byte(x)})
+		values[x] = binary.BigEndian.Uint64(h[:]) >> (64 - t.Bits())
+	}
+	out, err := integer.NewTable(t, values)
+	return out, err == nil
+}
+
 // Count returns the cost of every operation, type, kind of last operand and
 // strategy, computed by the evaluator itself on bounds alone.
 func Count(p *fhe.Parameters) (*Report, error) {
@@ -115,6 +135,9 @@ func Count(p *fhe.Parameters) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Parameters: setting.OfParameters(p)}
+	if r.Budgets, err = Budgets(p); err != nil {
+		return nil, err
+	}
 	for op := integer.Op(0); op.Valid(); op++ {
 		for _, plain := range []bool{false, true} {
 			for _, t := range counted {
@@ -278,7 +301,9 @@ func (o Options) time(ctx context.Context, eval *integer.Evaluator, sk *fhe.Secr
 func (r *Report) Markdown(w io.Writer) error {
 	p := &printer{w: w}
 	if r.Rounds == 0 {
-		p.printf("Bootstraps and depth of every operation, parameters %s; lists have ten elements.\n\n", r.Parameters.Name)
+		p.printf("Bootstraps and depth of operations on encrypted integers, parameters %s. Budgets are for the fewest bootstraps; a\ntransfer is ge, select, sub and add.\n\n", r.Parameters.Name)
+		p.budgetTable(r.Budgets)
+		p.printf("\nEvery operation; lists have ten elements, look-ups eight bits and the type of the result.\n\n")
 		p.printf("| operation | last operand | type | throughput: bootstraps | depth | latency: bootstraps | depth |\n|---|---|---|---|---|---|---|\n")
 		for i := 0; i+1 < len(r.Rows); i += 2 {
 			a, b := r.Rows[i], r.Rows[i+1]

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,38 +10,47 @@ import (
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
-// TestBudgets holds the counts against what every operation may spend at 64 bits
-// with the fewest bootstraps.
+// TestBudgets holds the counts against the budgets: all are met where there is room
+// for a select, and elsewhere all but those of the select.
 func TestBudgets(t *testing.T) {
-	p, err := fhe.Preset("tacit-2m2c-v1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := Count(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	budget := map[string]int{
-		"add": 32, "sub": 32, "neg": 32, "lt": 25, "le": 25, "gt": 25, "ge": 25, "eq": 18, "ne": 18, "select": 32,
-		"and": 32, "or": 32, "xor": 32, "not": 0, "min": 60, "max": 60, "shl": 180, "shr": 180, "rotl": 180, "rotr": 180, "mul": 1200,
-	}
-	seen := 0
-	for _, row := range r.Rows {
-		most, ok := budget[row.Op]
-		if !ok || row.Type != "euint64" || row.Strategy != "throughput" || row.Operands != "encrypted" {
-			continue
+	for name, over := range map[string]int{"tacit-2m2c-v1": 0, fhe.DefaultPreset: 1} {
+		p, err := fhe.Preset(name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen++
-		if row.Cost.Bootstraps > most {
-			t.Errorf("%s spends %d bootstraps, the budget is %d", row.Op, row.Cost.Bootstraps, most)
+		r, err := Count(p)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if seen != len(budget) {
-		t.Errorf("%d of %d budgets were looked at", seen, len(budget))
-	}
-	var text strings.Builder
-	if err := r.Markdown(&text); err != nil || !strings.Contains(text.String(), "| select | encrypted | euint64 | 32 | 1 |") {
-		t.Errorf("%v\n%s", err, text.String())
+		var text strings.Builder
+		if err := r.Markdown(&text); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range r.Budgets {
+			if b.Met() != (b.Note == "") {
+				t.Errorf("%s: %+v", name, b)
+			}
+			if !b.Met() {
+				over--
+				if b.Op != "select" || b.Throughput.Bootstraps != b.Bootstraps+1 || !strings.Contains(text.String(), b.Note) {
+					t.Errorf("%s: %+v", name, b)
+				}
+			}
+			i := slices.IndexFunc(r.Rows, func(row Row) bool {
+				return row.Op == b.Op && row.Type == b.Type && row.Operands == b.Operands && row.Strategy == "throughput"
+			})
+			if b.Op != transfer && (i < 0 || r.Rows[i].Cost != b.Throughput) {
+				t.Errorf("%s: %+v is in no row", name, b)
+			}
+		}
+		if over != 0 {
+			t.Errorf("%s: %d more budgets should be missed", name, over)
+		}
+		for _, want := range []string{"| and | encrypted | euint64 | 32 | 1 |", "| lookup | encrypted | euint8 |"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("%s: no %s in\n%s", name, want, text.String())
+			}
+		}
 	}
 }
 

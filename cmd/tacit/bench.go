@@ -87,11 +87,14 @@ func benchOpsCommand(u *ui) *cobra.Command {
 		Use:   "ops",
 		Short: "Count the bootstraps of operations, or time them",
 		Long: `With --count, prints the bootstraps and the depth of every operation, type and
-strategy, as the evaluator computes them. Without, times operations on encrypted
+strategy, as the evaluator computes them, and first the budgets: what the commonest
+ones may cost, and why where one costs more. Without, times operations on encrypted
 operands with a new key set, many at a time, after their results were checked.
 
-JSON: parameters, cpu, go, concurrency, rounds, rows [op, operands, type,
-strategy, cost [bootstraps, depth], seconds [min, median, max], per_second].`,
+JSON: parameters, cpu, go, concurrency, rounds, budgets [op, operands, type,
+bootstraps, depth, throughput [bootstraps, depth], latency [bootstraps, depth],
+note], rows [op, operands, type, strategy, cost [bootstraps, depth], seconds [min,
+median, max], per_second].`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := u.preset(params)
