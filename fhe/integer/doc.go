@@ -8,11 +8,11 @@
 // call.
 //
 // A ciphertext is clean when its error is that of a bootstrap output or less and
-// independent of every other ciphertext. Clean operands cost what Cost predicts.
-// The outputs of Select between two ciphertexts, of Min and Max, and of shifts
+// independent of every other ciphertext. The outputs of Select between two ciphertexts, of Min and Max, and of shifts
 // by an encrypted amount are correct but not clean: where one is too noisy for
 // the packed form of the next operation, that operation falls back to one that
-// needs more bootstraps.
+// needs more bootstraps. Estimate knows exactly how many: it runs the same code on
+// outlines of the ciphertexts, and what it returns is the outline of the result.
 //
 // # What keeps the count low
 //
@@ -33,8 +33,9 @@
 //     where an encrypted digit may move it, for the price of one (shift).
 //   - A function of eight bits is sixteen bootstraps for four bits of result,
 //     by a Walsh-Hadamard sum: adding half the torus negates a table (lookup).
-//   - Public knowledge of a block, from a plaintext operand or from its bounds,
-//     removes the bootstraps whose outcome it decides. A plaintext factor is
+//   - Public knowledge of a block, from a plaintext operand, from its bounds or
+//     because the terms of a sum cancel, removes the bootstraps whose outcome it
+//     decides. A plaintext factor is
 //     digits from -2 to 2, a plaintext divisor a product.
 //
 // The failure probability of every input is that of its noise bound, which is
