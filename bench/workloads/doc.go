@@ -1,7 +1,10 @@
-// Package workloads holds the computations that are measured, each with an oracle
-// that computes the same on plaintexts.
+// Package workloads holds the computations that are measured. A Workload has
+// inputs, an oracle that computes on plaintexts, sizes from small to large, and a
+// program for each kind of scheme that can express it, or the reason why one
+// cannot.
 //
-// The functions of this package are what a server runs: they take an evaluator and
-// ciphertexts, never a secret key, and are what to copy for a program of one's
-// own.
+// Programs are what a server runs: they take an evaluator and ciphertexts, never a
+// secret key, and are what to copy for a program of one's own.
+//
+// What may not enter here: keys, timing (package suite).
 package workloads

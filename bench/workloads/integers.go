@@ -114,7 +114,6 @@ func Tally(ctx context.Context, e *integer.Evaluator, ballots []*integer.Value) 
 // sum is the sum of any number of values of one type.
 func sum(ctx context.Context, e *integer.Evaluator, terms []integer.Operand) (*integer.Value, error) {
 	for len(terms) > integer.MaxElements {
-		next := make([]integer.Operand, 0, len(terms)/integer.MaxElements+1)
 		sums := make([]*integer.Value, (len(terms)+integer.MaxElements-1)/integer.MaxElements)
 		var g group
 		for i := range sums {
@@ -124,10 +123,7 @@ func sum(ctx context.Context, e *integer.Evaluator, terms []integer.Operand) (*i
 		if err := g.end(); err != nil {
 			return nil, err
 		}
-		for _, s := range sums {
-			next = append(next, s)
-		}
-		terms = next
+		terms = operands(sums)
 	}
 	return e.Sum(ctx, terms...)
 }
@@ -210,4 +206,32 @@ func network(n int) (layers [][][2]int) {
 		}
 	}
 	return layers
+}
+
+// Find looks a key up among others, which differ from each other. It returns the
+// value that belongs to it, 0 if there is none, and whether there is one.
+func Find(ctx context.Context, e *integer.Evaluator, key *integer.Value, keys, values []*integer.Value) (value, found *integer.Value, err error) {
+	hits, chosen := make([]*integer.Value, len(keys)), make([]*integer.Value, len(keys))
+	var g group
+	for i := range keys {
+		g.run(func() (err error) {
+			if hits[i], err = e.Eq(ctx, key, keys[i]); err != nil {
+				return err
+			}
+			chosen[i], err = e.Select(ctx, hits[i], values[i], integer.Plain(values[i].Type, 0))
+			return err
+		})
+	}
+	if err := g.end(); err != nil {
+		return nil, nil, err
+	}
+	g.set(&value, func() (*integer.Value, error) { return sum(ctx, e, operands(chosen)) })
+	g.set(&found, func() (*integer.Value, error) {
+		count, err := Tally(ctx, e, hits)
+		if err != nil {
+			return nil, err
+		}
+		return e.Cast(ctx, count, integer.Bool)
+	})
+	return value, found, g.end()
 }

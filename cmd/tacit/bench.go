@@ -24,7 +24,10 @@ func benchCommand(u *ui) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure what is claimed",
 	}
-	cmd.AddCommand(benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u))
+	cmd.AddCommand(
+		benchListCommand(u), benchRunCommand(u), benchReportCommand(u), benchCompareCommand(u),
+		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u),
+	)
 	return cmd
 }
 

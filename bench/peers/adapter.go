@@ -1,0 +1,237 @@
+package peers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os/exec"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Protocol is the version of the adapter protocol, which README.md describes: one
+// JSON object a line, a request on the adapter's standard input and its answer on
+// its standard output.
+const Protocol = 1
+
+// Description is what an adapter says of itself.
+type Description struct {
+	Protocol int             `json:"protocol"`
+	Library  string          `json:"library"`
+	Version  string          `json:"version"`
+	Schemes  []SchemeOffered `json:"schemes"`
+}
+
+// SchemeOffered is a scheme with the workloads that the adapter has programs for.
+type SchemeOffered struct {
+	Scheme    string   `json:"scheme"`
+	Workloads []string `json:"workloads"`
+}
+
+// Setup is the answer to a set-up: parameters and keys for one workload.
+type Setup struct {
+	Set             string  `json:"set"`
+	Security        float64 `json:"security_bits"`
+	Assumption      string  `json:"assumption"`
+	Failure         float64 `json:"failure_log2"`
+	Description     any     `json:"description"`
+	KeygenSeconds   float64 `json:"keygen_seconds"`
+	EvaluationBytes int64   `json:"evaluation_key_bytes"`
+	MemoryBytes     int64   `json:"evaluation_key_memory_bytes"`
+	PublicBytes     int64   `json:"public_key_bytes"`
+	Capacity        int     `json:"capacity"` // items that a batch has best
+}
+
+// Answer is the answer to a run.
+type Answer struct {
+	Results [][]string `json:"results"` // of each item, decimal numbers
+	Seconds struct {
+		Encrypt float64 `json:"encrypt"`
+		Compute float64 `json:"compute"`
+		Decrypt float64 `json:"decrypt"`
+	} `json:"seconds"`
+	RequestBytes  int64   `json:"request_bytes"`
+	ResponseBytes int64   `json:"response_bytes"`
+	Bootstraps    float64 `json:"bootstraps"` // of an item
+}
+
+// request is a line to the adapter.
+type request struct {
+	Command  string     `json:"command"` // describe, setup or run
+	Scheme   string     `json:"scheme,omitempty"`
+	Workload string     `json:"workload,omitempty"`
+	Size     int        `json:"size,omitempty"`
+	Threads  int        `json:"threads,omitempty"`
+	Items    [][]string `json:"items,omitempty"`
+}
+
+// Error is what an adapter answered instead, or how it failed.
+type Error struct {
+	Adapter, Command, Reason string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("adapter %s: %s: %s", e.Adapter, e.Command, e.Reason)
+}
+
+// maxLine bounds an answer in bytes.
+const maxLine = 64 << 20
+
+// Adapter is a running adapter. It serves one request at a time.
+type Adapter struct {
+	Description
+	path    string
+	command *exec.Cmd
+	in      io.WriteCloser
+	lines   *bufio.Scanner
+	errors  tail
+	wait    func() error // for its end, as often as it is called
+}
+
+// stopAfter is how long an adapter may take to end.
+const stopAfter = 10 * time.Second
+
+// Start starts an adapter, which ends with the context, and asks what it is. Where
+// the program is not there, the error is exec.ErrNotFound or fs.ErrNotExist.
+func Start(ctx context.Context, path string, args ...string) (*Adapter, error) {
+	a := &Adapter{path: path, command: exec.CommandContext(ctx, path, args...)}
+	a.command.WaitDelay = stopAfter
+	a.command.Stderr = &a.errors
+	var err error
+	if a.in, err = a.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := a.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.command.Start(); err != nil {
+		return nil, err
+	}
+	a.wait = sync.OnceValue(a.command.Wait)
+	a.lines = bufio.NewScanner(out)
+	a.lines.Buffer(nil, maxLine)
+	if err := a.ask(request{Command: "describe"}, &a.Description); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	if a.Protocol != Protocol {
+		return nil, errors.Join(&Error{path, "describe", fmt.Sprintf("speaks protocol %d, not %d", a.Protocol, Protocol)}, a.Close())
+	}
+	return a, nil
+}
+
+// Offers says whether the adapter has a program for a workload.
+func (a *Adapter) Offers(scheme, workload string) bool {
+	return slices.ContainsFunc(a.Schemes, func(s SchemeOffered) bool {
+		return s.Scheme == scheme && slices.Contains(s.Workloads, workload)
+	})
+}
+
+// Setup makes keys for a workload of a size.
+func (a *Adapter) Setup(scheme, workload string, size, threads int) (*Setup, error) {
+	s := new(Setup)
+	if err := a.ask(request{Command: "setup", Scheme: scheme, Workload: workload, Size: size, Threads: threads}, s); err != nil {
+		return nil, err
+	}
+	if s.Set == "" || s.Capacity < 1 || !(s.KeygenSeconds > 0) {
+		return nil, &Error{a.path, "setup", "says no set, no capacity or no time"}
+	}
+	return s, nil
+}
+
+// Run runs items of the workload of the last Setup.
+func (a *Adapter) Run(items [][]*big.Int) (*Answer, [][]*big.Int, error) {
+	r := request{Command: "run"}
+	for _, in := range items {
+		var texts []string
+		for _, x := range in {
+			texts = append(texts, x.String())
+		}
+		r.Items = append(r.Items, texts)
+	}
+	answer := new(Answer)
+	if err := a.ask(r, answer); err != nil {
+		return nil, nil, err
+	}
+	if len(answer.Results) != len(items) || !(answer.Seconds.Compute > 0) {
+		return nil, nil, &Error{a.path, "run", "says no time or has results of another number of items"}
+	}
+	results := make([][]*big.Int, len(items))
+	for i, texts := range answer.Results {
+		for _, t := range texts {
+			x, ok := new(big.Int).SetString(t, 10)
+			if !ok || len(t) > 100 {
+				return nil, nil, &Error{a.path, "run", fmt.Sprintf("item %d: a result is not a number", i)}
+			}
+			results[i] = append(results[i], x)
+		}
+	}
+	return answer, results, nil
+}
+
+// ask sends a line and reads the answer.
+func (a *Adapter) ask(r request, answer any) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.in.Write(append(line, '\n')); err != nil {
+		return a.broken(r.Command, err)
+	}
+	if !a.lines.Scan() {
+		return a.broken(r.Command, a.lines.Err())
+	}
+	var refusal struct {
+		Error string `json:"error"`
+	}
+	if err := json.Unmarshal(a.lines.Bytes(), &refusal); err != nil {
+		return &Error{a.path, r.Command, "the answer is not JSON: " + err.Error()}
+	}
+	if refusal.Error != "" {
+		return &Error{a.path, r.Command, refusal.Error}
+	}
+	if err := json.Unmarshal(a.lines.Bytes(), answer); err != nil {
+		return &Error{a.path, r.Command, "the answer is not of its form: " + err.Error()}
+	}
+	return nil
+}
+
+// broken ends an adapter that does not answer, and is its error, with the end of what
+// it wrote to standard error.
+func (a *Adapter) broken(command string, err error) error {
+	_ = a.command.Process.Kill()
+	_ = a.wait()
+	reason := "it ended without an answer"
+	if err != nil {
+		reason = err.Error()
+	}
+	if said := bytes.TrimSpace(a.errors.text); len(said) > 0 {
+		reason += ": " + string(said)
+	}
+	return &Error{a.path, command, reason}
+}
+
+// Close ends the adapter: it sees the end of its input. The error is how it ended, if
+// it had not failed before.
+func (a *Adapter) Close() error {
+	_ = a.in.Close() // which the end of the process may have done
+	return a.wait()
+}
+
+// tail keeps the last bytes that are written to it.
+type tail struct{ text []byte }
+
+// tailSize is how many.
+const tailSize = 1 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	t.text = t.text[max(0, len(t.text)-tailSize):]
+	return len(p), nil
+}

@@ -1,0 +1,247 @@
+// Package report turns files of results into what people and other programs read:
+// Markdown, plots, the benchstat format, the layout of HomomorphicEncryption.org's
+// fhe-benchmarking, and comparisons. It makes all of them from the file alone and
+// measures nothing.
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/tacit-fhe/tacit/bench/peers"
+	"github.com/tacit-fhe/tacit/bench/suite"
+	"github.com/tacit-fhe/tacit/bench/workloads"
+)
+
+// Markdown writes a report: what was measured on what, an overview of one time per
+// workload and scheme, the parameter sets, every record, what is absent and why,
+// and, apart from all that, figures that others published. plots are those that
+// it shows, by name.
+func Markdown(w io.Writer, r *suite.Results, published *peers.Published, plots []File) error {
+	p := &printer{w: w}
+	p.printf("# Benchmarks across schemes\n\n")
+	m := r.Machine
+	p.printf("%s (%s, %s), %d cores, %s of memory, %s, GPU: %s. Commit %s%s, %s. Begun %s.\n\n",
+		m.CPU.Model, m.CPU.Arch, m.CPU.Backend, m.Cores, bytesText(float64(m.MemoryBytes)), m.OS, m.GPU,
+		r.Build.Commit, map[bool]string{true: " with changes"}[r.Build.Modified], r.Build.Go, r.Started.Format("2006-01-02 15:04 MST"))
+	p.printf("Times are the median of the server's computing time. Every item was a fresh encryption, and its result was decrypted and held against the oracle. " +
+		"A batch is as many items at once as the scheme likes: all slots of the ciphertexts, or enough to fill the batches of bootstraps; its times are per item.\n")
+	p.overview(r)
+	for _, f := range plots {
+		p.printf("\n![%s](%s)\n", strings.TrimSuffix(f.Name, ".svg"), f.Name)
+	}
+	p.sets(r)
+	p.records(r)
+	p.absent(r)
+	p.published(published)
+	return p.err
+}
+
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+// row writes the cells of a table's row.
+func (p *printer) row(cells ...string) { p.printf("| %s |\n", strings.Join(cells, " | ")) }
+
+// head writes the head of a table.
+func (p *printer) head(cells ...string) {
+	p.row(cells...)
+	p.printf("%s|\n", strings.Repeat("|---", len(cells)))
+}
+
+// schemes are those of the results, the known ones first.
+func schemes(r *suite.Results) []string {
+	names := slices.Clone(workloads.Schemes)
+	for _, x := range r.Records {
+		if !slices.Contains(names, x.Scheme) {
+			names = append(names, x.Scheme)
+		}
+	}
+	return slices.DeleteFunc(names, func(s string) bool {
+		return !slices.ContainsFunc(r.Records, func(x suite.Record) bool { return x.Scheme == s })
+	})
+}
+
+// rung is a workload of a size.
+type rung struct {
+	workload string
+	size     int
+	unit     string
+}
+
+// rungs are those of the results, in the order of the workloads and then of size.
+func rungs(r *suite.Results) (all []rung) {
+	for _, x := range r.Records {
+		if g := (rung{x.Workload, x.Size, x.Unit}); !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	place := func(name string) int {
+		if i := slices.IndexFunc(workloads.All, func(w *workloads.Workload) bool { return w.Name == name }); i >= 0 {
+			return i
+		}
+		return len(workloads.All)
+	}
+	slices.SortStableFunc(all, func(a, b rung) int {
+		if d := place(a.workload) - place(b.workload); d != 0 {
+			return d
+		}
+		return a.size - b.size
+	})
+	return all
+}
+
+// best is the record of a rung on a scheme in a mode with the most threads, or nil.
+func best(r *suite.Results, g rung, scheme, mode string) (found *suite.Record) {
+	for i := range r.Records {
+		x := &r.Records[i]
+		if x.Workload == g.workload && x.Size == g.size && x.Scheme == scheme && x.Mode == mode && (found == nil || x.Threads > found.Threads) {
+			found = x
+		}
+	}
+	return found
+}
+
+// overview is a table of workloads by schemes.
+func (p *printer) overview(r *suite.Results) {
+	names := schemes(r)
+	head := []string{"workload", "size"}
+	for _, s := range names {
+		head = append(head, s+", one item", s+", batch, per item")
+	}
+	p.printf("\n## Overview\n\n")
+	p.head(head...)
+	for _, g := range rungs(r) {
+		cells := []string{g.workload, fmt.Sprintf("%d %s", g.size, g.unit)}
+		for _, s := range names {
+			for _, mode := range []string{suite.Single, suite.Batch} {
+				cell := ""
+				if x := best(r, g, s, mode); x != nil {
+					cell = seconds(x.PerItem().Median)
+				}
+				cells = append(cells, cell)
+			}
+		}
+		p.row(cells...)
+	}
+}
+
+func (p *printer) sets(r *suite.Results) {
+	p.printf("\n## Parameter sets\n\n")
+	p.head("scheme", "set", "library", "security", "bootstrap fails", "key generation", "evaluation key, wire", "in memory", "public key")
+	for _, s := range r.Sets {
+		failure := ""
+		if s.Failure < 0 {
+			failure = fmt.Sprintf("2^%.0f", s.Failure)
+		}
+		p.row(s.Scheme, s.Name, s.Library, s.Assumption, failure, seconds(suite.Summarise(s.KeygenSeconds).Median),
+			bytesText(float64(s.EvaluationBytes)), bytesText(float64(s.MemoryBytes)), bytesText(float64(s.PublicBytes)))
+	}
+}
+
+func (p *printer) records(r *suite.Results) {
+	for _, mode := range []string{suite.Single, suite.Batch} {
+		p.printf("\n## %s\n\n", map[string]string{suite.Single: "One item", suite.Batch: "Batches, per item"}[mode])
+		p.head("workload", "size", "scheme", "set", "threads", "items", "median", "p95", "least", "samples", "items/s", "request", "expansion", "response",
+			"bootstraps", "key switches", "noise: measured, predicted", "precision", "fails", "trials", "peak memory, client included")
+		for _, g := range rungs(r) {
+			for _, x := range r.Records {
+				if x.Workload != g.workload || x.Size != g.size || x.Mode != mode {
+					continue
+				}
+				s := x.PerItem()
+				items := float64(x.Items)
+				noise, precision, fails, expansion := "", "", "", ""
+				if x.NoisePredicted != 0 {
+					noise = fmt.Sprintf("2^%.1f, 2^%.1f", x.NoiseMeasured, x.NoisePredicted)
+				}
+				if x.Precision > 0 {
+					precision = fmt.Sprintf("%.1f bits", x.Precision)
+				}
+				if x.Failure < 0 {
+					fails = fmt.Sprintf("2^%.0f", x.Failure)
+				}
+				if x.PlaintextBytes > 0 {
+					expansion = fmt.Sprintf("%.3g", float64(x.RequestBytes)/x.PlaintextBytes)
+				}
+				p.row(x.Workload, fmt.Sprintf("%d %s", x.Size, x.Unit), x.Scheme, x.Set, fmt.Sprint(x.Threads), fmt.Sprint(x.Items),
+					seconds(s.Median), seconds(s.P95), seconds(s.Min), fmt.Sprint(s.N), fmt.Sprintf("%.3g", 1/s.Median),
+					bytesText(float64(x.RequestBytes)/items), expansion, bytesText(float64(x.ResponseBytes)/items),
+					count(x.Bootstraps), count(x.KeySwitches), noise, precision, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
+			}
+		}
+	}
+}
+
+func (p *printer) absent(r *suite.Results) {
+	if len(r.Absent) == 0 {
+		return
+	}
+	p.printf("\n## What cannot be expressed\n\n")
+	p.head("workload", "scheme", "why")
+	for _, a := range r.Absent {
+		p.row(a.Workload, a.Scheme, a.Reason)
+	}
+}
+
+func (p *printer) published(all *peers.Published) {
+	if all == nil {
+		return
+	}
+	p.printf("\n## Published figures of others\n\nQuoted, not measured here: other machines, other parameters. They are no part of the tables above.\n\n")
+	p.head("library", "version", "what", "machine", "figure", "source")
+	for _, s := range all.Sources {
+		for _, f := range s.Figures {
+			p.row(s.Library, s.Version, f.What, s.Machine, fmt.Sprintf("%g %s", f.Value, f.Unit), s.Source)
+		}
+	}
+}
+
+// seconds is a time for people.
+func seconds(s float64) string {
+	switch {
+	case s <= 0 || math.IsNaN(s):
+		return ""
+	case s < 1e-6:
+		return fmt.Sprintf("%.0f ns", s*1e9)
+	case s < 1e-3:
+		return fmt.Sprintf("%.3g µs", s*1e6)
+	case s < 1:
+		return fmt.Sprintf("%.3g ms", s*1e3)
+	}
+	return fmt.Sprintf("%.3g s", s)
+}
+
+// bytesText is a size for people.
+func bytesText(n float64) string {
+	switch {
+	case n <= 0:
+		return ""
+	case n < 1e3:
+		return fmt.Sprintf("%.3g B", n)
+	case n < 1e6:
+		return fmt.Sprintf("%.3g kB", n/1e3)
+	case n < 1e9:
+		return fmt.Sprintf("%.3g MB", n/1e6)
+	}
+	return fmt.Sprintf("%.3g GB", n/1e9)
+}
+
+// count is a number that may be a fraction where items share work.
+func count(x float64) string {
+	if x == math.Trunc(x) {
+		return fmt.Sprintf("%.0f", x)
+	}
+	return fmt.Sprintf("%.2g", x)
+}

@@ -1,0 +1,154 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tacit-fhe/tacit/bench/peers"
+	"github.com/tacit-fhe/tacit/bench/setting"
+	"github.com/tacit-fhe/tacit/bench/suite"
+)
+
+// sample is a file of results, with figures that were made up.
+func sample() *suite.Results {
+	record := func(workload string, size int, unit, scheme, mode string, items int, compute ...float64) suite.Record {
+		return suite.Record{
+			Workload: workload, Size: size, Unit: unit, Scheme: scheme, Set: scheme + "-set", Mode: mode, Threads: 2, Items: items,
+			Seconds:      suite.Stages{Encrypt: compute, Load: compute, Compute: compute, Store: compute, Decrypt: compute},
+			RequestBytes: 2000, ResponseBytes: 1000, PlaintextBytes: 4, Trials: items * len(compute),
+		}
+	}
+	return &suite.Results{
+		Schema:  suite.Schema,
+		Machine: suite.Machine{CPU: setting.CPU{Model: "A processor", Arch: "amd64", Backend: "go"}, Cores: 2, OS: "linux", GPU: "none"},
+		Build:   suite.Build{Commit: "abc", Go: "go1.26"}, Started: time.Unix(0, 0).UTC(),
+		Sets: []suite.Set{{Scheme: "tfhe", Name: "tfhe-set", Security: 132, Assumption: "132 bits", Failure: -128, KeygenSeconds: []float64{0.5}, EvaluationBytes: 115 << 20}},
+		Records: []suite.Record{
+			record("integer-add", 16, "bits", "tfhe", suite.Batch, 4, 0.08, 0.12, 0.1),
+			record("integer-add", 8, "bits", "tfhe", suite.Batch, 4, 0.04, 0.06, 0.05),
+			record("transfer", 64, "bits", "tfhe", suite.Single, 1, 2, 3, 2.5),
+			record("votes", 16, "ballots", "bgv", suite.Single, 1, 0.02),
+		},
+		Absent: []suite.Absent{{Workload: "transfer", Scheme: "bgv", Reason: "a reason"}},
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	quoted, err := peers.Quoted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := Markdown(&text, sample(), quoted, []File{{Name: "one-item.svg"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"A processor (amd64, go), 2 cores", "Commit abc, go1.26",
+		"| transfer | 64 bits | 2.5 s |  |  |  |",
+		"| integer-add | 8 bits |  | 12.5 ms |  |  |\n| integer-add | 16 bits |  | 25 ms |  |  |",
+		"| votes | 16 ballots |  |  | 20 ms |  |",
+		"| transfer | bgv | a reason |",
+		"![one-item](one-item.svg)",
+		"| tfhe | tfhe-set |  | 132 bits | 2^-128 | 500 ms | 121 MB |",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing from\n%s", want, text.String())
+		}
+	}
+	// What others publish comes after all that was measured.
+	measured, published, _ := strings.Cut(text.String(), "## Published figures")
+	if strings.Contains(measured, "tfhe-rs") || !strings.Contains(published, "| tfhe-rs | 1.7 | add, sub, 64 bits, encrypted operands, latency | 8 x NVIDIA H100 | 9.52 ms |") {
+		t.Error("published figures are not apart")
+	}
+}
+
+func TestPlots(t *testing.T) {
+	files, err := Plots(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Plots(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i, f := range files {
+		names = append(names, f.Name)
+		if !bytes.Contains(f.Data, []byte("</svg>")) || !bytes.Equal(f.Data, again[i].Data) {
+			t.Errorf("%s is no SVG, or not the same twice", f.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != "one-item.svg batch.svg integers.svg" {
+		t.Errorf("plots %s", got)
+	}
+	if files, err := Plots(&suite.Results{}); err != nil || len(files) != 0 {
+		t.Errorf("without records: %v, %v", files, err)
+	}
+}
+
+func TestBenchstat(t *testing.T) {
+	var text strings.Builder
+	if err := Benchstat(&text, sample()); err != nil {
+		t.Fatal(err)
+	}
+	if want := "BenchmarkTransfer/size=64/scheme=tfhe/set=tfhe-set/mode=single-2\t1\t2000000000 ns/op\t2000 request-B/op\t0 bootstraps/op\n"; !strings.Contains(text.String(), want) {
+		t.Errorf("%q is missing from\n%s", want, text.String())
+	}
+}
+
+func TestLayout(t *testing.T) {
+	dir := t.TempDir()
+	if err := Layout(dir, sample()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "transfer-tfhe", "measurements", "toy-2-threads", "results-2.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]map[string]string
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct{ section, key, value string }{
+		{"Timing", "Encrypted computation", "3.0000s"}, {"Timing", "Total", "15.5000s"},
+		{"Bandwidth", "Public and evaluation keys", "115.0M"}, {"Bandwidth", "Encrypted query", "2.0K"},
+	} {
+		if got[want.section][want.key] != want.value {
+			t.Errorf("%s, %s: %q, want %q", want.section, want.key, got[want.section][want.key], want.value)
+		}
+	}
+	if err := Layout(dir, sample()); err == nil {
+		t.Error("files were overwritten")
+	}
+}
+
+func TestCompare(t *testing.T) {
+	before, after := sample(), sample()
+	after.Records[0].Seconds.Compute = []float64{0.02, 0.03}
+	after.Records[1].Seconds.Compute = []float64{0.05, 0.07}
+	after.Records[2].Seconds.Compute = []float64{4, 5}
+	after.Records[3].Size = 64
+	c := Compare(before, after)
+	verdicts := map[string]string{}
+	for _, d := range c.Rows {
+		verdicts[strings.SplitN(d.Record, "/tfhe", 2)[0]] = d.Verdict
+	}
+	for record, want := range map[string]string{"integer-add/16": Faster, "integer-add/8": Same, "transfer/64": Slower} {
+		if verdicts[record] != want {
+			t.Errorf("%s: %s, want %s", record, verdicts[record], want)
+		}
+	}
+	if len(c.OnlyBefore) != 1 || len(c.OnlyAfter) != 1 || !c.SameMachine {
+		t.Errorf("%+v", c)
+	}
+	after.Machine.Cores = 4
+	var text strings.Builder
+	if err := Compare(before, after).Markdown(&text); err != nil || !strings.Contains(text.String(), "The machines differ") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+}

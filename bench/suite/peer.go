@@ -1,0 +1,139 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/tacit-fhe/tacit/bench/peers"
+	"github.com/tacit-fhe/tacit/bench/workloads"
+)
+
+// RunPeer measures what an adapter has programs for, with the same jobs, gate and
+// rules as Run, and adds the records to the file of results. Times are the adapter's
+// own; its scheme carries the name of its library: openfhe-bgv.
+func RunPeer(ctx context.Context, o Options, a *peers.Adapter) (*Results, error) {
+	results, err := resume(o.Out, describe(o.Backend))
+	if err != nil {
+		return nil, err
+	}
+	o.defaults()
+	r := &runner{Options: o, results: results}
+	type work struct {
+		scheme string
+		job    Job
+	}
+	var all []work
+	for _, s := range a.Schemes {
+		for _, j := range o.Jobs {
+			if slices.Contains(s.Workloads, j.Workload.Name) {
+				all = append(all, work{s.Scheme, j})
+			}
+		}
+	}
+	total := len(all) * len(o.Threads) * len(o.Modes)
+	for _, w := range all {
+		for _, threads := range o.Threads {
+			if err := r.measurePeer(ctx, a, w.scheme, w.job, threads, total); err != nil {
+				return nil, fmt.Errorf("%s on %s-%s: %w", w.job, a.Library, w.scheme, err)
+			}
+		}
+	}
+	return results, r.save()
+}
+
+// measurePeer makes the records of a job.
+func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme string, j Job, threads, total int) error {
+	keys, err := a.Setup(scheme, j.Workload.Name, j.Size, threads)
+	if err != nil {
+		return err
+	}
+	name := a.Library + "-" + scheme
+	set := Set{
+		Scheme: name, Name: keys.Set, Library: a.Library + " " + a.Version, Security: keys.Security, Assumption: keys.Assumption,
+		Failure: keys.Failure, Description: keys.Description, KeygenSeconds: []float64{keys.KeygenSeconds},
+		EvaluationBytes: keys.EvaluationBytes, MemoryBytes: keys.MemoryBytes, PublicBytes: keys.PublicBytes,
+	}
+	if set.Security < minSecurity && !r.AllowInsecure {
+		return &SecurityError{set}
+	}
+	for _, mode := range r.Modes {
+		record := Record{
+			Workload: j.Workload.Name, Size: j.Size, Unit: j.Workload.Unit, Scheme: name, Set: set.Name, Mode: mode, Threads: threads, Items: 1,
+		}
+		if mode == Batch {
+			record.Items = keys.Capacity
+		}
+		if r.Progress != nil {
+			r.Progress(r.done, total, record.Key())
+		}
+		r.done++
+		if r.results.Find(record.Key()) != nil {
+			continue
+		}
+		random := source(uint64(j.Size))
+		sample := func() (*peers.Answer, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			items := make([]workloads.Values, record.Items)
+			for i := range items {
+				items[i] = j.Workload.Inputs(random, j.Size)
+			}
+			answer, got, err := a.Run(items)
+			if err != nil {
+				return nil, err
+			}
+			for i, in := range items {
+				want := j.Workload.Oracle(j.Size, in)
+				if len(got[i]) != len(want) {
+					return nil, &WrongError{j, i, fmt.Sprint(len(got[i]), " results"), fmt.Sprint(len(want))}
+				}
+				for v, x := range want {
+					if err := near(j, i, got[i][v], x); err != nil {
+						return nil, err
+					}
+				}
+			}
+			record.Trials += len(items)
+			return answer, nil
+		}
+		if _, err := sample(); err != nil { // the gate
+			return err
+		}
+		for began := time.Now(); r.more(len(record.Seconds.Compute), time.Since(began)); {
+			x, err := sample()
+			if err != nil {
+				return err
+			}
+			s := &record.Seconds
+			s.Encrypt = append(s.Encrypt, x.Seconds.Encrypt)
+			s.Compute = append(s.Compute, x.Seconds.Compute)
+			s.Decrypt = append(s.Decrypt, x.Seconds.Decrypt)
+			record.RequestBytes, record.ResponseBytes, record.Bootstraps = x.RequestBytes, x.ResponseBytes, x.Bootstraps
+		}
+		if set.Failure < 0 && record.Bootstraps > 0 {
+			record.Failure = set.Failure + math.Log2(record.Bootstraps)
+		}
+		if !slices.ContainsFunc(r.results.Sets, func(s Set) bool { return s.Scheme == name && s.Name == set.Name }) {
+			r.results.Sets = append(r.results.Sets, set)
+		}
+		r.results.Records = append(r.results.Records, record)
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// near compares a result with the oracle's, which it may miss by the tolerance.
+func near(j Job, item int, got, want *big.Int) error {
+	d := new(big.Int).Sub(got, want)
+	if d.Abs(d).Cmp(big.NewInt(int64(j.Workload.Tolerance))) > 0 {
+		return &WrongError{j, item, got.String(), want.String()}
+	}
+	return nil
+}

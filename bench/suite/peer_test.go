@@ -1,0 +1,106 @@
+package suite
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/bench/peers"
+	"github.com/tacit-fhe/tacit/bench/workloads"
+)
+
+// The test binary is an adapter where this variable says which.
+const fakeVariable = "TACIT_TEST_ADAPTER"
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(fakeVariable); kind != "" {
+		fake(kind)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// fake counts votes in the clear.
+func fake(kind string) {
+	security := 128
+	if kind == "insecure" {
+		security = 80
+	}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var r struct {
+			Command string
+			Items   [][]string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			fmt.Println(`{"error": "no request"}`)
+			continue
+		}
+		switch r.Command {
+		case "describe":
+			fmt.Println(`{"protocol": 1, "library": "fake", "version": "2", "schemes": [{"scheme": "bgv", "workloads": ["votes"]}]}`)
+		case "setup":
+			fmt.Printf(`{"set": "clear", "security_bits": %d, "keygen_seconds": 0.5, "capacity": 3}`+"\n", security)
+		case "run":
+			var results [][]string
+			for _, item := range r.Items {
+				yes := 0
+				for _, x := range item {
+					if x == "1" && kind != "wrong" {
+						yes++
+					}
+				}
+				results = append(results, []string{fmt.Sprint(yes)})
+			}
+			text, err := json.Marshal(results)
+			if err != nil {
+				panic(err)
+			}
+			fmt.Printf(`{"results": %s, "seconds": {"encrypt": 0.1, "compute": 0.2, "decrypt": 0.1}, "request_bytes": 5, "response_bytes": 4}`+"\n", text)
+		}
+	}
+}
+
+func TestRunPeer(t *testing.T) {
+	o := Options{
+		Backend: backend(t), Samples: 2, Out: filepath.Join(t.TempDir(), "results.json"),
+		Jobs: []Job{{workloads.Get("votes"), 16}, {workloads.Get("votes"), 64}, {workloads.Get("sort"), 4}},
+	}
+	run := func(kind string) (*Results, error) {
+		t.Setenv(fakeVariable, kind)
+		a, err := peers.Start(t.Context(), os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := RunPeer(t.Context(), o, a)
+		if e := a.Close(); e != nil {
+			t.Error(e)
+		}
+		return r, err
+	}
+	if _, err := run("insecure"); !errors.As(err, new(*SecurityError)) {
+		t.Errorf("80 bits: %v", err)
+	}
+	if _, err := run("wrong"); !errors.As(err, new(*WrongError)) {
+		t.Errorf("wrong results: %v", err)
+	}
+	for range 2 { // the second time there is nothing left to measure
+		r, err := run("good")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Records) != 4 || len(r.Sets) != 1 || r.Sets[0].Library != "fake 2" {
+			t.Fatalf("%d records, sets %+v", len(r.Records), r.Sets)
+		}
+		x := r.Find(fmt.Sprintf("votes/64/fake-bgv/clear/batch/%d", r.Machine.Cores))
+		if x == nil || x.Items != 3 || x.PerItem().Median != 0.2/3 || x.Trials != 3*(1+len(x.Seconds.Compute)) {
+			t.Errorf("%+v", x)
+		}
+	}
+	if r, err := Load(o.Out); err != nil || len(r.Records) != 4 {
+		t.Errorf("the file: %v", err)
+	}
+}

@@ -1,0 +1,404 @@
+// Package suite runs workloads on schemes and keeps what it measured.
+//
+// Its rules are in the program, not in advice: sets below 128 bits are refused; a
+// workload is timed only after random inputs gave the oracle's results, and every
+// timed item is decrypted and checked too; every item is a real encryption; a
+// server is made from the bytes of an evaluation key and of requests, so that it
+// cannot have a secret key; single items and batches are different records.
+package suite
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/bench/workloads"
+)
+
+// Options of a Run.
+type Options struct {
+	Schemes []Scheme
+	Backend accel.Backend
+	// Jobs are the workloads and sizes to run.
+	Jobs []Job
+	// Threads are the numbers of threads; none means all cores.
+	Threads []int
+	// Modes are Single and Batch; none means both.
+	Modes []string
+	// Samples is how often each record is timed at least; 0 means 5.
+	Samples int
+	// Budget is how long a record goes on with more samples, up to 20 times as many.
+	// One that takes longer, and over a minute, ends with fewer, but three.
+	Budget time.Duration
+	// Out is the file of results, which is written after every record and begun
+	// from if it is there; empty means none.
+	Out string
+	// Progress, if not nil, is told of every record before it is measured.
+	Progress func(done, total int, what string)
+	// AllowInsecure lets tests run sets below the security line.
+	AllowInsecure bool
+}
+
+const (
+	defaultSamples = 5
+	leastSamples   = 3
+	mostSamples    = 20 // times Samples
+	// patience is how long a record of slow samples may take.
+	patience = time.Minute
+)
+
+// defaults fills in what was left out.
+func (o *Options) defaults() {
+	if o.Samples == 0 {
+		o.Samples = defaultSamples
+	}
+	if len(o.Threads) == 0 {
+		o.Threads = []int{runtime.GOMAXPROCS(0)}
+	}
+	if len(o.Modes) == 0 {
+		o.Modes = []string{Single, Batch}
+	}
+}
+
+// Run measures what is not in the file of results yet, and returns all of it. The
+// error may be a *SecurityError, a *WrongError or a *ResumeError; what was measured
+// before is in the file.
+func Run(ctx context.Context, o Options) (*Results, error) {
+	o.defaults()
+	results, err := resume(o.Out, describe(o.Backend))
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{Options: o, results: results}
+	defer r.forget()
+	if err := r.plan(); err != nil {
+		return nil, err
+	}
+	for i, p := range r.plans {
+		for _, pending := range p.records {
+			if o.Progress != nil {
+				o.Progress(r.done, r.total, pending.Key())
+			}
+			if err := r.measure(ctx, p, pending); err != nil {
+				return nil, fmt.Errorf("%s: %w", pending.Key(), err)
+			}
+			r.done++
+			if err := r.save(); err != nil {
+				return nil, err
+			}
+		}
+		if last := i+1 == len(r.plans) || r.plans[i+1].set.Name != p.set.Name; last {
+			r.forget() // the keys of one set at a time are in memory
+		}
+	}
+	return results, r.save()
+}
+
+// runner is one Run.
+type runner struct {
+	Options
+	results *Results
+	plans   []plan
+	done    int
+	total   int
+
+	keys    Keys // of the set of the plan that runs
+	server  Server
+	threads int // of the server
+}
+
+// forget drops keys and server.
+func (r *runner) forget() {
+	if r.server != nil {
+		r.server.Close()
+	}
+	r.keys, r.server = nil, nil
+}
+
+// serverOf returns a server of the keys.
+func (r *runner) serverOf(keys Keys, threads int) (Server, error) {
+	if r.server != nil && r.threads == threads {
+		return r.server, nil
+	}
+	if r.server != nil {
+		r.server.Close()
+		r.server = nil
+	}
+	server, err := keys.Server(threads)
+	if err != nil {
+		return nil, err
+	}
+	r.server, r.threads = server, threads
+	return server, nil
+}
+
+// plan is a job on a scheme, with the records that are to be measured.
+type plan struct {
+	scheme  Scheme
+	set     Set
+	job     Job
+	records []Record
+}
+
+// source is the source of the inputs that belong to a number.
+func source(n uint64) *rand.Rand { return rand.New(rand.NewPCG(n, 0x7461636974)) }
+
+// plan decides what is to be measured, set by set.
+func (r *runner) plan() error {
+	for _, scheme := range r.Schemes {
+		var plans []plan
+		for _, job := range r.Jobs {
+			set, err := scheme.Set(job.Workload, job.Size)
+			if absent, ok := err.(*AbsentError); ok {
+				if a := (Absent{absent.Workload, absent.Scheme, absent.Reason}); !slices.Contains(r.results.Absent, a) {
+					r.results.Absent = append(r.results.Absent, a)
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if set.Security < minSecurity && !r.AllowInsecure {
+				return &SecurityError{set}
+			}
+			p := plan{scheme: scheme, set: set, job: job}
+			for _, threads := range r.Threads {
+				for _, mode := range r.Modes {
+					record := Record{
+						Workload: job.Workload.Name, Size: job.Size, Unit: job.Workload.Unit,
+						Scheme: scheme.Name(), Set: set.Name, Mode: mode, Threads: threads, Items: 1,
+					}
+					if r.results.Find(record.Key()) == nil {
+						p.records = append(p.records, record)
+					}
+				}
+			}
+			if len(p.records) > 0 {
+				r.total += len(p.records)
+				plans = append(plans, p)
+			}
+		}
+		slices.SortStableFunc(plans, func(a, b plan) int { // sets in the order in which they come up
+			first := func(p plan) int {
+				return slices.IndexFunc(plans, func(q plan) bool { return q.set.Name == p.set.Name })
+			}
+			return first(a) - first(b)
+		})
+		r.plans = append(r.plans, plans...)
+	}
+	return nil
+}
+
+func (r *runner) save() error {
+	if r.Out == "" {
+		return nil
+	}
+	return r.results.Save(r.Out)
+}
+
+// keyGenerations is how often keys are made, to time it.
+const keyGenerations = 3
+
+// keysOf returns the keys of a plan's set. The first time in a file it describes the set.
+func (r *runner) keysOf(ctx context.Context, p plan) (Keys, error) {
+	if r.keys != nil {
+		return r.keys, nil
+	}
+	set := p.set
+	known := slices.ContainsFunc(r.results.Sets, func(s Set) bool { return s.Scheme == set.Scheme && s.Name == set.Name })
+	for range keyGenerations {
+		r.keys = nil
+		start := time.Now()
+		keys, err := p.scheme.Keys(ctx, set.Name)
+		if err != nil {
+			return nil, err
+		}
+		set.KeygenSeconds = append(set.KeygenSeconds, time.Since(start).Seconds())
+		r.keys = keys
+		if known {
+			return keys, nil
+		}
+	}
+	set.EvaluationBytes, set.MemoryBytes, set.PublicBytes = r.keys.Sizes()
+	r.results.Sets = append(r.results.Sets, set)
+	return r.keys, nil
+}
+
+// measure makes a record.
+func (r *runner) measure(ctx context.Context, p plan, record Record) error {
+	before := runtime.GOMAXPROCS(record.Threads)
+	defer runtime.GOMAXPROCS(before)
+	keys, err := r.keysOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	server, err := r.serverOf(keys, record.Threads)
+	if err != nil {
+		return err
+	}
+	s := &session{job: p.job, keys: keys, server: server, random: source(uint64(p.job.Size))}
+
+	// The gate, which also warms up: one item, and in a batch then a whole one.
+	start := server.Spent()
+	if err := s.sample(ctx, 1, 1); err != nil {
+		return err
+	}
+	end := server.Spent()
+	spent := Spent{end.Bootstraps - start.Bootstraps, end.KeySwitches - start.KeySwitches}
+	copies := 1
+	if record.Mode == Batch {
+		record.Items = keys.Capacity(p.job, spent, record.Threads)
+		if !server.Parallel() {
+			copies = record.Threads
+		}
+		if err := s.sample(ctx, record.Items, copies); err != nil {
+			return err
+		}
+	}
+	resetPeak()
+	start, s.stages, s.quality = server.Spent(), Stages{}, Quality{}
+	for began := time.Now(); r.more(len(s.stages.Compute), time.Since(began)); {
+		if err := s.sample(ctx, record.Items, copies); err != nil {
+			return err
+		}
+	}
+	end = server.Spent()
+	record.PeakBytes = peakMemory()
+	record.Items *= copies
+	items := float64(record.Items * len(s.stages.Compute))
+	record.Bootstraps = float64(end.Bootstraps-start.Bootstraps) / items
+	record.KeySwitches = float64(end.KeySwitches-start.KeySwitches) / items
+	record.Seconds, record.Trials = s.stages, s.trials
+	record.RequestBytes, record.ResponseBytes, record.PlaintextBytes = s.request, s.response, s.plaintext
+	record.NoisePredicted, record.NoiseMeasured, record.Precision = s.quality.Predicted, s.quality.Measured, s.quality.Precision
+	if p.set.Failure < 0 && record.Bootstraps > 0 {
+		record.Failure = p.set.Failure + math.Log2(record.Bootstraps)
+	}
+	r.results.Records = append(r.results.Records, record)
+	return nil
+}
+
+// more says whether a record wants more samples than the n that took so long.
+func (o *Options) more(n int, took time.Duration) bool {
+	switch {
+	case n >= mostSamples*o.Samples:
+		return false
+	case n < min(o.Samples, leastSamples):
+		return true
+	case took >= max(o.Budget, patience):
+		return false
+	}
+	return n < o.Samples || took < o.Budget
+}
+
+// session is a client and a server at work on one job.
+type session struct {
+	job    Job
+	keys   Keys
+	server Server
+	random *rand.Rand
+
+	stages            Stages
+	quality           Quality
+	trials            int
+	request, response int64
+	plaintext         float64
+}
+
+// exchange is the way of one request.
+type exchange struct {
+	want     []workloads.Values
+	request  []byte
+	loaded   any
+	computed any
+	response []byte
+	quality  Quality
+}
+
+// sample runs copies requests of so many items each at the same time, and keeps the
+// time of each stage.
+func (s *session) sample(ctx context.Context, items, copies int) error {
+	all := make([]exchange, copies)
+	s.request, s.response, s.plaintext = 0, 0, 0
+	// Encryption draws from one source of inputs and is timed for all copies.
+	var inputs [][]workloads.Values
+	for i := range all {
+		var in []workloads.Values
+		for range items {
+			x := s.job.Workload.Inputs(s.random, s.job.Size)
+			in = append(in, x)
+			all[i].want = append(all[i].want, s.job.Workload.Oracle(s.job.Size, x))
+		}
+		inputs = append(inputs, in)
+	}
+	plaintexts := make([]float64, copies)
+	for _, stage := range []struct {
+		times *[]float64
+		run   func(i int, x *exchange) error
+	}{
+		{&s.stages.Encrypt, func(i int, x *exchange) (err error) {
+			x.request, plaintexts[i], err = s.keys.Encrypt(s.job, inputs[i])
+			return err
+		}},
+		{&s.stages.Load, func(_ int, x *exchange) (err error) {
+			x.loaded, err = s.server.Load(s.job, x.request, items)
+			return err
+		}},
+		{&s.stages.Compute, func(_ int, x *exchange) (err error) {
+			x.computed, err = s.server.Compute(ctx, s.job, x.loaded)
+			return err
+		}},
+		{&s.stages.Store, func(_ int, x *exchange) (err error) {
+			x.response, err = s.server.Store(s.job, x.computed)
+			return err
+		}},
+		{&s.stages.Decrypt, func(_ int, x *exchange) (err error) {
+			x.quality, err = s.keys.Check(s.job, x.response, x.want)
+			return err
+		}},
+	} {
+		start := time.Now()
+		if err := together(all, stage.run); err != nil {
+			return err
+		}
+		*stage.times = append(*stage.times, time.Since(start).Seconds())
+	}
+	for i, x := range all {
+		s.request += int64(len(x.request))
+		s.response += int64(len(x.response))
+		s.plaintext += plaintexts[i]
+		s.trials += items
+		s.quality = worse(s.quality, x.quality)
+	}
+	return nil
+}
+
+// worse is the worse of two qualities, of which the first may be none yet.
+func worse(a, b Quality) Quality {
+	if a == (Quality{}) {
+		return b
+	}
+	return Quality{max(a.Predicted, b.Predicted), max(a.Measured, b.Measured), min(a.Precision, b.Precision)}
+}
+
+// together runs a stage of all exchanges at the same time.
+func together(all []exchange, run func(i int, x *exchange) error) error {
+	failed := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() { failed[i] = run(i, &all[i]) })
+	}
+	wg.Wait()
+	for _, err := range failed {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

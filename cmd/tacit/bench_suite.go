@@ -1,0 +1,386 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bench/peers"
+	"github.com/tacit-fhe/tacit/bench/report"
+	"github.com/tacit-fhe/tacit/bench/suite"
+	"github.com/tacit-fhe/tacit/bench/workloads"
+	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
+)
+
+func benchListCommand(u *ui) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the workloads of 'bench run'",
+		Long: `Lists the workloads, their sizes, and the schemes that have a program for them.
+
+JSON: a list of name, about, unit, sizes, schemes, absent [scheme: why].`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			type entry struct {
+				Name    string            `json:"name"`
+				About   string            `json:"about"`
+				Unit    string            `json:"unit"`
+				Sizes   []int             `json:"sizes"`
+				Schemes []string          `json:"schemes"`
+				Absent  map[string]string `json:"absent,omitempty"`
+			}
+			var all []entry
+			for _, w := range workloads.All {
+				e := entry{w.Name, w.About, w.Unit, w.Sizes, nil, w.Absent}
+				for _, s := range workloads.Schemes {
+					if _, absent := w.Absent[s]; !absent {
+						e.Schemes = append(e.Schemes, s)
+					}
+				}
+				all = append(all, e)
+			}
+			if asJSON {
+				return u.printJSON(all)
+			}
+			u.table(func(row func(cells ...any)) {
+				row("WORKLOAD", "SIZES", "SCHEMES", "WHAT")
+				for _, e := range all {
+					row(e.Name, strings.Trim(fmt.Sprint(e.Sizes), "[]")+" "+e.Unit, strings.Join(e.Schemes, " "), e.About)
+				}
+			})
+			return nil
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// suiteFlags are those of 'bench run'.
+type suiteFlags struct {
+	quick     bool
+	names     []string
+	schemes   []string
+	sizes     []int
+	largest   int
+	params    string
+	adapters  []string
+	published bool
+}
+
+func benchRunCommand(u *ui) *cobra.Command {
+	var f suiteFlags
+	var o suite.Options
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Measure workloads across schemes",
+		Long: `Runs workloads on TFHE, BGV, BFV and CKKS, and prints a report. Every set has at least
+128 bits of security. Every item is a fresh encryption, computed by a server that has
+the bytes of the evaluation key and of the request alone, decrypted, and held against an
+oracle on plaintexts: before anything is timed, and while it is.
+
+With --out, results are kept in a file as they come. The same command goes on where
+it was interrupted; 'tacit bench report' makes reports and plots from the file.
+
+--quick takes the smallest size of the workloads that are quick, in about 5 minutes on 2 cores.
+--adapter names a program that runs workloads with another library; one that is
+not there is skipped. bench/peers/README.md describes how to write one.
+
+JSON: schema, machine, build, started, sets [scheme, name, security_bits, …, keygen_seconds,
+evaluation_key_bytes], records [workload, size, scheme, set, mode, threads, items,
+seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes, …], absent.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			results, err := u.runSuite(cmd, f, o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return u.printJSON(results)
+			}
+			return u.printReport(results, f.published)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.quick, "quick", false, "smallest sizes and few samples")
+	flags.StringSliceVar(&f.names, "workload", nil, "workloads, such as transfer or integer-*; all if absent")
+	flags.StringSliceVar(&f.schemes, "scheme", workloads.Schemes, "schemes")
+	flags.IntSliceVar(&f.sizes, "size", nil, "sizes; all if absent")
+	flags.IntVar(&f.largest, "max-size", 0, "no sizes above this one")
+	flags.StringSliceVar(&o.Modes, "mode", []string{suite.Single, suite.Batch}, "single items, batches")
+	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads; all cores if absent")
+	flags.IntVar(&o.Samples, "samples", 0, "samples of each record; 0 is 5")
+	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record")
+	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
+	flags.StringArrayVar(&f.adapters, "adapter", nil, "program that runs workloads with another library")
+	flags.BoolVar(&f.published, "published", false, "append figures that other libraries publish to the report")
+	paramsFlag(cmd, &f.params)
+	jsonFlag(cmd, &asJSON)
+	complete(cmd, "scheme", workloads.Schemes...)
+	complete(cmd, "mode", suite.Single, suite.Batch)
+	var names []string
+	for _, w := range workloads.All {
+		names = append(names, w.Name)
+	}
+	complete(cmd, "workload", names...)
+	return cmd
+}
+
+// runSuite reads what is to be measured and measures it.
+func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite.Results, error) {
+	for _, mode := range o.Modes {
+		if mode != suite.Single && mode != suite.Batch {
+			return nil, &usageError{cmd, &choiceError{"--mode", mode, "single or batch"}}
+		}
+	}
+	for _, n := range o.Threads {
+		if n < 1 || n > 1024 {
+			return nil, wrongUsage(cmd, "--threads: %d is not a number of threads", n)
+		}
+	}
+	if o.Samples < 0 || o.Samples > 10000 {
+		return nil, wrongUsage(cmd, "--samples: %d is outside [0, 10000]", o.Samples)
+	}
+	var err error
+	if o.Jobs, err = jobsOf(cmd, f); err != nil {
+		return nil, err
+	}
+	if f.quick && !cmd.Flags().Changed("samples") {
+		o.Samples = 3
+	}
+	if f.quick && !cmd.Flags().Changed("budget") {
+		o.Budget = 200 * time.Millisecond
+	}
+	if o.Backend, err = cpu.New(); err != nil {
+		return nil, err
+	}
+	for _, name := range f.schemes {
+		switch name {
+		case workloads.TFHE:
+			p, err := u.preset(f.params)
+			if err != nil {
+				return nil, err
+			}
+			o.Schemes = append(o.Schemes, suite.NewTFHE(p, o.Backend))
+		case workloads.BGV:
+			o.Schemes = append(o.Schemes, suite.NewLeveled(leveled.BGV))
+		case workloads.BFV:
+			o.Schemes = append(o.Schemes, suite.NewLeveled(leveled.BFV))
+		case workloads.CKKS:
+			o.Schemes = append(o.Schemes, suite.NewLeveled(leveled.CKKS))
+		default:
+			return nil, &usageError{cmd, &choiceError{"--scheme", name, strings.Join(workloads.Schemes, ", ")}}
+		}
+	}
+	bar := u.progress("measuring")
+	defer bar.end()
+	o.Progress = func(done, total int, what string) {
+		bar.status(func(time.Duration) string { return fmt.Sprintf("%d of %d: %s", done+1, total, what) })
+	}
+	results, err := suite.Run(cmd.Context(), o)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range f.adapters {
+		with, err := u.runAdapter(cmd.Context(), path, o)
+		if err != nil {
+			return nil, err
+		}
+		if with != nil {
+			results = with
+		}
+	}
+	return results, nil
+}
+
+// runAdapter measures another library, or returns nothing if its adapter is not
+// there.
+func (u *ui) runAdapter(ctx context.Context, path string, o suite.Options) (*suite.Results, error) {
+	if o.Out == "" {
+		return nil, errors.New("results of adapters are added to a file: name one with --out")
+	}
+	a, err := peers.Start(ctx, path)
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		u.warn("adapter %s is not there: skipped", path)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	results, err := suite.RunPeer(ctx, o, a)
+	return results, errors.Join(err, a.Close())
+}
+
+// jobsOf are the workloads and sizes that the flags choose.
+func jobsOf(cmd *cobra.Command, f suiteFlags) (jobs []suite.Job, err error) {
+	for _, pattern := range f.names {
+		if _, err := filepath.Match(pattern, ""); err != nil {
+			return nil, wrongUsage(cmd, "--workload: %q is not a name or a pattern", pattern)
+		}
+		if !slices.ContainsFunc(workloads.All, func(w *workloads.Workload) bool { return matches(pattern, w.Name) }) {
+			return nil, wrongUsage(cmd, "--workload: there is no %s; 'tacit bench list' lists them", pattern)
+		}
+	}
+	for _, w := range workloads.All {
+		named := slices.ContainsFunc(f.names, func(pattern string) bool { return matches(pattern, w.Name) })
+		if len(f.names) > 0 && !named || f.quick && w.Slow && !named {
+			continue
+		}
+		sizes := w.Sizes
+		if f.quick && len(f.sizes) == 0 {
+			sizes = sizes[:1]
+		}
+		for _, size := range sizes {
+			if (len(f.sizes) == 0 || slices.Contains(f.sizes, size)) && (f.largest == 0 || size <= f.largest) {
+				jobs = append(jobs, suite.Job{Workload: w, Size: size})
+			}
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, wrongUsage(cmd, "no workload has such a size; 'tacit bench list' lists them")
+	}
+	return jobs, nil
+}
+
+func matches(pattern, name string) bool {
+	ok, err := filepath.Match(pattern, name)
+	return ok && err == nil
+}
+
+// printReport prints a report without plots.
+func (u *ui) printReport(r *suite.Results, published bool) error {
+	quoted, err := quotedIf(published)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := report.Markdown(&text, r, quoted, nil); err != nil {
+		return err
+	}
+	_, err = u.out.Write(text.Bytes())
+	return err
+}
+
+func quotedIf(published bool) (*peers.Published, error) {
+	if !published {
+		return nil, nil
+	}
+	return peers.Quoted()
+}
+
+func benchReportCommand(u *ui) *cobra.Command {
+	var format, out string
+	var published bool
+	cmd := &cobra.Command{
+		Use:   "report RESULTS",
+		Short: "Make a report, plots or other formats of results",
+		Long: `Makes what people and other programs read from a file of 'tacit bench run --out'. It
+measures nothing.
+
+  markdown           a report; with --out DIR also plots, DIR/report.md and DIR/*.svg
+  benchstat          every sample as a line of the Go benchmark format, for benchstat
+  fhe-benchmarking   with --out DIR the layout of HomomorphicEncryption.org's submissions:
+                     DIR/WORKLOAD-SCHEME/measurements/INSTANCE/results-K.json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			results, err := suite.Load(args[0])
+			if err != nil {
+				return inFile(args[0], err)
+			}
+			switch format {
+			case "markdown":
+				if out == "" {
+					return u.printReport(results, published)
+				}
+				return writeReport(out, results, published)
+			case "benchstat":
+				var text bytes.Buffer
+				if err := report.Benchstat(&text, results); err != nil {
+					return err
+				}
+				if out != "" {
+					return keyfile.WritePublic(out, text.Bytes())
+				}
+				_, err := u.out.Write(text.Bytes())
+				return err
+			case "fhe-benchmarking":
+				if out == "" {
+					return wrongUsage(cmd, "--format %s writes into a directory: name one with --out", format)
+				}
+				return report.Layout(out, results)
+			}
+			return &usageError{cmd, &choiceError{"--format", format, "markdown, benchstat or fhe-benchmarking"}}
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&format, "format", "markdown", "markdown, benchstat or fhe-benchmarking")
+	flags.StringVarP(&out, "out", "o", "", "directory, for benchstat a file, to write instead of printing")
+	flags.BoolVar(&published, "published", false, "append figures that other libraries publish to the report")
+	complete(cmd, "format", "markdown", "benchstat", "fhe-benchmarking")
+	return cmd
+}
+
+// writeReport writes a report and its plots into a directory.
+func writeReport(dir string, r *suite.Results, published bool) error {
+	quoted, err := quotedIf(published)
+	if err != nil {
+		return err
+	}
+	files, err := report.Plots(r)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := report.Markdown(&text, r, quoted, files); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, f := range append(files, report.File{Name: "report.md", Data: text.Bytes()}) {
+		if err := keyfile.WritePublic(filepath.Join(dir, f.Name), f.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchCompareCommand(u *ui) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "compare BEFORE AFTER",
+		Short: "Compare two files of results",
+		Long: `Compares the records that two files of 'tacit bench run --out' share. Two records are the
+same when their spreads overlap, from the least sample to the 95th percentile.
+
+JSON: before, after, same_machine, rows [record, before [min, median, p95], after, ratio,
+verdict], only_before, only_after.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var both [2]*suite.Results
+			for i, path := range args {
+				r, err := suite.Load(path)
+				if err != nil {
+					return inFile(path, err)
+				}
+				both[i] = r
+			}
+			return u.writeReport(report.Compare(both[0], both[1]), asJSON, "")
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
