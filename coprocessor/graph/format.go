@@ -112,12 +112,19 @@ func formatTable(place string, n *tacitv1.Node) (string, error) {
 	if n.Type != nil && signatures[*n.Op].tables {
 		size = tableBytes(*n.Type)
 	}
-	if size == 0 || len(n.Table)%size != 0 || len(n.Table)/size > maxTable {
+	most := maxTable
+	if n.Type != nil && IsVector(*n.Type) {
+		most = MaxVector
+	}
+	if size == 0 || len(n.Table)%size != 0 || len(n.Table)/size > most {
 		return "", refuse(BadTable, place, "%d bytes, not values of the type of a look-up", len(n.Table))
 	}
 	var values []string
 	for v := range slices.Chunk(n.Table, size) {
 		values = append(values, new(big.Int).SetBytes(v).String())
+	}
+	if IsVector(*n.Type) {
+		values = formatVector(n.Table, *n.Type)
 	}
 	return "[" + strings.Join(values, ", ") + "]", nil
 }

@@ -181,6 +181,10 @@ func TestValidateEveryOp(t *testing.T) {
 			t.Errorf("%s is not needed", n.Label)
 		}
 	}
+	_, spec = readJob(t, "every_vector_op.job")
+	for i, v := 0, mustValidate(t, spec); i < v.Len(); i++ {
+		seen[v.Node(i).Op] = true
+	}
 	for op := range signatures {
 		if !seen[op] {
 			t.Errorf("%s is not in the job", OpName(op))

@@ -30,7 +30,7 @@ const (
 )
 
 // typeSet is a set of types, a bit for each number.
-type typeSet uint16
+type typeSet uint32
 
 const (
 	bools     typeSet = 1 << tacitv1.Type_TYPE_EBOOL
@@ -46,9 +46,9 @@ func (s typeSet) has(t tacitv1.Type) bool { return s>>t&1 == 1 }
 // String names what is in the set.
 func (s typeSet) String() string {
 	var names []string
-	for t, name := range []string{"ebool", "", "euint8", "euint16", "euint32", "euint64", "euint128", "eaddress", "euint256"} {
-		if s>>t&1 == 1 {
-			names = append(names, name)
+	for t := tacitv1.Type(0); s>>t != 0; t++ {
+		if s.has(t) {
+			names = append(names, TypeName(t))
 		}
 	}
 	return strings.Join(names, ", ")
@@ -58,6 +58,7 @@ func (s typeSet) String() string {
 const maxElements = 100
 
 var (
+	ring       = signature{arity: 2, scalars: 1, on: uints | vectors}
 	arithmetic = signature{arity: 2, scalars: 1, on: uints}
 	overflows  = signature{arity: 2, scalars: 1, on: uints, second: overflow}
 	bitwise    = signature{arity: 2, scalars: 1, on: uints | bools}
@@ -67,9 +68,9 @@ var (
 
 // signatures lists the operations that the service computes.
 var signatures = map[tacitv1.Op]signature{
-	tacitv1.Op_OP_ADD:             arithmetic,
-	tacitv1.Op_OP_SUB:             arithmetic,
-	tacitv1.Op_OP_MUL:             arithmetic,
+	tacitv1.Op_OP_ADD:             ring,
+	tacitv1.Op_OP_SUB:             ring,
+	tacitv1.Op_OP_MUL:             ring,
 	tacitv1.Op_OP_DIV:             arithmetic,
 	tacitv1.Op_OP_REM:             arithmetic,
 	tacitv1.Op_OP_MIN:             arithmetic,
@@ -87,7 +88,7 @@ var signatures = map[tacitv1.Op]signature{
 	tacitv1.Op_OP_GT:              order,
 	tacitv1.Op_OP_LE:              order,
 	tacitv1.Op_OP_LT:              order,
-	tacitv1.Op_OP_NEG:             {arity: 1, on: uints},
+	tacitv1.Op_OP_NEG:             {arity: 1, on: uints | vectors},
 	tacitv1.Op_OP_NOT:             {arity: 1, on: uints | bools},
 	tacitv1.Op_OP_CAST:            {arity: 1, on: anything, declared: true},
 	tacitv1.Op_OP_TRIVIAL_ENCRYPT: {arity: 1, scalars: 1, required: 1, on: anything, declared: true},
@@ -103,6 +104,15 @@ var signatures = map[tacitv1.Op]signature{
 	tacitv1.Op_OP_MUL_OVERFLOW:    overflows,
 	tacitv1.Op_OP_LOOKUP:          {arity: 1, on: bools | eights, declared: true, tables: true},
 	tacitv1.Op_OP_LOOKUP2:         {arity: 2, scalars: 1, on: eights, declared: true, tables: true},
+	tacitv1.Op_OP_ROTATE:          {arity: 2, scalars: 1, required: 1, on: vectors},
+	tacitv1.Op_OP_INNER_SUM:       {arity: 2, scalars: 1, required: 1, on: vectors},
+	tacitv1.Op_OP_RESCALE:         {arity: 1, on: vectors},
+	tacitv1.Op_OP_SWAP_ROWS:       {arity: 1, on: vectors},
+	tacitv1.Op_OP_ADD_PLAIN:       {arity: 1, on: vectors, declared: true, tables: true},
+	tacitv1.Op_OP_MUL_PLAIN:       {arity: 1, on: vectors, declared: true, tables: true},
+	tacitv1.Op_OP_POLYNOMIAL:      {arity: 1, on: vectors, declared: true, tables: true},
+	tacitv1.Op_OP_CHEBYSHEV:       {arity: 1, on: vectors, declared: true, tables: true},
+	tacitv1.Op_OP_BOOTSTRAP:       {arity: 1, on: vectors},
 }
 
 // results is the number of results of an operation.
@@ -129,9 +139,11 @@ func shifts(op tacitv1.Op) bool {
 var widths = map[tacitv1.Type]int{
 	tacitv1.Type_TYPE_EBOOL: 1, tacitv1.Type_TYPE_EUINT8: 8, tacitv1.Type_TYPE_EUINT16: 16, tacitv1.Type_TYPE_EUINT32: 32,
 	tacitv1.Type_TYPE_EUINT64: 64, tacitv1.Type_TYPE_EUINT128: 128, tacitv1.Type_TYPE_EADDRESS: 160, tacitv1.Type_TYPE_EUINT256: 256,
+	tacitv1.Type_TYPE_BGV: 64, tacitv1.Type_TYPE_BFV: 64, tacitv1.Type_TYPE_CKKS: 64,
 }
 
-// Width returns the bits of a type that the service computes on, 1 for ebool, and false for every other type.
+// Width returns the bits of a type that the service computes on, 1 for ebool, of vectors those of a plaintext operand, and
+// false for every other type.
 func Width(t tacitv1.Type) (int, bool) {
 	w, ok := widths[t]
 	return w, ok

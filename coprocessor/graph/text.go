@@ -35,6 +35,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e
 //	share = div_rem(amount, 3)
 //	output share, share.1                      # the first result and the second
 //	odd: ebool = lookup(ok, [0, 1])            # the last operand is the table
+//	scores: ckks = mul_plain(x, [0.5, -1e-3])  # of vectors, signed integers or real numbers
 //
 // Operations have the names of OpName. An operand is the name of an input, of a statement above or of names, or a
 // plaintext, decimal or after 0x hexadecimal. A type after the result or after a plaintext is the type of the result; it
@@ -435,6 +436,9 @@ func (p *parser) table(at token, node *tacitv1.Node) {
 		return
 	case node.Type == nil || size == 0:
 		p.fail(at, "a table needs the type of the result before it, of 64 bits at most")
+		return
+	case IsVector(*node.Type):
+		p.vector(node)
 		return
 	}
 	for {

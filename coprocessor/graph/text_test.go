@@ -115,7 +115,7 @@ func TestParseTextRefuses(t *testing.T) {
 }
 
 func TestTextRoundTrip(t *testing.T) {
-	for _, name := range []string{"transfer.job", "every_op.job"} {
+	for _, name := range []string{"transfer.job", "every_op.job", "every_vector_op.job"} {
 		_, spec := readJob(t, name)
 		checkRoundTrip(t, spec)
 	}

@@ -442,7 +442,14 @@ func (v *validator) typeNode(i int) error {
 	case sig.declared:
 		n.Type = *declared
 	}
-	if sig.tables {
+	if IsVector(work) && n.Type != work {
+		return refuse(TypeMismatch, field(nodePlace(i), "type"), "%s, but the result is %s", TypeName(n.Type), TypeName(work))
+	}
+	if sig.tables && IsVector(work) {
+		if err := checkVectorTable(field(nodePlace(i), "table"), n.Table, n.Type); err != nil {
+			return err
+		}
+	} else if sig.tables {
 		if err := checkTable(field(nodePlace(i), "table"), n.Table, work, n.Type); err != nil {
 			return err
 		}

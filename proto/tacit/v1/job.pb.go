@@ -289,7 +289,7 @@ type Node struct {
 	Result []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
 	// For people: reports and errors carry it.
 	Label string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
-	// The table of LOOKUP and LOOKUP2, and of nothing else: the values at 0, 1, 2 …, each big-endian and as long as the type
+	// The table of LOOKUP and LOOKUP2, of ADD_PLAIN, MUL_PLAIN, POLYNOMIAL and CHEBYSHEV, and of nothing else. Of look-ups: the values at 0, 1, 2 …, each big-endian and as long as the type
 	// of the result is wide, one byte for ebool and at most eight. There are 2 values where the input of LOOKUP is an ebool,
 	// else 256.
 	Table         []byte `protobuf:"bytes,6,opt,name=table,proto3" json:"table,omitempty"`

@@ -36,19 +36,27 @@ const (
 	Type_TYPE_EUINT128 Type = 6
 	Type_TYPE_EADDRESS Type = 7
 	Type_TYPE_EUINT256 Type = 8
+	// Vectors of the leveled schemes: integers modulo t of BGV and of BFV, real numbers of CKKS. The parameter set of the
+	// key says how many.
+	Type_TYPE_BGV  Type = 16
+	Type_TYPE_BFV  Type = 17
+	Type_TYPE_CKKS Type = 18
 )
 
 // Enum value maps for Type.
 var (
 	Type_name = map[int32]string{
-		0: "TYPE_EBOOL",
-		2: "TYPE_EUINT8",
-		3: "TYPE_EUINT16",
-		4: "TYPE_EUINT32",
-		5: "TYPE_EUINT64",
-		6: "TYPE_EUINT128",
-		7: "TYPE_EADDRESS",
-		8: "TYPE_EUINT256",
+		0:  "TYPE_EBOOL",
+		2:  "TYPE_EUINT8",
+		3:  "TYPE_EUINT16",
+		4:  "TYPE_EUINT32",
+		5:  "TYPE_EUINT64",
+		6:  "TYPE_EUINT128",
+		7:  "TYPE_EADDRESS",
+		8:  "TYPE_EUINT256",
+		16: "TYPE_BGV",
+		17: "TYPE_BFV",
+		18: "TYPE_CKKS",
 	}
 	Type_value = map[string]int32{
 		"TYPE_EBOOL":    0,
@@ -59,6 +67,9 @@ var (
 		"TYPE_EUINT128": 6,
 		"TYPE_EADDRESS": 7,
 		"TYPE_EUINT256": 8,
+		"TYPE_BGV":      16,
+		"TYPE_BFV":      17,
+		"TYPE_CKKS":     18,
 	}
 )
 
@@ -137,6 +148,26 @@ const (
 	Op_OP_LOOKUP Op = 132
 	// LOOKUP2(a, b) is the value at 16·(a mod 16) + b mod 16, both euint8.
 	Op_OP_LOOKUP2 Op = 133
+	// Operations on vectors, besides ADD, SUB, MUL and NEG, which go slot by slot. Their plaintext operands are numbers; where
+	// ADD, SUB and MUL have one it stands for all slots.
+	// ROTATE(a, k) moves every slot k places to the left, cyclically within a row.
+	Op_OP_ROTATE Op = 192
+	// INNER_SUM(a, n) holds in every slot the sum of the n slots from there on; n is a power of two.
+	Op_OP_INNER_SUM Op = 193
+	// RESCALE(a) divides by the last prime of the modulus: BGV and CKKS need it after a product.
+	Op_OP_RESCALE Op = 194
+	// SWAP_ROWS(a) exchanges the two rows of BGV and BFV.
+	Op_OP_SWAP_ROWS Op = 195
+	// ADD_PLAIN(a) and MUL_PLAIN(a) take the node's table, slot by slot: numbers of eight bytes, big-endian, two's
+	// complement for BGV and BFV, IEEE 754 for CKKS. What the table does not reach is 0.
+	Op_OP_ADD_PLAIN Op = 196
+	Op_OP_MUL_PLAIN Op = 197
+	// POLYNOMIAL(a), of CKKS, has the coefficients in the node's table, that of degree 0 first.
+	Op_OP_POLYNOMIAL Op = 198
+	// CHEBYSHEV(a), of CKKS, has an interval's two ends in the table and then the coefficients of Chebyshev polynomials on it.
+	Op_OP_CHEBYSHEV Op = 199
+	// BOOTSTRAP(a), of CKKS, gives back all levels.
+	Op_OP_BOOTSTRAP Op = 200
 )
 
 // Enum value maps for Op.
@@ -178,6 +209,15 @@ var (
 		131: "OP_MUL_OVERFLOW",
 		132: "OP_LOOKUP",
 		133: "OP_LOOKUP2",
+		192: "OP_ROTATE",
+		193: "OP_INNER_SUM",
+		194: "OP_RESCALE",
+		195: "OP_SWAP_ROWS",
+		196: "OP_ADD_PLAIN",
+		197: "OP_MUL_PLAIN",
+		198: "OP_POLYNOMIAL",
+		199: "OP_CHEBYSHEV",
+		200: "OP_BOOTSTRAP",
 	}
 	Op_value = map[string]int32{
 		"OP_ADD":             0,
@@ -216,6 +256,15 @@ var (
 		"OP_MUL_OVERFLOW":    131,
 		"OP_LOOKUP":          132,
 		"OP_LOOKUP2":         133,
+		"OP_ROTATE":          192,
+		"OP_INNER_SUM":       193,
+		"OP_RESCALE":         194,
+		"OP_SWAP_ROWS":       195,
+		"OP_ADD_PLAIN":       196,
+		"OP_MUL_PLAIN":       197,
+		"OP_POLYNOMIAL":      198,
+		"OP_CHEBYSHEV":       199,
+		"OP_BOOTSTRAP":       200,
 	}
 )
 
@@ -555,7 +604,7 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"Parameters\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint*\x9c\x01\n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint*\xc7\x01\n" +
 	"\x04Type\x12\x0e\n" +
 	"\n" +
 	"TYPE_EBOOL\x10\x00\x12\x0f\n" +
@@ -565,7 +614,10 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\fTYPE_EUINT64\x10\x05\x12\x11\n" +
 	"\rTYPE_EUINT128\x10\x06\x12\x11\n" +
 	"\rTYPE_EADDRESS\x10\a\x12\x11\n" +
-	"\rTYPE_EUINT256\x10\b\"\x04\b\x01\x10\x01*\x87\x04\n" +
+	"\rTYPE_EUINT256\x10\b\x12\f\n" +
+	"\bTYPE_BGV\x10\x10\x12\f\n" +
+	"\bTYPE_BFV\x10\x11\x12\r\n" +
+	"\tTYPE_CKKS\x10\x12\"\x04\b\x01\x10\x01*\xae\x05\n" +
 	"\x02Op\x12\n" +
 	"\n" +
 	"\x06OP_ADD\x10\x00\x12\n" +
@@ -620,7 +672,17 @@ const file_tacit_v1_types_proto_rawDesc = "" +
 	"\x0fOP_MUL_OVERFLOW\x10\x83\x01\x12\x0e\n" +
 	"\tOP_LOOKUP\x10\x84\x01\x12\x0f\n" +
 	"\n" +
-	"OP_LOOKUP2\x10\x85\x01\"\x04\b\x16\x10\x16*R\n" +
+	"OP_LOOKUP2\x10\x85\x01\x12\x0e\n" +
+	"\tOP_ROTATE\x10\xc0\x01\x12\x11\n" +
+	"\fOP_INNER_SUM\x10\xc1\x01\x12\x0f\n" +
+	"\n" +
+	"OP_RESCALE\x10\xc2\x01\x12\x11\n" +
+	"\fOP_SWAP_ROWS\x10\xc3\x01\x12\x11\n" +
+	"\fOP_ADD_PLAIN\x10\xc4\x01\x12\x11\n" +
+	"\fOP_MUL_PLAIN\x10\xc5\x01\x12\x12\n" +
+	"\rOP_POLYNOMIAL\x10\xc6\x01\x12\x11\n" +
+	"\fOP_CHEBYSHEV\x10\xc7\x01\x12\x11\n" +
+	"\fOP_BOOTSTRAP\x10\xc8\x01\"\x04\b\x16\x10\x16*R\n" +
 	"\bKeyState\x12\x19\n" +
 	"\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KEY_STATE_ACTIVE\x10\x01\x12\x15\n" +
