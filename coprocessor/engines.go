@@ -1,6 +1,8 @@
 package coprocessor
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,19 +13,35 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
-// engine computes under one evaluation key.
-type engine struct {
-	batcher  *bootstrap.Batcher
-	integers *integer.Evaluator
-	packer   integer.Packer
-	boot     *bootstrap.Evaluator
+// engine computes under one evaluation key: on encrypted integers (TFHE) or on
+// vectors (package leveled).
+type engine interface {
+	// fingerprint is that of the parameters.
+	fingerprint() [32]byte
+	// decode reads the record of a stored ciphertext.
+	decode(record []byte, h graph.Handle) (value, error)
+	// meter is what measures one node.
+	meter() *meter
+	// apply runs the operation of a node; operand gives what is no plaintext.
+	apply(ctx context.Context, g *graph.Graph, n graph.Node, operand func(graph.Operand) value, m *meter) ([]value, error)
+	// encode is the inverse of decode, for results.
+	encode(v value) ([]byte, error)
+	// size is how many bytes the prepared key takes.
+	size() int64
+	stats() bootstrap.Stats
+	close()
 }
+
+// value is an encrypted value at work: what the engine of its key decodes.
+type value any
 
 // engines prepares evaluation keys when they are first needed, once for all who wait
 // for one, and keeps as many as fit into so many bytes: a prepared key takes some
@@ -35,7 +53,7 @@ type engines struct {
 	keys    *store.Keys
 	workers int
 	limit   int64 // bytes
-	size    int64 // bytes of one prepared key
+	size    int64 // bytes of one prepared key for integers
 	metrics *monitor.Metrics
 
 	mu      sync.Mutex
@@ -46,8 +64,9 @@ type engines struct {
 // slot is one prepared key, or one that is being prepared.
 type slot struct {
 	ready  chan struct{} // closed when engine or err is set
-	engine *engine
+	engine engine
 	err    error
+	size   int64     // bytes, guarded by engines.mu; those of an integer engine until it is prepared
 	users  int       // guarded by engines.mu
 	used   time.Time // guarded by engines.mu
 }
@@ -71,12 +90,12 @@ func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, work
 
 // acquire returns the engine of a key, preparing it if need be. release must be
 // called once when the engine is no longer used.
-func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release func(), err error) {
+func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ engine, release func(), err error) {
 	e.mu.Lock()
 	s, ok := e.byID[id]
 	if !ok {
 		e.evict(e.limit - e.size)
-		s = &slot{ready: make(chan struct{})}
+		s = &slot{ready: make(chan struct{}), size: e.size}
 		e.byID[id] = s
 		go e.prepare(id, s)
 	}
@@ -87,7 +106,7 @@ func (e *engines) acquire(ctx context.Context, id fhe.KeyID) (_ *engine, release
 		e.mu.Lock()
 		s.users--
 		s.used = time.Now()
-		e.evict(max(e.limit, e.size)) // more than that may have been in use
+		e.evict(max(e.limit, s.size)) // more than that may have been in use
 		e.mu.Unlock()
 	}
 	select {
@@ -112,14 +131,25 @@ func (e *engines) prepare(id fhe.KeyID, s *slot) {
 		e.metrics.KeyPrepared(time.Since(start))
 	}
 	close(s.ready) // before the lock, which close holds while it waits for this
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if s.err != nil {
-		e.mu.Lock()
 		delete(e.byID, id) // the next one tries again
-		e.mu.Unlock()
+		return
 	}
+	s.size = s.engine.size()
+	e.evict(max(e.limit, s.size))
 }
 
-func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
+// held is how many bytes all keys take. e.mu is held.
+func (e *engines) held() (total int64) {
+	for _, s := range e.byID {
+		total += s.size
+	}
+	return total
+}
+
+func (e *engines) load(id fhe.KeyID) (_ engine, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = refuse(codes.Internal, "PANIC", "", "preparing the key %s panicked: %v", id, p)
@@ -134,8 +164,42 @@ func (e *engines) load(id fhe.KeyID) (_ *engine, err error) {
 }
 
 // newEngine prepares the evaluation key whose container r yields and that must
-// have that id.
-func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (*engine, error) {
+// have that id. Keys for integers must have the parameters p, those for vectors any
+// that package leveled names.
+func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (engine, error) {
+	r, vectors, err := isVectorKey(r)
+	if err != nil {
+		return nil, err
+	}
+	if vectors {
+		return newVectorEngine(r, id)
+	}
+	return newIntegerEngine(r, id, p, backend, workers)
+}
+
+// isVectorKey looks at the head of the container of an evaluation key, and returns a reader of all of
+// it. What is no head is left to whoever decodes the container.
+func isVectorKey(r io.Reader) (_ io.Reader, vectors bool, err error) {
+	b := bufio.NewReaderSize(r, 1<<16)
+	head, err := b.Peek(codec.HeaderSize)
+	if err != nil && err != io.EOF {
+		return nil, false, err
+	}
+	h, err := codec.ReadHeader(bytes.NewReader(head))
+	return b, err == nil && h.Kind == codec.LeveledEvaluationKey, nil
+}
+
+// integerEngine computes on encrypted integers.
+type integerEngine struct {
+	params   *fhe.Parameters
+	id       fhe.KeyID
+	batcher  *bootstrap.Batcher
+	integers *integer.Evaluator
+	packer   integer.Packer
+	boot     *bootstrap.Evaluator
+}
+
+func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (*integerEngine, error) {
 	key, err := fhe.StreamEvaluationKey(r, p)
 	if err != nil {
 		return nil, err
@@ -157,13 +221,45 @@ func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backe
 		batcher.Close()
 		return nil, err
 	}
-	return &engine{batcher, integers, evaluator, evaluator}, nil
+	return &integerEngine{p, id, batcher, integers, evaluator, evaluator}, nil
+}
+
+func (e *integerEngine) fingerprint() [32]byte  { return e.params.Fingerprint() }
+func (e *integerEngine) size() int64            { return bootstrap.PreparedSize(e.params) }
+func (e *integerEngine) stats() bootstrap.Stats { return e.batcher.Stats() }
+func (e *integerEngine) close()                 { e.batcher.Close() }
+func (e *integerEngine) meter() *meter          { return &meter{params: e.params, boot: e.batcher} }
+
+func (e *integerEngine) decode(record []byte, h graph.Handle) (value, error) {
+	list, err := storedList(record, h, e.params)
+	if err != nil {
+		return nil, err
+	}
+	return list.Value(0), nil
+}
+
+func (e *integerEngine) apply(ctx context.Context, g *graph.Graph, n graph.Node, operand func(graph.Operand) value, m *meter) ([]value, error) {
+	results, err := apply(ctx, e.integers.Using(strategies[g.Strategy()]).With(m), n,
+		operandsOf(n, func(o graph.Operand) *integer.Value { return operand(o).(*integer.Value) }))
+	values := make([]value, len(results))
+	for i, v := range results {
+		values[i] = v
+	}
+	return values, err
+}
+
+func (e *integerEngine) encode(v value) ([]byte, error) {
+	list, err := integer.Pack(e.params, e.id, e.packer, v.(*integer.Value))
+	if err != nil {
+		return nil, err
+	}
+	return list.MarshalBinary()
 }
 
 // evict drops keys until those that are left take so many bytes, first those that were
 // not used for longest; keys in use stay. e.mu is held.
 func (e *engines) evict(keep int64) {
-	for int64(len(e.byID))*e.size > keep {
+	for e.held() > keep {
 		var oldest fhe.KeyID
 		var found *slot
 		for id, s := range e.byID {
@@ -181,9 +277,9 @@ func (e *engines) evict(keep int64) {
 }
 
 // retire stops an engine that nobody uses. e.mu is held.
-func (e *engines) retire(old *engine) {
-	old.batcher.Close()
-	e.retired = plus(e.retired, old.batcher.Stats())
+func (e *engines) retire(old engine) {
+	old.close()
+	e.retired = plus(e.retired, old.stats())
 }
 
 func plus(a, b bootstrap.Stats) bootstrap.Stats {
@@ -202,10 +298,11 @@ func (e *engines) stats() (total bootstrap.Stats, prepared int, bytes int64) {
 	for _, s := range e.byID {
 		if s.prepared() {
 			prepared++
-			total = plus(total, s.engine.batcher.Stats())
+			bytes += s.size
+			total = plus(total, s.engine.stats())
 		}
 	}
-	return total, prepared, int64(prepared) * e.size
+	return total, prepared, bytes
 }
 
 // close stops all engines; nobody uses them any more.

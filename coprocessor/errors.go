@@ -191,6 +191,9 @@ func faultOf(err error) *fault {
 	if f := keyFault(err); f != nil {
 		return f
 	}
+	if f := vectorFault(err); f != nil {
+		return f
+	}
 	if place, ok := malformed(err); ok {
 		return refuse(codes.InvalidArgument, "MALFORMED", place, "%v", err)
 	}

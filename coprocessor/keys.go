@@ -14,6 +14,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -95,6 +96,8 @@ func (s *Server) describeKey(info store.KeyInfo, k keyring.Key) *tacitv1.Evaluat
 	if k.Parameters != (keyring.Digest{}) {
 		out.Parameters = &tacitv1.Parameters{Fingerprint: k.Parameters[:]}
 		if p, err := fhe.PresetByFingerprint(k.Parameters); err == nil {
+			out.Parameters.Name = p.Name()
+		} else if p := leveled.ByFingerprint(k.Parameters); p != nil {
 			out.Parameters.Name = p.Name()
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
@@ -16,6 +17,13 @@ type meter struct {
 	bootstraps int
 	depth      int     // calls, each of which waits for the one before
 	failure    float64 // log2 of the sum of the failure probabilities of the bootstraps
+
+	keySwitches int // of an operation on vectors, which count as bootstraps
+}
+
+// spent is what the operation has spent, as package graph counts it.
+func (m *meter) spent() graph.Cost {
+	return graph.Cost{Bootstraps: m.bootstraps + m.keySwitches, Depth: m.depth + m.keySwitches}
 }
 
 func (m *meter) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {

@@ -105,8 +105,12 @@ func (s *Server) migrate(ctx context.Context, from fhe.KeyID, m keyring.Migratio
 			return false, err
 		}
 		defer release()
-		move.packer = engine.packer
-		if move.migrator, err = bootstrap.NewMigrator(move.key, engine.boot, s.opts.Backend); err != nil {
+		integers, ok := engine.(*integerEngine)
+		if !ok {
+			return false, fmt.Errorf("the key %x is one of vectors, which do not migrate", m.To)
+		}
+		move.packer = integers.packer
+		if move.migrator, err = bootstrap.NewMigrator(move.key, integers.boot, s.opts.Backend); err != nil {
 			return false, err
 		}
 		// Processes that begin at different places do little twice.

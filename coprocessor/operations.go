@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -106,17 +107,26 @@ type estimator struct {
 	integers *integer.Evaluator
 	inputs   map[graph.Handle]*integer.Value // outlines
 	results  map[int][]*integer.Value        // of nodes
+	vectors  vectorEstimator
 }
 
 func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator {
 	return &estimator{
 		integers: integers.Using(strategies[spec.GetStrategy()]),
 		inputs:   make(map[graph.Handle]*integer.Value), results: make(map[int][]*integer.Value),
+		vectors: newVectorEstimator(),
 	}
 }
 
-// resolved takes note of a stored ciphertext and describes it to package graph.
-func (e *estimator) resolved(h graph.Handle, list *integer.List) (graph.Ciphertext, error) {
+// stored takes note of a stored ciphertext and describes it to package graph.
+func (e *estimator) stored(h graph.Handle, record []byte, p *fhe.Parameters) (graph.Ciphertext, error) {
+	if isVectorRecord(record) {
+		return e.vectors.stored(h, record)
+	}
+	list, err := storedList(record, h, p)
+	if err != nil {
+		return graph.Ciphertext{}, err
+	}
 	v, err := e.integers.Outline(list.Type(0), h, list.Bounds(0))
 	if err != nil {
 		return graph.Ciphertext{}, fmt.Errorf("stored ciphertext %s: %w", h, err)
@@ -127,6 +137,9 @@ func (e *estimator) resolved(h graph.Handle, list *integer.List) (graph.Cipherte
 
 // cost is a graph.CostFunc.
 func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
+	if graph.IsVector(n.Type) {
+		return e.vectors.cost(i, n)
+	}
 	var missing error
 	operands := operandsOf(n, func(o graph.Operand) *integer.Value {
 		if o.Kind == graph.Computed {

@@ -15,13 +15,14 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
 // receipt signs what a run computed.
 func (s *Server) receipt(jobID string, r *run, outputs []store.Ciphertext) (*receipt.Receipt, error) {
 	return receipt.Sign(receipt.Statement{
-		JobID: jobID, SpecDigest: r.graph.Digest(), KeyID: r.graph.KeyID(), Fingerprint: s.opts.Params.Fingerprint(),
+		JobID: jobID, SpecDigest: r.graph.Digest(), KeyID: r.graph.KeyID(), Fingerprint: r.engine.fingerprint(),
 		EngineVersion: s.opts.Version, Backend: s.opts.Backend.Info().Name,
 		Inputs: r.read, Outputs: items(outputs),
 	}, *s.signer.Load())
@@ -47,7 +48,7 @@ func describeItems(items []receipt.Item) []*tacitv1.ReceiptItem {
 // Audit is what it takes to compute a job again. Params, Backend, Key, Spec and
 // Record are required.
 type Audit struct {
-	// Params is the parameter set of the key.
+	// Params is the parameter set of the key, or any where the key is one of vectors.
 	Params *fhe.Parameters
 	// Backend computes; any gives the same bits.
 	Backend accel.Backend
@@ -79,8 +80,10 @@ func (e *AuditError) Error() string {
 // compares everything the receipt says of it, the digests of the outputs bit for
 // bit. What differs is an *AuditError. Signatures are not its business.
 func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
-	if err := same("parameters", r.Fingerprint, a.Params.Fingerprint()); err != nil {
-		return err
+	if leveled.ByFingerprint(r.Fingerprint) == nil { // of vectors, the key tells
+		if err := same("parameters", r.Fingerprint, a.Params.Fingerprint()); err != nil {
+			return err
+		}
 	}
 	if err := same("spec", r.SpecDigest, graph.SpecDigest(a.Spec)); err != nil {
 		return err
@@ -103,11 +106,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 			return graph.Ciphertext{}, err
 		}
 		fetched[h] = record
-		list, err := storedList(record, h, a.Params)
-		if err != nil {
-			return graph.Ciphertext{}, err
-		}
-		return estimator.resolved(h, list)
+		return estimator.stored(h, record, a.Params)
 	}, estimator.cost, a.Limits)
 	if err != nil {
 		return err
@@ -126,8 +125,11 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err != nil {
 		return err
 	}
-	defer e.batcher.Close()
-	again := newRun(g, nil, a.Params, e, func(_ context.Context, h [32]byte) ([]byte, error) { return fetched[h], nil }, slog.New(slog.DiscardHandler))
+	defer e.close()
+	if err := same("parameters", r.Fingerprint, e.fingerprint()); err != nil {
+		return err
+	}
+	again := newRun(g, nil, e, func(_ context.Context, h [32]byte) ([]byte, error) { return fetched[h], nil }, slog.New(slog.DiscardHandler))
 	if err := again.load(ctx); err != nil {
 		return err
 	}

@@ -31,8 +31,7 @@ type records func(ctx context.Context, handle [32]byte) ([]byte, error)
 // again.
 type run struct {
 	graph   *graph.Graph
-	params  *fhe.Parameters
-	engine  *engine
+	engine  engine
 	records records
 	log     *slog.Logger
 
@@ -42,29 +41,29 @@ type run struct {
 
 	have   map[int][]byte // records of outputs that were there before, by their places
 	plan   *plan
-	inputs map[graph.Handle]*integer.Value
+	inputs map[graph.Handle]value
 	read   []receipt.Item // the inputs, in the order of the graph
 
 	mu      sync.Mutex
-	values  [][]*integer.Value // results of nodes that are done and still needed
-	readers []int              // operands and outputs that have yet to read results of each node
+	values  [][]value // results of nodes that are done and still needed
+	readers []int     // operands and outputs that have yet to read results of each node
 	reports []*tacitv1.NodeReport
 	changed chan struct{} // has a token when reports changed since it was last read
 }
 
 // newRun prepares the evaluation of a graph, of whose outputs those in have, by
 // their places, are not computed.
-func newRun(g *graph.Graph, have map[int][]byte, p *fhe.Parameters, e *engine, records records, log *slog.Logger) *run {
+func newRun(g *graph.Graph, have map[int][]byte, e engine, records records, log *slog.Logger) *run {
 	there := make(map[int]bool, len(have))
 	for i := range have {
 		there[i] = true
 	}
 	r := &run{
-		graph: g, params: p, engine: e, records: records, log: log,
+		graph: g, engine: e, records: records, log: log,
 		succeeded: func(string, string, time.Duration) {}, tracer: noop.Tracer{},
 		have: have, plan: newPlan(g, there),
-		inputs:  make(map[graph.Handle]*integer.Value),
-		values:  make([][]*integer.Value, g.Len()),
+		inputs:  make(map[graph.Handle]value),
+		values:  make([][]value, g.Len()),
 		readers: make([]int, g.Len()),
 		changed: make(chan struct{}, 1),
 	}
@@ -148,11 +147,9 @@ func (r *run) load(ctx context.Context) error {
 			return err
 		}
 		r.read = append(r.read, receipt.Item{Handle: h, Digest: sha256.Sum256(record)})
-		list, err := storedList(record, h, r.params)
-		if err != nil {
+		if r.inputs[h], err = r.engine.decode(record, h); err != nil {
 			return err
 		}
-		r.inputs[h] = list.Value(0)
 	}
 	return nil
 }
@@ -223,7 +220,7 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 func (r *run) compute(ctx context.Context, i int) error {
 	n := r.graph.Node(i)
 	r.report(i, func(rep *tacitv1.NodeReport) { rep.State = tacitv1.NodeState_NODE_STATE_RUNNING })
-	m := &meter{params: r.params, boot: r.engine.batcher}
+	m := r.engine.meter()
 	start := time.Now()
 	spanned, span := r.traceNode(ctx, i, n)
 	values, err := r.apply(spanned, n, m)
@@ -231,7 +228,7 @@ func (r *run) compute(ctx context.Context, i int) error {
 	took := time.Since(start)
 	r.report(i, func(rep *tacitv1.NodeReport) {
 		rep.State = tacitv1.NodeState_NODE_STATE_SUCCEEDED
-		rep.Bootstraps, rep.Depth = uint64(m.bootstraps), uint32(m.depth)
+		rep.Bootstraps, rep.Depth = uint64(m.spent().Bootstraps), uint32(m.spent().Depth)
 		rep.Duration = durationpb.New(took)
 		if p, ok := m.log2Failure(); ok {
 			rep.Log2FailureProbability = &p
@@ -263,20 +260,19 @@ func (r *run) compute(ctx context.Context, i int) error {
 }
 
 // apply runs the operation of a node. A panic is an error of this node alone.
-func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (values []*integer.Value, err error) {
+func (r *run) apply(ctx context.Context, n graph.Node, m *meter) (values []value, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.ErrorContext(ctx, "an operation panicked", "op", graph.OpName(n.Op), "panic", p, "stack", string(debug.Stack()))
 			err = refuse(codes.Internal, "PANIC", "", "%s panicked: %v", graph.OpName(n.Op), p)
 		}
 	}()
-	e := r.engine.integers.Using(strategies[r.graph.Strategy()]).With(m)
-	return apply(ctx, e, n, operandsOf(n, r.operand))
+	return r.engine.apply(ctx, r.graph, n, r.operand, m)
 }
 
 // operand returns the value of an encrypted operand. Those of other nodes are
 // there: they are done before a node starts, and kept until it has ended.
-func (r *run) operand(o graph.Operand) *integer.Value {
+func (r *run) operand(o graph.Operand) value {
 	if o.Kind == graph.Stored {
 		return r.inputs[o.Handle]
 	}
@@ -285,7 +281,7 @@ func (r *run) operand(o graph.Operand) *integer.Value {
 	return r.values[r.plan.same[o.Node]][o.Result]
 }
 
-// outputs packs and encodes the results.
+// outputs encodes the results.
 func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 	var out []store.Ciphertext
 	for i, o := range r.graph.Outputs() {
@@ -294,11 +290,8 @@ func (r *run) outputs(ctx context.Context) ([]store.Ciphertext, error) {
 		}
 		record := r.have[i]
 		if record == nil {
-			list, err := integer.Pack(r.params, r.graph.KeyID(), r.engine.packer, r.values[r.plan.same[o.Node]][o.Result])
-			if err != nil {
-				return nil, err
-			}
-			if record, err = list.MarshalBinary(); err != nil {
+			var err error
+			if record, err = r.engine.encode(r.values[r.plan.same[o.Node]][o.Result]); err != nil {
 				return nil, err
 			}
 		}

@@ -112,7 +112,7 @@ func TestUploadsAreIdempotent(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	// An upload that was overtaken by another one is read to its end.
-	if err := s.putKey(ctx, id, bytes.NewReader(key)); err != nil {
+	if _, err := s.putKey(ctx, id, bytes.NewReader(key)); err != nil {
 		t.Error(err)
 	}
 	if list, err := s.CoprocessorClient.ListKeys(ctx, &tacitv1.ListKeysRequest{}); err != nil || len(list.Keys) != 1 || list.Keys[0].Size != uint64(len(key)) {
@@ -457,7 +457,7 @@ func (s *service) replaceEngine(id fhe.KeyID, slot *slot) (back func()) {
 	return back
 }
 
-func readySlot(e *engine, err error) *slot {
+func readySlot(e engine, err error) *slot {
 	s := &slot{ready: make(chan struct{}), engine: e, err: err}
 	close(s.ready)
 	return s
@@ -489,7 +489,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The zero Batcher has no engine to ask.
-	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&engine{batcher: new(bootstrap.Batcher), integers: integers}, nil))
+	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&integerEngine{params: s.opts.Params, batcher: new(bootstrap.Batcher), integers: integers}, nil))
 	s.submit("bystander", s.sums(10))
 	for i := range 6 {
 		job := s.run(fmt.Sprint("bad-", i), bad)
@@ -694,7 +694,7 @@ output x, z
 		t.Fatal(err)
 	}
 	defer release()
-	r := newRun(g, nil, s.opts.Params, engine, s.ciphertexts.Get, s.opts.Log)
+	r := newRun(g, nil, engine, s.ciphertexts.Get, s.opts.Log)
 	if err := r.load(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -466,7 +466,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	records := func(ctx context.Context, h [32]byte) ([]byte, error) {
 		return s.ciphertexts.GetUnder(ctx, h, g.KeyID())
 	}
-	r := newRun(g, have, s.opts.Params, engine, records, s.jobLog(lease.Job()))
+	r := newRun(g, have, engine, records, s.jobLog(lease.Job()))
 	r.succeeded = s.metrics.Node
 	r.tracer = s.tracer()
 	if err := r.load(ctx); err != nil {
@@ -639,9 +639,5 @@ func (s *Server) resolve(ctx context.Context, e *estimator, spec *tacitv1.JobSpe
 	if err != nil {
 		return graph.Ciphertext{}, err
 	}
-	list, err := storedList(record, h, s.opts.Params)
-	if err != nil {
-		return graph.Ciphertext{}, err
-	}
-	return e.resolved(h, list)
+	return e.stored(h, record, s.opts.Params)
 }

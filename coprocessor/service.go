@@ -53,7 +53,7 @@ func (s *Server) answer(ctx context.Context, method string, err error, panicked 
 		return nil
 	}
 	var own interface{ GRPCStatus() *status.Status }
-	if _, isFault := err.(*fault); !isFault && errors.As(err, &own) {
+	if !errors.As(err, new(*fault)) && errors.As(err, &own) {
 		return err // a status of gRPC itself
 	}
 	if ended := ctx.Err(); ended != nil {

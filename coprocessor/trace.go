@@ -51,7 +51,7 @@ func (r *run) traceNode(ctx context.Context, i int, n graph.Node) (context.Conte
 }
 
 func endNode(span trace.Span, m *meter, err error) {
-	span.SetAttributes(attribute.Int("tacit.bootstraps", m.bootstraps), attribute.Int("tacit.depth", m.depth))
+	span.SetAttributes(attribute.Int("tacit.bootstraps", m.spent().Bootstraps), attribute.Int("tacit.depth", m.spent().Depth))
 	if err != nil {
 		span.SetStatus(otelcodes.Error, faultOf(err).reason)
 	}

@@ -16,7 +16,9 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -118,10 +120,11 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	ctx := stream.Context()
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
+	parameters := keyring.Digest(s.opts.Params.Fingerprint())
 	_, err = s.keys.Stat(ctx, id)
 	switch {
 	case errors.As(err, new(*store.KeyNotFoundError)):
-		err = s.putKey(ctx, id, in)
+		parameters, err = s.putKey(ctx, id, in)
 	case err == nil:
 		var owns bool
 		if owns, err = s.lists.Owns(ctx, callOf(ctx).principal.Name, object); err == nil && !owns {
@@ -136,7 +139,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	if err == nil {
 		known, err = s.ring.Change(ctx, id, func(k *keyring.Key) error {
 			if k.Parameters == (keyring.Digest{}) {
-				k.Parameters = s.opts.Params.Fingerprint()
+				k.Parameters = parameters
 			}
 			return nil
 		})
@@ -149,9 +152,9 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	return stream.SendAndClose(stored)
 }
 
-// putKey stores a key while it decodes it; what does not decode ends the stream
-// that is being stored with an error, and nothing is kept.
-func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
+// putKey stores a key while it decodes it, and returns the fingerprint of its parameters; what does not decode ends the
+// stream that is being stored with an error, and nothing is kept.
+func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parameters keyring.Digest, err error) {
 	r, w := io.Pipe()
 	stored := make(chan error, 1)
 	go func() {
@@ -162,7 +165,7 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
 		r.CloseWithError(err)
 		stored <- err
 	}()
-	got, err := fhe.CheckEvaluationKey(io.TeeReader(in, w), s.opts.Params)
+	got, parameters, err := checkEvaluationKey(io.TeeReader(in, w), s.opts.Params)
 	if err == nil && got != id {
 		err = faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
 	}
@@ -170,7 +173,25 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) error {
 	if putErr := <-stored; err == nil {
 		err = putErr
 	}
-	return err
+	return parameters, err
+}
+
+// checkEvaluationKey decodes a key, for integers with the parameters p or for vectors, and keeps
+// nothing of it.
+func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, keyring.Digest, error) {
+	r, vectors, err := isVectorKey(r)
+	if err != nil {
+		return fhe.KeyID{}, keyring.Digest{}, err
+	}
+	if !vectors {
+		id, err := fhe.CheckEvaluationKey(r, p)
+		return id, p.Fingerprint(), err
+	}
+	set, id, _, err := leveled.CheckEvaluationKey(r, nil)
+	if err != nil {
+		return fhe.KeyID{}, keyring.Digest{}, err
+	}
+	return id, set.Fingerprint(), nil
 }
 
 // checkKey reads a key to its end and returns an error if it is another one than
@@ -271,28 +292,26 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "header.sha256", "the container has SHA-256 %x", container)
 	}
 	c.note("container", hex.EncodeToString(container[:]))
-	list, err := integer.UnmarshalList(data, s.opts.Params)
+	list, err := readFresh(data, s.opts.Params)
 	if err != nil {
 		return err
 	}
-	if !list.Fresh() {
-		return refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
-	}
 	ctx := stream.Context()
-	id := list.KeyID()
-	c.note("key", keyName(id), "count", list.Len())
+	id := list.key
+	c.note("key", keyName(id), "count", len(list.records))
 	if err := s.usable(ctx, id); err != nil {
 		return faultOf(err).at("key id")
 	}
+	if k, err := s.ring.Get(ctx, id); err != nil {
+		return err
+	} else if want := list.parameters; k.Parameters != want && k.Parameters != (keyring.Digest{}) {
+		return faultOf(&codec.ParametersError{Got: want, Want: k.Parameters})
+	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
-	for i := range list.Len() {
-		record, err := list.Only(i).MarshalBinary()
-		if err != nil {
-			return err
-		}
+	for i, record := range list.records {
 		ct := store.Ciphertext{
 			Handle: sha256.Sum256(fmt.Appendf(nil, "tacit upload 1\x00%x %d", container, i)),
-			Type:   uint8(list.Type(i)), KeyID: id, Record: record,
+			Type:   list.types[i], KeyID: id, Record: record,
 		}
 		if err := s.ciphertexts.Put(ctx, ct); err != nil {
 			return err
@@ -304,8 +323,57 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 		s.queue.Arrived(ct.Handle)
 		resp.Ciphertexts = append(resp.Ciphertexts, info(ct))
 	}
-	s.opts.Log.InfoContext(ctx, "ciphertexts stored", "key", id, "count", list.Len())
+	s.opts.Log.InfoContext(ctx, "ciphertexts stored", "key", id, "count", len(list.records))
 	return stream.SendAndClose(resp)
+}
+
+// fresh is what an upload holds, each value as it is stored.
+type fresh struct {
+	key        fhe.KeyID
+	parameters keyring.Digest
+	types      []uint8
+	records    [][]byte
+}
+
+// readFresh decodes a container of fresh ciphertexts, of integers with the parameters p or of vectors.
+func readFresh(data []byte, p *fhe.Parameters) (f fresh, err error) {
+	computed := refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
+	add := func(t uint8, record []byte, err error) error {
+		f.types, f.records = append(f.types, t), append(f.records, record)
+		return err
+	}
+	if isVectorRecord(data) {
+		vectors, err := leveled.UnmarshalCiphertexts(data, nil)
+		if err != nil {
+			return f, err
+		}
+		f.key, f.parameters = vectors[0].KeyID(), vectors[0].Parameters().Fingerprint()
+		for _, v := range vectors {
+			if !v.Fresh() {
+				return f, computed
+			}
+			record, err := leveled.MarshalCiphertexts(v)
+			if err := add(uint8(vectorType(v.Parameters())), record, err); err != nil {
+				return f, err
+			}
+		}
+		return f, nil
+	}
+	list, err := integer.UnmarshalList(data, p)
+	if err != nil {
+		return f, err
+	}
+	if !list.Fresh() {
+		return f, computed
+	}
+	f.key, f.parameters = list.KeyID(), p.Fingerprint()
+	for i := range list.Len() {
+		record, err := list.Only(i).MarshalBinary()
+		if err := add(uint8(list.Type(i)), record, err); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
 }
 
 // parseHandles checks the handles of a call.
