@@ -34,6 +34,8 @@ type engine interface {
 	apply(ctx context.Context, g *graph.Graph, n graph.Node, operand func(graph.Operand) value, m *meter) ([]value, error)
 	// encode is the inverse of decode, for results.
 	encode(v value) ([]byte, error)
+	// parallel is how many nodes of a job may run at a time.
+	parallel() int
 	// size is how many bytes the prepared key takes.
 	size() int64
 	stats() bootstrap.Stats
@@ -172,7 +174,7 @@ func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backe
 		return nil, err
 	}
 	if vectors {
-		return newVectorEngine(r, id)
+		return newVectorEngine(r, id, workers)
 	}
 	return newIntegerEngine(r, id, p, backend, workers)
 }
@@ -197,6 +199,7 @@ type integerEngine struct {
 	integers *integer.Evaluator
 	packer   integer.Packer
 	boot     *bootstrap.Evaluator
+	nodes    int // that may run at a time
 }
 
 func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (*integerEngine, error) {
@@ -221,13 +224,14 @@ func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend acce
 		batcher.Close()
 		return nil, err
 	}
-	return &integerEngine{p, id, batcher, integers, evaluator, evaluator}, nil
+	return &integerEngine{p, id, batcher, integers, evaluator, evaluator, 2 * batcher.Full()}, nil
 }
 
 func (e *integerEngine) fingerprint() [32]byte  { return e.params.Fingerprint() }
 func (e *integerEngine) size() int64            { return bootstrap.PreparedSize(e.params) }
 func (e *integerEngine) stats() bootstrap.Stats { return e.batcher.Stats() }
 func (e *integerEngine) close()                 { e.batcher.Close() }
+func (e *integerEngine) parallel() int          { return e.nodes }
 func (e *integerEngine) meter() *meter          { return &meter{params: e.params, boot: e.batcher} }
 
 func (e *integerEngine) decode(record []byte, h graph.Handle) (value, error) {

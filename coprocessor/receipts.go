@@ -133,7 +133,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err := again.load(ctx); err != nil {
 		return err
 	}
-	outputs, err := again.execute(ctx, 2*e.batcher.Full())
+	outputs, err := again.execute(ctx, e.parallel())
 	if err != nil {
 		return err
 	}

@@ -489,7 +489,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The zero Batcher has no engine to ask.
-	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&integerEngine{params: s.opts.Params, batcher: new(bootstrap.Batcher), integers: integers}, nil))
+	back := s.replaceEngine(otherKeys().Secret.ID(), readySlot(&integerEngine{params: s.opts.Params, batcher: new(bootstrap.Batcher), integers: integers, nodes: 1}, nil))
 	s.submit("bystander", s.sums(10))
 	for i := range 6 {
 		job := s.run(fmt.Sprint("bad-", i), bad)

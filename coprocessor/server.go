@@ -473,7 +473,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	stop := s.followProgress(ctx, lease, r)
-	outputs, err := r.execute(ctx, 2*engine.batcher.Full())
+	outputs, err := r.execute(ctx, engine.parallel())
 	stop()
 	lease.Spend(r.spent())
 	if err != nil {

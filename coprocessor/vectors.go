@@ -183,9 +183,12 @@ func keySwitches(n graph.Node) int {
 }
 
 // vectorEngine computes on vectors.
-type vectorEngine struct{ *leveled.Evaluator }
+type vectorEngine struct {
+	*leveled.Evaluator
+	workers int
+}
 
-func newVectorEngine(r io.Reader, id fhe.KeyID) (*vectorEngine, error) {
+func newVectorEngine(r io.Reader, id fhe.KeyID, workers int) (*vectorEngine, error) {
 	key, err := leveled.ReadEvaluationKey(r, nil)
 	if err != nil {
 		return nil, err
@@ -193,12 +196,13 @@ func newVectorEngine(r io.Reader, id fhe.KeyID) (*vectorEngine, error) {
 	if got := key.ID(); got != id {
 		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
 	}
-	return &vectorEngine{leveled.NewEvaluator(key)}, nil
+	return &vectorEngine{leveled.NewEvaluator(key), workers}, nil
 }
 
 func (e *vectorEngine) fingerprint() [32]byte      { return e.Parameters().Fingerprint() }
 func (e *vectorEngine) size() int64                { return e.Key().MemoryBytes() }
 func (e *vectorEngine) stats() (s bootstrap.Stats) { return s }
+func (e *vectorEngine) parallel() int              { return e.workers }
 func (e *vectorEngine) close()                     {}
 func (e *vectorEngine) meter() *meter              { return new(meter) }
 
