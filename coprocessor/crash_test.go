@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,11 +27,40 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-const serverDirVariable = "TACIT_TEST_SERVER_DIR"
+const (
+	serverDirVariable = "TACIT_TEST_SERVER_DIR"
+	// failpointVariable has the name of a failpoint and how often it is passed before
+	// the process kills itself there, with an equals sign between.
+	failpointVariable = "TACIT_TEST_FAILPOINT"
+)
+
+// killAtFailpoint has this process kill itself as the environment says.
+func killAtFailpoint(t *testing.T) {
+	where, count, ok := strings.Cut(os.Getenv(failpointVariable), "=")
+	if !ok {
+		return
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passed atomic.Int32
+	failpoint.Hook = func(name string) {
+		if name == where && int(passed.Add(1)) == n {
+			self.Kill()
+			select {} // the signal takes a moment
+		}
+	}
+}
 
 // TestServerProcess is the server that TestKill kills. It prints its address
 // once it serves, and stops when its input ends.
@@ -39,6 +69,7 @@ func TestServerProcess(t *testing.T) {
 	if dir == "" {
 		t.Skip("runs in a child process only")
 	}
+	killAtFailpoint(t)
 	backend, err := cpu.New()
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +112,15 @@ type process struct {
 	address atomic.Pointer[string]
 	cmd     *exec.Cmd
 	stdin   io.Closer
+
+	failpoint string // where and when the next process kills itself; see failpointVariable
 }
 
 // start returns when the server serves.
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.CommandContext(p.t.Context(), os.Args[0], "-test.run=^TestServerProcess$")
-	p.cmd.Env = append(os.Environ(), serverDirVariable+"="+p.dir)
+	p.cmd.Env = append(os.Environ(), serverDirVariable+"="+p.dir, failpointVariable+"="+p.failpoint)
 	p.cmd.Stderr = p.t.Output()
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -112,6 +145,12 @@ func (p *process) start() {
 func (p *process) kill() {
 	p.t.Helper()
 	p.cmd.Process.Kill()
+	p.killed()
+}
+
+// killed waits for the end of a server that is killed.
+func (p *process) killed() {
+	p.t.Helper()
 	if err := p.cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		p.t.Fatalf("the server ended by itself: %v", err)
 	}
@@ -315,6 +354,35 @@ func (s *stream) chained(ctx context.Context, t testing.TB, rng *rand.Rand, stop
 	}
 }
 
+// pipelined submits jobs that read the results of earlier ones without waiting for
+// them, and waits for all in the end.
+func (s *stream) pipelined(ctx context.Context, t testing.TB, rng *rand.Rand, stop <-chan struct{}) error {
+	from, to := s.inputs[0], s.inputs[1]
+	for {
+		newFrom, newTo := s.add(t, from, to, s.inputs[rng.IntN(len(s.inputs))], true)
+		j := s.jobs[len(s.jobs)-1]
+		if err := s.submit(ctx, j); err != nil {
+			return err
+		}
+		results, err := j.compute(ctx, s.engine, s.packer)
+		if err != nil {
+			return err
+		}
+		newFrom.value, newTo.value = results[1].Value(0), results[2].Value(0)
+		from, to = newTo, newFrom
+		select {
+		case <-stop:
+			for _, j := range s.jobs {
+				if err := s.wait(ctx, j); err != nil {
+					return err
+				}
+			}
+			return nil
+		case <-time.After(time.Duration(rng.IntN(100)) * time.Millisecond):
+		}
+	}
+}
+
 // A server that is killed at random moments of a stream of jobs finishes every
 // job that it acknowledged, once, with the results of a server that was not.
 func TestKill(t *testing.T) {
@@ -322,9 +390,33 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 5
 	}
+	storm(t, kills, func(p *process, rng *rand.Rand, _ int) {
+		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+		p.kill()
+		p.start()
+	})
+}
+
+// So does one that is killed at each of the places where something is half done.
+func TestKillAtFailpoints(t *testing.T) {
+	storm(t, len(failpoint.All), func(p *process, rng *rand.Rand, i int) {
+		// A process that ends at the place takes over from one that ends at once.
+		p.kill()
+		p.failpoint = fmt.Sprintf("%s=%d", failpoint.All[i], 1+rng.IntN(6))
+		p.start()
+		p.killed()
+		t.Log("killed at", p.failpoint)
+		p.failpoint = ""
+		p.start()
+	})
+}
+
+// storm has a server killed so many times while four streams of jobs go on, and
+// checks every job in the end.
+func storm(t *testing.T, kills int, kill func(p *process, rng *rand.Rand, i int)) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(kills)*3*time.Second)
 	defer cancel()
 	begin := time.Now()
 
@@ -364,7 +456,7 @@ func TestKill(t *testing.T) {
 	var streams []*stream
 	var wg sync.WaitGroup
 	for i, run := range []func(*stream, context.Context, testing.TB, *rand.Rand, <-chan struct{}) error{
-		(*stream).independent, (*stream).independent, (*stream).chained, (*stream).chained,
+		(*stream).independent, (*stream).independent, (*stream).chained, (*stream).pipelined,
 	} {
 		s := &stream{name: fmt.Sprint("stream-", i), client: client, inputs: inputs, engine: engine, packer: evaluator}
 		streams = append(streams, s)
@@ -376,10 +468,8 @@ func TestKill(t *testing.T) {
 		})
 	}
 	rng := rand.New(rand.NewPCG(seed, 100))
-	for range kills {
-		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
-		p.kill()
-		p.start()
+	for i := range kills {
+		kill(p, rng, i)
 	}
 	close(stop)
 	wg.Wait()

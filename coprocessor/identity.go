@@ -165,6 +165,9 @@ func (s *identifiedStream) Context() context.Context { return s.ctx }
 
 func (s *identifiedStream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
+	if err == nil {
+		err = tooMany(m)
+	}
 	if err == nil && s.first != nil {
 		if err = s.first(m); err == nil {
 			s.first = nil

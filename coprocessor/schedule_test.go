@@ -13,6 +13,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/coprocessor/access"
@@ -164,6 +165,10 @@ func TestInputsThatDoNotCome(t *testing.T) {
 			!strings.Contains(e.Message, "job a") || !strings.Contains(e.Message, "was cancelled") || job.Attempts != 0 {
 			t.Errorf("%v", job)
 		}
+	}
+	// A job that has failed so is still that job.
+	if again := s.submit("b", adding(t, named("a1"), "b1")); again.State != failed {
+		t.Errorf("%v", again)
 	}
 	types := map[string]tacitv1.Type{"never": tacitv1.Type_TYPE_EUINT8}
 	for id, req := range map[string]*tacitv1.SubmitJobRequest{
@@ -577,5 +582,21 @@ func TestWatchJobs(t *testing.T) {
 	}
 	if _, err := s.CoprocessorClient.ListJobs(t.Context(), &tacitv1.ListJobsRequest{States: []tacitv1.JobState{99}}); refused(t, err).place != "states[0]" {
 		t.Errorf("%v", err)
+	}
+}
+
+// The progress of the largest job that is allowed by default fits a note.
+func TestProgressOfLargeJobs(t *testing.T) {
+	var reports []*tacitv1.NodeReport
+	for i := range graph.DefaultLimits().MaxNodes {
+		p := -128.25
+		reports = append(reports, &tacitv1.NodeReport{
+			Node: uint32(i), Label: strings.Repeat("x", 128), State: tacitv1.NodeState_NODE_STATE_SUCCEEDED, Bootstraps: 100_000, Depth: 60_000,
+			Duration: durationpb.New(1234567891 * time.Microsecond), Log2FailureProbability: &p,
+		})
+	}
+	got := new(tacitv1.Job)
+	if err := proto.Unmarshal(progressNote(reports), got); err != nil || len(got.Nodes) != len(reports) {
+		t.Errorf("%d of %d nodes: %v", len(got.Nodes), len(reports), err)
 	}
 }

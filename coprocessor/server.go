@@ -278,6 +278,7 @@ func (o *Options) connect(ctx context.Context) (*store.Node, error) {
 func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	options := append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(max(s.opts.Limits.MaxSpecSize, MaxChunk) + messageSlack),
+		grpc.ForceServerCodecV2(newBoundedCodec(maxElements(s.opts.Limits))),
 		grpc.MaxConcurrentStreams(256),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

@@ -30,6 +30,9 @@ func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo,
 		err = s.answer(ctx, call.FullMethod, err, recover())
 		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
 	}()
+	if err := tooMany(req); err != nil {
+		return nil, err
+	}
 	return next(ctx, req)
 }
 

@@ -2,7 +2,6 @@ package coprocessor
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/protobuf/proto"
 
@@ -58,24 +57,4 @@ func (s *Server) draft(ctx context.Context, spec *tacitv1.JobSpec, expected map[
 		return latency, nil
 	}
 	return throughput, nil
-}
-
-// submitOther submits a spec that leaves its strategy to the service, and that is in
-// conflict with a job if one strategy is chosen, with the other one: that may have
-// been chosen when the job was first submitted. It returns nothing if that is not so.
-func (s *Server) submitOther(ctx context.Context, req *tacitv1.SubmitJobRequest, spec *tacitv1.JobSpec, chosen tacitv1.Strategy, conflict error) *tacitv1.Job {
-	if spec.GetStrategy() != tacitv1.Strategy_STRATEGY_AUTO || !errors.As(conflict, new(*jobs.ConflictError)) {
-		return nil
-	}
-	other := tacitv1.Strategy_STRATEGY_LATENCY
-	if chosen == other {
-		other = tacitv1.Strategy_STRATEGY_THROUGHPUT
-	}
-	again := proto.CloneOf(req)
-	again.Spec, again.Program = withStrategy(spec, other), nil
-	job, err := s.SubmitJob(ctx, again)
-	if err != nil {
-		return nil
-	}
-	return job
 }

@@ -3,7 +3,6 @@ package coprocessor
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
-	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -119,77 +117,22 @@ func parseExpected(list []*tacitv1.ExpectedInput, place string) (map[graph.Handl
 	return expected, nil
 }
 
-// SubmitJob validates a spec and queues it.
+// SubmitJob validates a spec and queues it. A job that is there already is answered
+// with as it is, also where a new one would be refused.
 func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (*tacitv1.Job, error) {
-	if s.gate.closed() {
-		return nil, refuse(codes.Unavailable, "DRAINING", "", "this process takes no new jobs")
-	}
-	sub, err := submission(req)
-	if err != nil {
-		return nil, err
-	}
-	var expected map[graph.Handle]tacitv1.Type
-	if !req.MissingInputs.GetRefuse() {
-		if expected, err = parseExpected(req.MissingInputs.GetExpected(), "missing_inputs.expected"); err != nil {
-			return nil, err
-		}
-	}
 	spec, err := s.called(ctx, req.Spec, req.Program)
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.draft(ctx, spec, expected)
+	var job jobs.Job
+	var created bool
+	sub, err := s.submission(ctx, req, spec)
+	if err == nil {
+		job, created, err = s.queue.Submit(ctx, sub)
+	}
 	if err != nil {
-		return nil, err
-	}
-	g := d.graph
-	c := callOf(ctx)
-	c.note("key", keyName(g.KeyID()))
-	keyErr := s.usable(ctx, g.KeyID())
-	if keyErr != nil && !errors.As(keyErr, new(*keyring.StateError)) {
-		return nil, faultOf(keyErr).at("key_id")
-	}
-	if sub.ID, err = s.jobID(ctx, req.Id); err != nil {
-		return nil, err
-	}
-	if owner, _ := access.SplitJob(sub.ID); owner != c.principal.Name {
-		return nil, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
-	}
-	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(d.spec); err != nil {
-		return nil, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
-	}
-	if sub.Note, err = json.Marshal(ticket{Admin: c.principal.Has(access.Admin)}); err != nil {
-		return nil, err
-	}
-	// Two specs that mean the same are the same, however they are encoded.
-	sub.Digest, sub.Pool, sub.Cost = g.Digest(), keyName(g.KeyID()), int64(newPlan(g, nil).cost().Bootstraps)
-	if len(d.missing) > jobs.MaxNames {
-		return nil, refuse(codes.InvalidArgument, "LIMIT", "spec", "%d inputs are missing, a job waits for %d at most", len(d.missing), jobs.MaxNames)
-	}
-	for _, m := range d.missing {
-		sub.Needs = append(sub.Needs, jobs.Name(m.Handle))
-	}
-	for _, o := range g.Outputs() {
-		sub.Makes = append(sub.Makes, jobs.Made{Name: o.Handle, Tag: byte(outputType(g, o))})
-	}
-	if keyErr != nil {
-		// A job that is there stays the same job.
-		job, err := s.queue.Get(ctx, sub.ID)
-		if err == nil && job.SpecDigest != sha256.Sum256(sub.Spec) {
-			err = &jobs.ConflictError{ID: sub.ID}
-		}
-		if err == nil {
+		if job, same := s.submitted(ctx, req.Id, spec); same {
 			return describe(ctx, job, true)
-		}
-		if job := s.submitOther(ctx, req, spec, d.spec.Strategy, err); job != nil {
-			return job, nil
-		}
-		return nil, faultOf(keyErr).at("key_id")
-	}
-	job, created, err := s.queue.Submit(ctx, sub)
-	if err != nil {
-		if job := s.submitOther(ctx, req, spec, d.spec.Strategy, err); job != nil {
-			return job, nil
 		}
 		return nil, err
 	}
@@ -197,12 +140,86 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 		job, err = s.queue.Get(ctx, sub.ID) // it may have ended
 		return described(ctx, job, err)
 	}
-	s.opts.Log.InfoContext(ctx, "job "+job.State.String(), "job", job.ID, "nodes", g.Len(), "bootstraps", sub.Cost, "missing", len(d.missing))
+	s.opts.Log.InfoContext(ctx, "job "+job.State.String(), "job", job.ID, "nodes", len(spec.Nodes), "bootstraps", sub.Cost, "missing", len(sub.Needs))
 	return describe(ctx, job, true)
 }
 
-// submission is what a request says of a job besides its spec.
-func submission(req *tacitv1.SubmitJobRequest) (s jobs.Submission, err error) {
+// submitted returns the job of the caller of ctx that has an id, if it has that
+// spec. Where the spec leaves its strategy to the service, it is the one that was
+// chosen.
+func (s *Server) submitted(ctx context.Context, id string, spec *tacitv1.JobSpec) (jobs.Job, bool) {
+	name, err := s.jobID(ctx, id)
+	if err != nil {
+		return jobs.Job{}, false
+	}
+	job, err := s.queue.Get(ctx, name)
+	if err != nil {
+		return jobs.Job{}, false
+	}
+	stored, err := storedSpec(job)
+	if err != nil {
+		return jobs.Job{}, false
+	}
+	if spec.GetStrategy() == tacitv1.Strategy_STRATEGY_AUTO {
+		spec = withStrategy(spec, stored.Strategy)
+	}
+	return job, graph.SpecDigest(stored) == graph.SpecDigest(spec)
+}
+
+// submission validates a request for the caller of ctx.
+func (s *Server) submission(ctx context.Context, req *tacitv1.SubmitJobRequest, spec *tacitv1.JobSpec) (jobs.Submission, error) {
+	none := jobs.Submission{}
+	if s.gate.closed() {
+		return none, refuse(codes.Unavailable, "DRAINING", "", "this process takes no new jobs")
+	}
+	sub, err := wishes(req)
+	if err != nil {
+		return none, err
+	}
+	var expected map[graph.Handle]tacitv1.Type
+	if !req.MissingInputs.GetRefuse() {
+		if expected, err = parseExpected(req.MissingInputs.GetExpected(), "missing_inputs.expected"); err != nil {
+			return none, err
+		}
+	}
+	d, err := s.draft(ctx, spec, expected)
+	if err != nil {
+		return none, err
+	}
+	g := d.graph
+	c := callOf(ctx)
+	c.note("key", keyName(g.KeyID()))
+	if err := s.usable(ctx, g.KeyID()); err != nil {
+		return none, faultOf(err).at("key_id")
+	}
+	if sub.ID, err = s.jobID(ctx, req.Id); err != nil {
+		return none, err
+	}
+	if owner, _ := access.SplitJob(sub.ID); owner != c.principal.Name {
+		return none, refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%q is the name of another's job", req.Id)
+	}
+	if sub.Spec, err = (proto.MarshalOptions{Deterministic: true}).Marshal(d.spec); err != nil {
+		return none, refuse(codes.InvalidArgument, "MALFORMED", "spec", "%v", err)
+	}
+	if sub.Note, err = json.Marshal(ticket{Admin: c.principal.Has(access.Admin)}); err != nil {
+		return none, err
+	}
+	// Two specs that mean the same are the same, however they are encoded.
+	sub.Digest, sub.Pool, sub.Cost = g.Digest(), keyName(g.KeyID()), int64(newPlan(g, nil).cost().Bootstraps)
+	if len(d.missing) > jobs.MaxNames {
+		return none, refuse(codes.InvalidArgument, "LIMIT", "spec", "%d inputs are missing, a job waits for %d at most", len(d.missing), jobs.MaxNames)
+	}
+	for _, m := range d.missing {
+		sub.Needs = append(sub.Needs, jobs.Name(m.Handle))
+	}
+	for _, o := range g.Outputs() {
+		sub.Makes = append(sub.Makes, jobs.Made{Name: o.Handle, Tag: byte(outputType(g, o))})
+	}
+	return sub, nil
+}
+
+// wishes are what a request says of a job besides its spec.
+func wishes(req *tacitv1.SubmitJobRequest) (s jobs.Submission, err error) {
 	if req.Priority < -maxPriority || req.Priority > maxPriority {
 		return s, refuse(codes.InvalidArgument, "BAD_PRIORITY", "priority", "%d is not within %d and %d", req.Priority, -maxPriority, maxPriority)
 	}
