@@ -103,6 +103,8 @@ type Options struct {
 	// Tracer makes spans of jobs, of their time in the queue and of their nodes;
 	// nil makes none.
 	Tracer trace.TracerProvider
+
+	patience time.Duration // with callers that do not move on
 }
 
 // Role is what a process does of a service that several processes share.
@@ -178,6 +180,7 @@ func (o Options) withDefaults() Options {
 	if o.Tracer == nil {
 		o.Tracer = noop.NewTracerProvider()
 	}
+	o.patience = cmp.Or(o.patience, defaultPatience)
 	return o
 }
 
@@ -203,6 +206,8 @@ type Server struct {
 	started     time.Time
 	gate        *gate // closed while the process drains
 	running     atomic.Int32
+	calls       *perHost      // under way
+	fetches     chan struct{} // has a token for each fetch under way
 	rotating    sync.Mutex    // held while the service key is replaced
 	migrating   chan struct{} // has a token when a migration was started
 	serving     atomic.Bool   // Run runs and has not been told to stop
@@ -214,6 +219,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
 		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
+		calls: newPerHost(maxCalls, maxCallsOfHost), fetches: make(chan struct{}, maxFetches),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
@@ -279,8 +285,10 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	options := append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(max(s.opts.Limits.MaxSpecSize, MaxChunk) + messageSlack),
 		grpc.ForceServerCodecV2(newBoundedCodec(maxElements(s.opts.Limits))),
-		grpc.MaxConcurrentStreams(256),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
+		grpc.InTapHandle(s.tap),
+		grpc.MaxConcurrentStreams(maxCallsOfConnection),
+		grpc.ConnectionTimeout(s.opts.patience),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, MaxConnectionIdle: idleConnection}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(s.unary, s.identifyUnary),
 		grpc.ChainStreamInterceptor(s.stream, s.identifyStream),

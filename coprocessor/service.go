@@ -30,10 +30,16 @@ func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo,
 		err = s.answer(ctx, call.FullMethod, err, recover())
 		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
 	}()
+	st := stallOf(ctx)
+	st.moved()
 	if err := tooMany(req); err != nil {
 		return nil, err
 	}
-	return next(ctx, req)
+	resp, err = next(ctx, req)
+	if st != nil {
+		st.waits(st.patience) // for the answer to be taken
+	}
+	return resp, err
 }
 
 // stream does for streams what unary does for calls.
@@ -43,7 +49,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServ
 		err = s.answer(stream.Context(), call.FullMethod, err, recover())
 		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
 	}()
-	return next(srv, stream)
+	return next(srv, newPatientStream(stream))
 }
 
 func (s *Server) answer(ctx context.Context, method string, err error, panicked any) error {

@@ -451,6 +451,12 @@ func (s *Server) stat(ctx context.Context, h [32]byte, key *fhe.KeyID) (*tacitv1
 // FetchCiphertexts sends ciphertexts. All are looked up before the first is
 // sent.
 func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream grpc.ServerStreamingServer[tacitv1.FetchCiphertextsResponse]) error {
+	select {
+	case s.fetches <- struct{}{}:
+		defer func() { <-s.fetches }()
+	default:
+		return refuse(codes.ResourceExhausted, "TOO_MANY_FETCHES", "", "%d fetches are under way", maxFetches)
+	}
 	ctx := stream.Context()
 	handles, err := parseHandles(req.Handles)
 	if err != nil {

@@ -133,7 +133,7 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 	}
 	g := server.GRPC(append(options, transport...)...)
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(listener) }()
+	go func() { served <- g.Serve(coprocessor.Listener(listener)) }()
 
 	// Whatever ends first, the jobs or the calls, ends the other.
 	work, stop := context.WithCancel(ctx)
