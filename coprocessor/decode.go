@@ -1,6 +1,8 @@
 package coprocessor
 
 import (
+	"bytes"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
@@ -42,47 +44,59 @@ func (c boundedCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buf.Free()
-	if elements(m.ProtoReflect().Descriptor(), buf.ReadOnlyData(), c.limit) > c.limit {
+	if n, place := elements(m.ProtoReflect().Descriptor(), buf.ReadOnlyData(), c.limit); n > c.limit {
 		proto.Reset(m)
-		m.ProtoReflect().SetUnknown(overfull)
+		m.ProtoReflect().SetUnknown(protowire.AppendString(bytes.Clone(overfull), place))
 		return nil
 	}
 	return proto.Unmarshal(buf.ReadOnlyData(), m)
 }
 
-// overfull is the mark: a field with the highest number there is.
-var overfull = protowire.AppendVarint(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.VarintType), 1)
+// overfull is the mark: a field with the highest number there is, whose value is the
+// name of the list that is too long.
+var overfull = protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType)
 
 // tooMany returns an error for a request that has the mark.
 func tooMany(req any) error {
-	if m, ok := req.(proto.Message); ok && string(m.ProtoReflect().GetUnknown()) == string(overfull) {
-		return refuse(codes.InvalidArgument, "LIMIT", "", "the request has more parts than any that is allowed")
+	m, ok := req.(proto.Message)
+	if !ok {
+		return nil
 	}
-	return nil
+	value, ok := bytes.CutPrefix(m.ProtoReflect().GetUnknown(), overfull)
+	if !ok {
+		return nil
+	}
+	place, _ := protowire.ConsumeString(value)
+	return refuse(codes.InvalidArgument, "LIMIT", place, "the request has more parts than any that is allowed")
 }
 
 // elements counts the messages and the items of lists in an encoded message, at all
-// depths, until there are more than limit. What is malformed it leaves to the
-// decoder.
-func elements(md protoreflect.MessageDescriptor, b []byte, limit int) (n int) {
-	for len(b) > 0 && n <= limit {
+// depths, until there are more than limit, and names the list that it is in then.
+// What is malformed it leaves to the decoder.
+func elements(md protoreflect.MessageDescriptor, b []byte, limit int) (n int, place string) {
+	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {
-			return n
+			return n, ""
 		}
 		b = b[size:]
 		size = protowire.ConsumeFieldValue(num, typ, b)
 		if size < 0 {
-			return n
+			return n, ""
 		}
 		field := md.Fields().ByNumber(num)
 		if field != nil && (field.IsList() || field.Message() != nil) {
-			n++
+			if n++; n > limit {
+				return n, string(field.Name())
+			}
 			if value, _ := protowire.ConsumeBytes(b); field.Message() != nil && typ == protowire.BytesType {
-				n += elements(field.Message(), value, limit-n)
+				within, place := elements(field.Message(), value, limit-n)
+				if n += within; n > limit {
+					return n, place
+				}
 			}
 		}
 		b = b[size:]
 	}
-	return n
+	return n, ""
 }

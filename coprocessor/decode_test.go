@@ -105,7 +105,8 @@ func TestElements(t *testing.T) {
 		t.Fatal(err)
 	}
 	md := new(tacitv1.SubmitJobRequest).ProtoReflect().Descriptor()
-	if n, limit := elements(md, data, maxElements(l)), maxElements(l); n != 1+l.MaxNodes+l.MaxInputs+l.MaxOutputs || n > limit {
+	limit := maxElements(l)
+	if n, _ := elements(md, data, limit); n != 1+l.MaxNodes+l.MaxInputs+l.MaxOutputs || n > limit {
 		t.Errorf("%d elements, limit %d", n, limit)
 	}
 	for cut := range min(len(data), 200) {

@@ -148,11 +148,7 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 // spec. Where the spec leaves its strategy to the service, it is the one that was
 // chosen.
 func (s *Server) submitted(ctx context.Context, id string, spec *tacitv1.JobSpec) (jobs.Job, bool) {
-	name, err := s.jobID(ctx, id)
-	if err != nil {
-		return jobs.Job{}, false
-	}
-	job, err := s.queue.Get(ctx, name)
+	job, err := s.queue.Get(ctx, access.QualifiedJob(callOf(ctx).principal.Name, id))
 	if err != nil {
 		return jobs.Job{}, false
 	}
