@@ -364,3 +364,33 @@ func TestOutputsOfOneRotation(t *testing.T) {
 		}
 	}
 }
+
+// A test and its opposite of one ciphertext have opposite errors, and bounds that
+// say that they are not independent.
+func TestOppositeTables(t *testing.T) {
+	f := load(t, fhe.TestPreset)
+	equal := func(m int64) int64 { return 1 - min(m, 1) }
+	var tasks []fhe.PBS
+	for i, in := range f.encrypt("opposite", 3, 0, 1, 2, 3) {
+		for sign := range int64(2) {
+			lut, err := f.params.NewLUT(-15, 15, func(m int64) int64 { return sign + (1-2*sign)*equal(max(m, -m)) })
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			tasks = append(tasks, fhe.PBS{In: in, LUT: lut})
+		}
+	}
+	if err := f.eval.Bootstrap(context.Background(), tasks); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(tasks); i += 2 {
+		a, b := tasks[i].Out[0], tasks[i+1].Out[0]
+		difference := f.params.Combine(0, fhe.Term{Weight: 1, LWE: a}, fhe.Term{Weight: -1, LWE: b})
+		if want := 4 * a.Bound.Variance; a.Bound.Source != b.Bound.Source || difference.Bound.Variance < 0.999*want {
+			t.Errorf("pair %d: sources %d and %d, a difference of variance %g, want %g", i/2, a.Bound.Source, b.Bound.Source, difference.Bound.Variance, want)
+		}
+		if e, g := f.keys.Secret.Noise(a), f.keys.Secret.Noise(b); e != -g {
+			t.Errorf("pair %d: errors %g and %g", i/2, e, g)
+		}
+	}
+}

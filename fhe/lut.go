@@ -260,7 +260,8 @@ func (l *LUT) OutputBound(i int, variance float64, source uint64) noise.Bound {
 
 // Output returns output i of a table as a ciphertext with the residues that were
 // extracted at its offset, which it changes where the output is negated or has a
-// bias: its error is that of a bootstrap of its own.
+// bias: its error is that of a bootstrap of its own. Outputs of one ciphertext with a
+// table and with its negative have opposite errors and masks, and so the same source.
 func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
 	if l.outputs[i].negate {
 		for j, x := range value {
@@ -271,7 +272,8 @@ func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
 		body := &value[len(value)-1]
 		*body = AddMod(*body, p.encodeFraction(bias, l.log+1), p.lit.Modulus)
 	}
-	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source(value))}
+	name := min(value[0], SubMod(0, value[0], p.lit.Modulus))
+	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source([]uint64{name}))}
 }
 
 // PBS is one programmable bootstrap: the message of In goes through LUT. Out

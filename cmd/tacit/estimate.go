@@ -12,6 +12,7 @@ import (
 // estimateView is what a job would be.
 type estimateView struct {
 	SpecDigest string             `json:"spec_digest"`
+	Strategy   string             `json:"strategy"`
 	Bootstraps uint64             `json:"bootstraps"`
 	Depth      uint64             `json:"depth"`
 	Complete   bool               `json:"complete"` // the types of all inputs are known
@@ -38,7 +39,7 @@ type pendingView struct {
 
 func newEstimateView(spec *tacitv1.JobSpec, e *tacitv1.EstimateJobResponse) estimateView {
 	v := estimateView{
-		SpecDigest: hex.EncodeToString(e.SpecDigest), Bootstraps: e.Bootstraps, Depth: e.Depth, Complete: len(e.Nodes) == len(spec.Nodes),
+		SpecDigest: hex.EncodeToString(e.SpecDigest), Strategy: graph.StrategyName(e.Strategy), Bootstraps: e.Bootstraps, Depth: e.Depth, Complete: len(e.Nodes) == len(spec.Nodes),
 		Nodes: []nodeEstimateView{}, Outputs: []ciphertextView{}, Missing: []pendingView{},
 	}
 	for i, n := range e.Nodes {
@@ -74,7 +75,7 @@ bootstraps are what the job is charged with. The job file and --bind are those o
 'tacit submit'; files of ciphertexts are uploaded. Where the type of a missing input
 is not known, only what is missing can be told.
 
-JSON: spec_digest, bootstraps, depth, complete, nodes [node, label, type, bootstraps,
+JSON: spec_digest, strategy, bootstraps, depth, complete, nodes [node, label, type, bootstraps,
 depth, needed, same_as], outputs [handle, type, key_id], missing [handle, type].`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,7 +111,7 @@ depth, needed, same_as], outputs [handle, type, key_id], missing [handle, type].
 
 func (u *ui) printEstimate(v estimateView) {
 	if v.Complete {
-		u.printf("%d bootstraps, %d on the longest chain\n", v.Bootstraps, v.Depth)
+		u.printf("%d bootstraps, %d on the longest chain, strategy %s\n", v.Bootstraps, v.Depth, v.Strategy)
 	} else {
 		u.printf("the cost is not known: inputs of unknown types are missing\n")
 	}

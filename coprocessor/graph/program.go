@@ -68,6 +68,9 @@ func ValidateProgram(ctx context.Context, p *tacitv1.Program, cost CostFunc, lim
 	if err != nil {
 		return nil, err
 	}
+	if spec.Strategy == tacitv1.Strategy_STRATEGY_AUTO { // that of a call is chosen when it is submitted
+		spec.Strategy = tacitv1.Strategy_STRATEGY_THROUGHPUT
+	}
 	g, err := Validate(ctx, spec, func(_ context.Context, h Handle) (Ciphertext, error) { return Ciphertext{Type: types[h]}, nil }, cost, limits)
 	if err != nil {
 		return nil, err

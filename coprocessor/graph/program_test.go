@@ -44,6 +44,11 @@ func TestProgram(t *testing.T) {
 	if g.Cost() != (Cost{4, 3}) || len(g.Inputs()) != 2 {
 		t.Errorf("%+v, %d inputs", g.Cost(), len(g.Inputs()))
 	}
+	auto := proto.CloneOf(p)
+	auto.Strategy = tacitv1.Strategy_STRATEGY_AUTO
+	if _, err := ValidateProgram(ctx, auto, oneEach, DefaultLimits()); err != nil {
+		t.Errorf("a program whose strategy is chosen at each call: %v", err)
+	}
 	a, b, out := Handle{1}, Handle{2}, Handle{3}
 	call := &tacitv1.ProgramCall{KeyId: make([]byte, 32), Arguments: []*tacitv1.Argument{
 		{Value: &tacitv1.Argument_Handle{Handle: a[:]}}, {Value: &tacitv1.Argument_Handle{Handle: b[:]}}, {Value: &tacitv1.Argument_Scalar{Scalar: []byte{7}}},
