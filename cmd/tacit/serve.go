@@ -24,6 +24,8 @@ func serveCommand(u *ui) *cobra.Command {
 	var callersFile, audience, auditLog string
 	var certs host.TLSFiles
 	var workers, jobs, keyMemory int
+	var maxQueued int
+	var maxBacklog int64
 	var storage host.StoreConfig
 	var drain, lease time.Duration
 	var plaintext, profiling, untilEOF bool
@@ -72,8 +74,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if profiling && metrics == "" {
 				return wrongUsage(cmd, "--pprof needs --metrics-listen")
 			}
-			if workers < 0 || jobs < 0 || keyMemory < 0 || drain < 0 || lease < 0 {
-				return wrongUsage(cmd, "--workers, --jobs, --key-memory, --drain and --lease are not negative")
+			if workers < 0 || jobs < 0 || maxQueued < 0 || maxBacklog < 0 || keyMemory < 0 || drain < 0 || lease < 0 {
+				return wrongUsage(cmd, "--workers, --jobs, --max-queued, --max-backlog, --key-memory, --drain and --lease are not negative")
 			}
 			if err := storage.Check(); err != nil {
 				return wrongUsage(cmd, "%v", err)
@@ -97,7 +99,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				return err
 			}
 			options := coprocessor.Options{
-				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, KeyMemory: int64(keyMemory) << 20,
+				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, MaxQueued: maxQueued, MaxBacklog: maxBacklog, KeyMemory: int64(keyMemory) << 20,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
 				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey,
 			}
@@ -174,6 +176,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	deviceFlag(cmd, &device)
 	flags.IntVar(&workers, "workers", 0, "cores that bootstrap where no GPU does; 0 is all")
 	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
+	flags.IntVar(&maxQueued, "max-queued", 10_000, "jobs that may wait; more are refused")
+	flags.Int64Var(&maxBacklog, "max-backlog", 0, "bootstraps that waiting jobs may be going to take together; 0 is no limit")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.BoolVar(&untilEOF, "until-eof", false, "end in order when standard input ends, for those who start this process")
