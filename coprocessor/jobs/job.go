@@ -404,6 +404,8 @@ func (d *digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
+
 func decodeRecord(b []byte) (record, error) {
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -129,7 +128,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	records, err := store.OpenBucket(ctx, js, "jobs", 1)
+	records, err := store.OpenBucket(ctx, js, Records, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -369,7 +368,7 @@ var errConflict = errors.New("jobs: the record has changed")
 // write replaces the record at revision rev, or creates it when rev is 0, and
 // returns the new revision.
 func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (uint64, error) {
-	b, err := json.Marshal(r)
+	b, err := r.encode()
 	if err != nil {
 		return 0, fmt.Errorf("jobs: job %s: %w", id, err)
 	}

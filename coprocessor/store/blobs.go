@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -70,6 +71,29 @@ func (s *Blobs) Renew(ctx context.Context, prefix string, data []byte) ([32]byte
 // Erase removes all that was stored under a prefix up to a revision of the bucket.
 func (s *Blobs) Erase(ctx context.Context, prefix string, revision uint64) error {
 	return s.b.Erase(ctx, prefix+".*", revision)
+}
+
+// Digests returns the names of what is stored under a prefix and can be read.
+func (s *Blobs) Digests(ctx context.Context, prefix string) ([][32]byte, error) {
+	keys, err := s.b.keys(ctx, prefix+".*")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(keys)
+	var out [][32]byte
+	for _, key := range keys {
+		digest, ok := parseHandle(key[len(prefix)+1:])
+		if !ok {
+			continue
+		}
+		if _, err := s.Get(ctx, prefix, digest); errors.As(err, new(*DataLossError)) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, digest)
+	}
+	return out, nil
 }
 
 // Last returns the latest revision of the bucket.

@@ -16,6 +16,7 @@ type buckets struct {
 	// direct lets every replica answer. One that does not lead answers with what it
 	// knew a moment ago, so this is for a server that is the only one.
 	direct bool
+	first  uint64 // revision of new buckets; 0 is 1
 }
 
 // electionPause is the pause before a cluster without a leader is asked again.
@@ -51,7 +52,7 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 		Name: streamOf(cfg.Bucket), Subjects: []string{subjectsOf(cfg.Bucket) + ">"},
 		MaxMsgsPerSubject: int64(max(cfg.History, 1)), MaxMsgSize: cfg.MaxValueSize, Replicas: b.replicas,
 		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
-		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct,
+		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct, FirstSeq: b.first,
 	}
 	_, err := b.CreateStream(ctx, want)
 	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {

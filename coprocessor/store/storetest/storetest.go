@@ -36,27 +36,38 @@ func Stop(t *testing.T, n *store.Node) {
 // of the files below dir. No server may have the directory open.
 func Flip(t *testing.T, dir string, want []byte) {
 	t.Helper()
-	found := 0
+	if found := flip(t, dir, want); found != 1 {
+		t.Fatalf("the bytes to damage are in %d files", found)
+	}
+}
+
+// FlipAll is Flip for bytes that may occur several times, all of which are damaged.
+func FlipAll(t *testing.T, dir string, want []byte) {
+	t.Helper()
+	if found := flip(t, dir, want); found == 0 {
+		t.Fatal("the bytes to damage are nowhere")
+	}
+}
+
+// flip inverts a bit of each occurrence and returns in how many files there were any.
+func flip(t *testing.T, dir string, want []byte) (found int) {
+	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		if err != nil {
+		if err != nil || !bytes.Contains(b, want) {
 			return err
 		}
-		at := bytes.Index(b, want)
-		if at < 0 {
-			return nil
-		}
 		found++
-		b[at+len(want)/2] ^= 1
+		for at := bytes.Index(b, want); at >= 0; at = bytes.Index(b, want) {
+			b[at+len(want)/2] ^= 1
+		}
 		return os.WriteFile(path, b, 0o600)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found != 1 {
-		t.Fatalf("the bytes to damage are in %d files", found)
-	}
+	return found
 }
