@@ -42,6 +42,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -82,6 +83,14 @@ type Options struct {
 	// MaxAttempts is how often a job is begun before it fails for good, where an
 	// attempt that ends with a crash of the process counts; 0 means 10.
 	MaxAttempts int
+	// Keep says which jobs that have ended and which ciphertexts are kept, and
+	// CollectInterval how often the others are removed, by one of the processes that
+	// share a store; 0 means an hour.
+	Keep            upkeep.Policy
+	CollectInterval time.Duration
+	// ServeKeys are the evaluation keys whose jobs this process computes; empty means
+	// all. Other processes have to see to the jobs of others.
+	ServeKeys [][32]byte
 	// DrainTimeout is how long running jobs may go on after Run is told to
 	// stop, before they are given back to the queue; 0 means 30 s.
 	DrainTimeout time.Duration
@@ -124,6 +133,8 @@ const (
 	// made with the secret key is stored in about what arrived of it; each of at most
 	// integer.MaxListValues made with the public key keeps a mask of its own.
 	MaxUpload = 4 << 20
+	// MaxStored bounds what is stored of one upload of ciphertexts, in bytes.
+	MaxStored = 8 << 20
 	// maxUploads bounds the uploads under way.
 	maxUploads = 16
 	// MaxChunk bounds one chunk of a stream in bytes.
@@ -145,6 +156,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	o.Role = cmp.Or(o.Role, RoleAll)
+	o.CollectInterval = cmp.Or(o.CollectInterval, time.Hour)
 	o.ServiceKey = cmp.Or(o.ServiceKey, filepath.Join(o.Dir, "service.key"))
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
@@ -201,6 +213,7 @@ type Server struct {
 	integers    *integer.Evaluator                 // for costs alone
 	signer      atomic.Pointer[ed25519.PrivateKey] // signs receipts
 	health      *health.Server
+	turn        *upkeep.Turn  // of collecting
 	uploads     chan struct{} // has a token for each upload under way
 	metrics     *monitor.Metrics
 	started     time.Time
@@ -247,6 +260,9 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	if s.lists, err = access.OpenLists(ctx, js); err != nil {
 		return nil, err
 	}
+	if s.turn, err = upkeep.OpenTurn(ctx, js); err != nil {
+		return nil, err
+	}
 	if err := s.openServiceKey(ctx); err != nil {
 		return nil, err
 	}
@@ -255,7 +271,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		MaxQueued: s.opts.MaxQueued, MaxBacklog: s.opts.MaxBacklog, MaxAttempts: s.opts.MaxAttempts,
 		LeaseDuration: s.opts.Lease, Exclusive: opts.Store == nil, Log: s.opts.Log,
 		TenantOf: func(id string) string { owner, _ := access.SplitJob(id); return owner },
-		Policy:   s.policy, Ready: s.inputReady, Explain: explain,
+		Policy:   s.policy, Ready: s.inputReady, Explain: explain, Pools: s.opts.pools(),
 	})
 	if err != nil {
 		return nil, err
@@ -323,15 +339,16 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	defer drained()
 
+	others, stopOthers := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { s.collect(others) })
+	defer background.Wait()
+	defer stopOthers()
 	if s.opts.Role == RoleAPI {
 		<-ctx.Done()
 		return nil
 	}
-	migrating, stopMigrating := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	background.Go(func() { s.migrations(migrating) })
-	defer background.Wait()
-	defer stopMigrating()
+	background.Go(func() { s.migrations(others) })
 	var workers errgroup.Group
 	for range s.opts.ConcurrentJobs {
 		workers.Go(func() error {

@@ -121,9 +121,12 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
 	parameters := keyring.Digest(s.opts.Params.Fingerprint())
-	_, err = s.keys.Stat(ctx, id)
+	damaged, err := s.keys.Damaged(ctx, id)
 	switch {
 	case errors.As(err, new(*store.KeyNotFoundError)):
+		parameters, err = s.putKey(ctx, id, in)
+	case err == nil && damaged:
+		s.opts.Log.WarnContext(ctx, "a damaged evaluation key is stored again", "key", id)
 		parameters, err = s.putKey(ctx, id, in)
 	case err == nil:
 		var owns bool
@@ -338,7 +341,13 @@ type fresh struct {
 // readFresh decodes a container of fresh ciphertexts, of integers with the parameters p or of vectors.
 func readFresh(data []byte, p *fhe.Parameters) (f fresh, err error) {
 	computed := refuse(codes.InvalidArgument, "NOT_FRESH", "form", "only fresh encryptions are accepted: the noise of computed ciphertexts cannot be checked; refer to results by their handles")
+	// Each value made with a public key keeps a mask: what is stored may be many times
+	// what arrived.
+	stored := 0
 	add := func(t uint8, record []byte, err error) error {
+		if stored += len(record); err == nil && stored > MaxStored {
+			err = refuse(codes.InvalidArgument, "TOO_LARGE", "values", "the values take more than %d bytes when each is stored: upload fewer at a time", MaxStored)
+		}
 		f.types, f.records = append(f.types, t), append(f.records, record)
 		return err
 	}

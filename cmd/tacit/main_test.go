@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -31,7 +32,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "waitserver": waitServer, "cut": cut, "flip": flip, "chain": chain,
 			"servicekey": serviceKey, "certs": certs,
 			"handles": capture(`"handle": "([0-9a-f]{64})"`), "keyid": capture(`"key_id": "([0-9a-f]{64})"`), "digest": capture(`"digest": "([0-9a-f]{64})"`),
-			"tokenid": tokenID, "sleep": sleep,
+			"tokenid": tokenID, "sleep": sleep, "damage": damage,
 		},
 	})
 }
@@ -172,4 +173,26 @@ func chain(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	fmt.Fprintf(&b, "output a%d\n", n-1)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(b.String()), 0o600))
+}
+
+// damage DIR changes a bit in the middle of the largest file below a directory.
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("want a directory")
+	}
+	largest, size := "", int64(0)
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	}))
+	data, err := os.ReadFile(largest)
+	ts.Check(err)
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(largest, data, 0o600))
 }

@@ -45,7 +45,7 @@ interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd, err} })
 	root.AddCommand(
 		keygenCommand(u), encryptCommand(u), decryptCommand(u), inspectCommand(u), paramsCommand(u),
-		serveCommand(u), clusterCommand(u), configCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u), verifyCommand(u),
+		serveCommand(u), clusterCommand(u), storeCommand(u), configCommand(u), uploadCommand(u), submitCommand(u), jobCommand(u), fetchCommand(u), verifyCommand(u),
 		tokenCommand(u), accessCommand(u), keyCommand(u), programCommand(u), usageCommand(u), adminCommand(u), demoCommand(u), doctorCommand(u), benchCommand(u), versionCommand(u),
 	)
 	root.InitDefaultCompletionCmd()

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +18,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
+	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
 )
 
 // defaultAddress is where a server listens and where clients look for it.
@@ -27,6 +32,8 @@ func serveCommand(u *ui) *cobra.Command {
 	var maxQueued int
 	var maxBacklog int64
 	var storage host.StoreConfig
+	var keep upkeep.Policy
+	var serveKeys []string
 	var drain, lease time.Duration
 	var plaintext, profiling, untilEOF bool
 	cmd := &cobra.Command{
@@ -80,6 +87,13 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if err := storage.Check(); err != nil {
 				return wrongUsage(cmd, "%v", err)
 			}
+			if err := checkKeep(&keep); err != nil {
+				return wrongUsage(cmd, "%v", err)
+			}
+			keys, err := parseKeyIDs(serveKeys)
+			if err != nil {
+				return wrongUsage(cmd, "--serve-keys: %v", err)
+			}
 			switch coprocessor.Role(role) {
 			case coprocessor.RoleAll, coprocessor.RoleAPI, coprocessor.RoleWorker:
 			default:
@@ -101,7 +115,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			options := coprocessor.Options{
 				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, MaxQueued: maxQueued, MaxBacklog: maxBacklog, KeyMemory: int64(keyMemory) << 20,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
-				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey,
+				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey, Keep: keep, ServeKeys: keys,
 			}
 			var transport *host.TLSFiles
 			if certs.Cert != "" {
@@ -135,6 +149,9 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			collectOften()
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
+			defer onHangup(func() {
+				log.Info("hangup: files of callers and certificates are read again when they change, nothing else is to be read")
+			})()
 			if untilEOF {
 				go func() {
 					io.Copy(io.Discard, u.in) // an end or an error, it is over
@@ -160,6 +177,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.StringVar(&role, "role", string(coprocessor.RoleAll), "all, or api to answer calls, or worker to compute")
 	natsFlags(cmd, &storage)
 	memberFlags(cmd, &storage)
+	keepFlags(cmd, &keep)
+	flags.Var((*list)(&serveKeys), "serve-keys", "ids of the evaluation keys whose jobs this process computes, with commas; all if empty")
 	flags.DurationVar(&lease, "lease", 30*time.Second, "how long a job stays with a worker that gives no sign of life")
 	flags.StringVar(&serviceKey, "service-key", "", "file with the key that signs receipts, made if it is absent; service.key of --data if empty")
 	flags.StringVar(&listen, "listen", defaultAddress, "host and port to listen on; port 0 takes a free one")
@@ -188,12 +207,46 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
 	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "drain", "log-format", "log-level")
-	env(cmd, "role", "lease", "service-key")
+	env(cmd, "role", "lease", "service-key", "serve-keys")
 	complete(cmd, "role", "all", "api", "worker")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	required(cmd, "data")
 	return cmd
+}
+
+// onHangup does something at each SIGHUP, which ends the process otherwise.
+func onHangup(do func()) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				do()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(done)
+	}
+}
+
+// parseKeyIDs reads ids of keys.
+func parseKeyIDs(texts []string) ([][32]byte, error) {
+	var ids [][32]byte
+	for _, text := range texts {
+		b, err := hex.DecodeString(text)
+		if err != nil || len(b) != 32 {
+			return nil, fmt.Errorf("%.80q is not the id of a key: want 64 hexadecimal digits", text)
+		}
+		ids = append(ids, [32]byte(b))
+	}
+	return ids, nil
 }
 
 // collectOften lets the garbage collector run when the heap has grown by a quarter,

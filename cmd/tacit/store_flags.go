@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
@@ -9,7 +11,7 @@ import (
 // natsFlags adds the flags of a connection to a store elsewhere.
 func natsFlags(cmd *cobra.Command, c *host.StoreConfig) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&c.URLs, "nats-url", nil, "servers of an external JetStream, instead of an embedded one: nats://host:4222")
+	flags.Var((*list)(&c.URLs), "nats-url", "servers of an external JetStream, instead of an embedded one, with commas: nats://host:4222")
 	flags.StringVar(&c.Creds, "nats-creds", "", "file of credentials for --nats-url, as NATS makes them")
 	flags.StringVar(&c.CA, "nats-ca", "", "authority in PEM that the other side's certificate must come from")
 	flags.StringVar(&c.Cert, "nats-cert", "", "our certificate towards the store in PEM")
@@ -25,6 +27,23 @@ func memberFlags(cmd *cobra.Command, c *host.StoreConfig) {
 	flags.StringVar(&c.Listen, "nats-listen", "", "host and port where other processes reach the embedded server; off if empty")
 	flags.StringVar(&c.Node, "node", "", "name of this embedded server in a cluster of them")
 	flags.StringVar(&c.ClusterListen, "cluster-listen", "", "host and port where the other servers of the cluster reach this one")
-	flags.StringSliceVar(&c.Peers, "peers", nil, "host and port of the other servers of the cluster, with commas")
+	flags.Var((*list)(&c.Peers), "peers", "host and port of the other servers of the cluster, with commas")
 	env(cmd, "nats-listen", "node", "cluster-listen", "peers")
+}
+
+// list is a flag with several values, with commas, which are printed as they are given.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Type() string { return "list" }
+
+func (l *list) Set(text string) error {
+	*l = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			*l = append(*l, part)
+		}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
 )
@@ -164,6 +165,18 @@ func hintFor(err error) string {
 		return "use a loopback address for --metrics-listen, or leave --pprof out"
 	case errors.As(err, &locked):
 		return "stop the other process, or choose another directory with --data"
+	case errors.As(err, new(*store.StandaloneError)):
+		return "start the cluster over empty directories and copy the data with 'tacit store copy'"
+	case errors.As(err, new(*store.MemberError)):
+		return "a directory stays with its --node; start the server that it belongs to, or choose another directory with --data"
+	case errors.As(err, new(*store.PlaintextError)):
+		return "give the certificates of --nats-ca, --nats-cert and --nats-key, or use loopback addresses"
+	case errors.As(err, new(*store.UnreachableError)):
+		return "compare --nats-url and the credentials with those of the servers, and see whether more than half of them run"
+	case errors.As(err, new(*store.PayloadError)):
+		return "set max_payload of the NATS servers to 8.5MB or more"
+	case errors.As(err, new(*upkeep.NotEmptyError)):
+		return "choose a directory that does not exist, or servers that hold nothing"
 	case errors.As(err, &key):
 		return "use the key that the ciphertexts were made under; 'tacit inspect FILE' prints the id of both"
 	case errors.As(err, &truncated):

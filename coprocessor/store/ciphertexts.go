@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -142,29 +143,33 @@ func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
 	return nil
 }
 
-// Stat describes a ciphertext without reading it, which counts as a use of it. It gives *NotFoundError for a
-// handle that was never stored, *DataLossError for a description that cannot
-// be read.
+// Stat describes a ciphertext without reading it, which counts as a use of it. It gives
+// *NotFoundError for a handle that was never stored, *DataLossError for a description
+// that cannot be read.
 func (s *Ciphertexts) Stat(ctx context.Context, handle [32]byte) (Meta, error) {
+	m, stored, err := s.look(ctx, handle)
+	if err == nil && s.uses.note(ctx, hex.EncodeToString(handle[:]), stored) {
+		// It may have been collected before the use was known.
+		m, _, err = s.look(ctx, handle)
+	}
+	return m, err
+}
+
+// look describes a ciphertext, and says when it was stored.
+func (s *Ciphertexts) look(ctx context.Context, handle [32]byte) (Meta, time.Time, error) {
 	name := hex.EncodeToString(handle[:])
 	entry, err := s.meta.Get(ctx, name)
 	if err != nil {
-		return Meta{}, err
-	}
-	if entry != nil && s.uses.note(ctx, name, entry.Created()) {
-		// It may have been collected before the use was known.
-		if entry, err = s.meta.Get(ctx, name); err != nil {
-			return Meta{}, err
-		}
+		return Meta{}, time.Time{}, err
 	}
 	if entry == nil {
-		return Meta{}, &NotFoundError{Handle: handle}
+		return Meta{}, time.Time{}, &NotFoundError{Handle: handle}
 	}
 	m, err := decodeMeta(entry.Value())
 	if err != nil {
-		return Meta{}, &DataLossError{Bucket: s.meta.KV.Bucket(), Key: name, Detail: err.Error()}
+		return Meta{}, time.Time{}, &DataLossError{Bucket: s.meta.KV.Bucket(), Key: name, Detail: err.Error()}
 	}
-	return m, nil
+	return m, entry.Created(), nil
 }
 
 // Get returns a ciphertext's record, verified against its digest. It gives

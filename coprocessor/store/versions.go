@@ -101,7 +101,7 @@ func (s *Ciphertexts) Under(ctx context.Context, keyID [32]byte) iter.Seq2[[32]b
 			if err != nil || len(b) != 32 {
 				continue
 			}
-			m, err := s.Stat(ctx, [32]byte(b))
+			m, _, err := s.look(ctx, [32]byte(b))
 			switch {
 			case errors.As(err, new(*DataLossError)), errors.As(err, new(*NotFoundError)):
 			case err != nil:
