@@ -113,7 +113,8 @@ func best(r *suite.Results, g rung, scheme, mode string) (found *suite.Record) {
 	return found
 }
 
-// overview is a table of workloads by schemes.
+// overview is a table of workloads by schemes, the fastest in bold, and what follows
+// for the choice of a scheme.
 func (p *printer) overview(r *suite.Results) {
 	names := schemes(r)
 	head := []string{"workload", "size"}
@@ -122,18 +123,52 @@ func (p *printer) overview(r *suite.Results) {
 	}
 	p.printf("\n## Overview\n\n")
 	p.head(head...)
+	alone := map[string][]string{}           // scheme: workloads that no other one runs
+	wins := map[string]map[string][]string{} // mode: scheme: workloads that several run and it runs fastest
 	for _, g := range rungs(r) {
 		cells := []string{g.workload, fmt.Sprintf("%d %s", g.size, g.unit)}
+		name := fmt.Sprintf("%s (%d %s)", g.workload, g.size, g.unit)
+		fastest, rivals := map[string]string{}, map[string]bool{}
+		for _, mode := range []string{suite.Single, suite.Batch} {
+			least := math.Inf(1)
+			for _, s := range names {
+				if x := best(r, g, s, mode); x != nil {
+					rivals[s] = true
+					if m := x.PerItem().Median; m < least {
+						least, fastest[mode] = m, s
+					}
+				}
+			}
+		}
 		for _, s := range names {
 			for _, mode := range []string{suite.Single, suite.Batch} {
 				cell := ""
 				if x := best(r, g, s, mode); x != nil {
 					cell = seconds(x.PerItem().Median)
+					if len(rivals) > 1 && fastest[mode] == s {
+						cell = "**" + cell + "**"
+					}
 				}
 				cells = append(cells, cell)
 			}
+			if len(rivals) == 1 && rivals[s] && !slices.Contains(alone[s], g.workload) {
+				alone[s] = append(alone[s], g.workload)
+			}
 		}
 		p.row(cells...)
+		if len(rivals) > 1 {
+			for mode, s := range fastest {
+				if wins[mode] == nil {
+					wins[mode] = map[string][]string{}
+				}
+				wins[mode][s] = append(wins[mode][s], name)
+			}
+		}
+	}
+	p.printf("\n## Which scheme for which work, by these results\n\n")
+	p.head("scheme", "alone can run", "fastest for one item", "fastest for many")
+	for _, s := range names {
+		p.row(s, strings.Join(alone[s], ", "), strings.Join(wins[suite.Single][s], ", "), strings.Join(wins[suite.Batch][s], ", "))
 	}
 }
 
@@ -154,7 +189,7 @@ func (p *printer) records(r *suite.Results) {
 	for _, mode := range []string{suite.Single, suite.Batch} {
 		p.printf("\n## %s\n\n", map[string]string{suite.Single: "One item", suite.Batch: "Batches, per item"}[mode])
 		p.head("workload", "size", "scheme", "set", "threads", "items", "median", "p95", "least", "samples", "items/s", "request", "expansion", "response",
-			"bootstraps", "key switches", "noise: measured, predicted", "precision", "fails", "trials", "peak memory, client included")
+			"bootstraps", "key switches", "noise: measured, predicted", "precision", "accuracy, in the clear", "fails", "trials", "peak memory, client included")
 		for _, g := range rungs(r) {
 			for _, x := range r.Records {
 				if x.Workload != g.workload || x.Size != g.size || x.Mode != mode {
@@ -162,12 +197,15 @@ func (p *printer) records(r *suite.Results) {
 				}
 				s := x.PerItem()
 				items := float64(x.Items)
-				noise, precision, fails, expansion := "", "", "", ""
+				noise, precision, accuracy, fails, expansion := "", "", "", "", ""
 				if x.NoisePredicted != 0 {
 					noise = fmt.Sprintf("2^%.1f, 2^%.1f", x.NoiseMeasured, x.NoisePredicted)
 				}
 				if x.Precision > 0 {
 					precision = fmt.Sprintf("%.1f bits", x.Precision)
+				}
+				if a := x.Accuracy; a != nil {
+					accuracy = fmt.Sprintf("%.1f %%, %.1f %%", 100*a.Computed, 100*a.Clear)
 				}
 				if x.Failure < 0 {
 					fails = fmt.Sprintf("2^%.0f", x.Failure)
@@ -178,7 +216,7 @@ func (p *printer) records(r *suite.Results) {
 				p.row(x.Workload, fmt.Sprintf("%d %s", x.Size, x.Unit), x.Scheme, x.Set, fmt.Sprint(x.Threads), fmt.Sprint(x.Items),
 					seconds(s.Median), seconds(s.P95), seconds(s.Min), fmt.Sprint(s.N), fmt.Sprintf("%.3g", 1/s.Median),
 					bytesText(float64(x.RequestBytes)/items), expansion, bytesText(float64(x.ResponseBytes)/items),
-					count(x.Bootstraps), count(x.KeySwitches), noise, precision, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
+					count(x.Bootstraps), count(x.KeySwitches), noise, precision, accuracy, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
 			}
 		}
 	}

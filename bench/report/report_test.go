@@ -53,6 +53,7 @@ func TestMarkdown(t *testing.T) {
 		"| integer-add | 8 bits |  | 12.5 ms |  |  |\n| integer-add | 16 bits |  | 25 ms |  |  |",
 		"| votes | 16 ballots |  |  | 20 ms |  |",
 		"| transfer | bgv | a reason |",
+		"| bgv | votes |  |  |",
 		"![one-item](one-item.svg)",
 		"| tfhe | tfhe-set |  | 132 bits | 2^-128 | 500 ms | 121 MB |",
 	} {

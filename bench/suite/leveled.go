@@ -38,7 +38,7 @@ func (s *vectors) Set(w *workloads.Workload, size int) (Set, error) {
 		if err != nil {
 			return Set{}, err
 		}
-		if p.Scheme() != s.scheme || p.Bootstraps() || !roomFor(p, w.Vectors, size) {
+		if p.Scheme() != s.scheme || p.Bootstraps() != w.Vectors.Bootstraps || !roomFor(p, w.Vectors, size) {
 			continue
 		}
 		return describeVectors(p), nil
@@ -48,9 +48,13 @@ func (s *vectors) Set(w *workloads.Workload, size int) (Set, error) {
 
 func describeVectors(p *leveled.Parameters) Set {
 	security := p.Security()
+	assumption := fmt.Sprintf("%d bits: ring-LWE with a ternary key, %.0f of %.0f bits of modulus", security.Bits, security.LogQP, security.Limit)
+	if security.SparseLimit > 0 {
+		assumption += fmt.Sprintf(", a sparse one for bootstrapping, %.0f of %.0f bits", security.SparseLogQP, security.SparseLimit)
+	}
 	return Set{
 		Scheme: (&vectors{p.Scheme()}).Name(), Name: p.Name(), Library: "tacit over lattigo v5.0.7",
-		Security: float64(security.Bits), Assumption: fmt.Sprintf("%d bits: ring-LWE with a ternary key, %.0f of %.0f bits of modulus (%s)", security.Bits, security.LogQP, security.Limit, security.Source),
+		Security: float64(security.Bits), Assumption: assumption + " (" + security.Source + ")",
 		Description: p.Literal(),
 	}
 }
@@ -79,7 +83,11 @@ func (s *vectors) Keys(_ context.Context, set string) (Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := leveled.GenerateKeys(p, leveled.KeySpec{}, nil)
+	spec := leveled.KeySpec{}
+	if p.Bootstraps() { // which has keys enough without those for rotations
+		spec = leveled.KeySpec{Bootstrapping: true, Rotations: []int{}}
+	}
+	keys, err := leveled.GenerateKeys(p, spec, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 // rules as Run, and adds the records to the file of results. Times are the adapter's
 // own; its scheme carries the name of its library: openfhe-bgv.
 func RunPeer(ctx context.Context, o Options, a *peers.Adapter) (*Results, error) {
-	results, err := resume(o.Out, describe(o.Backend))
+	results, err := resume(o.Out, o.describe())
 	if err != nil {
 		return nil, err
 	}

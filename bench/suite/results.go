@@ -12,8 +12,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bench/setting"
+	"github.com/tacit-fhe/tacit/bench/workloads"
 )
 
 // Schema is the version of the results' form. A reader refuses others.
@@ -97,6 +97,8 @@ type Record struct {
 	NoisePredicted float64 `json:"noise_predicted_log2,omitempty"`
 	NoiseMeasured  float64 `json:"noise_measured_log2,omitempty"`
 	Precision      float64 `json:"precision_bits,omitempty"` // of the worst value, where results are approximate
+
+	Accuracy *workloads.Accuracy `json:"accuracy,omitempty"` // of the model that is computed
 
 	Trials  int     `json:"trials"`                 // items that were decrypted and held against the oracle
 	Wrong   int     `json:"wrong"`                  // of them; a record with a wrong one is not written
@@ -230,10 +232,10 @@ func (r *Results) Save(path string) error {
 }
 
 // describe returns results without records, for this machine and program.
-func describe(backend accel.Backend) *Results {
+func (o *Options) describe() *Results {
 	r := &Results{
 		Schema:  Schema,
-		Machine: Machine{CPU: setting.OfCPU(backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: totalMemory(), OS: runtime.GOOS, GPU: "none"},
+		Machine: Machine{CPU: setting.OfCPU(o.Backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: totalMemory(), OS: runtime.GOOS, GPU: "none"},
 		Build:   Build{Commit: "unknown", Go: runtime.Version()},
 		Started: time.Now().UTC().Truncate(time.Second),
 	}
@@ -246,6 +248,9 @@ func describe(backend accel.Backend) *Results {
 				r.Build.Modified = s.Value == "true"
 			}
 		}
+	}
+	if r.Build.Commit == "unknown" && o.Commit != "" {
+		r.Build.Commit = o.Commit
 	}
 	return r
 }

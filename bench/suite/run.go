@@ -36,6 +36,8 @@ type Options struct {
 	// Budget is how long a record goes on with more samples, up to 20 times as many.
 	// One that takes longer, and over a minute, ends with fewer, but three.
 	Budget time.Duration
+	// Commit is that of the source, for builds that do not know it.
+	Commit string
 	// Out is the file of results, which is written after every record and begun
 	// from if it is there; empty means none.
 	Out string
@@ -71,7 +73,7 @@ func (o *Options) defaults() {
 // before is in the file.
 func Run(ctx context.Context, o Options) (*Results, error) {
 	o.defaults()
-	results, err := resume(o.Out, describe(o.Backend))
+	results, err := resume(o.Out, o.describe())
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +279,10 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	record.Seconds, record.Trials = s.stages, s.trials
 	record.RequestBytes, record.ResponseBytes, record.PlaintextBytes = s.request, s.response, s.plaintext
 	record.NoisePredicted, record.NoiseMeasured, record.Precision = s.quality.Predicted, s.quality.Measured, s.quality.Precision
+	if model := p.job.Workload.Model; model != nil {
+		accuracy := model()
+		record.Accuracy = &accuracy
+	}
 	if p.set.Failure < 0 && record.Bootstraps > 0 {
 		record.Failure = p.set.Failure + math.Log2(record.Bootstraps)
 	}

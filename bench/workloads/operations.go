@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"math/rand/v2"
 
+	"github.com/tacit-fhe/tacit/bench/workloads/parity"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
@@ -106,6 +108,34 @@ var vectorOperations = []*Workload{
 		Absent: map[string]string{TFHE: noSlots},
 	},
 }
+
+// bootstrapping is the refresh of what is too noisy to go on with.
+var bootstrapping = &Workload{
+	Name: "bootstrap", About: "One bootstrap: of one bit on TFHE; on CKKS of as many values as a ciphertext holds, down to no level and back to all.",
+	Unit: "values", Sizes: []int{1}, Slow: true,
+	Inputs: func(r *rand.Rand, size int) Values { return uniform(r, size, 1) },
+	Oracle: func(_ int, in Values) Values { return in },
+	Bits: &Bits{
+		In: constant([]int{1}), Out: constant([]int{1}),
+		Prepare: func(p *fhe.Parameters, boot parity.Bootstrapper) (func(context.Context, int, []fhe.LWE) ([]fhe.LWE, error), error) {
+			e, err := parity.NewEvaluator(p, boot)
+			return func(ctx context.Context, _ int, in []fhe.LWE) ([]fhe.LWE, error) {
+				out, err := e.Refresh(ctx, []parity.Bit{parity.New(in[0])})
+				if err != nil {
+					return nil, err
+				}
+				return []fhe.LWE{e.Ciphertext(out[0])}, nil
+			}, err
+		},
+	},
+	Vectors: &Vectors{
+		Depth: constant(0), Max: constant(int64(1)), Real: true, Bootstraps: true,
+		Compute: func(e *VectorEvaluator, _ int, in []Vector) []Vector { return []Vector{e.Bootstrap(in[0])} },
+	},
+	Absent: map[string]string{BGV: noBootstrap, BFV: noBootstrap},
+}
+
+const noBootstrap = "lattigo v5 bootstraps CKKS alone"
 
 const noSlots = "a ciphertext holds one number, there is nothing to rotate"
 

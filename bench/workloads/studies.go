@@ -27,7 +27,7 @@ var studies = []*Workload{
 			d, b, c := 4*v[0]*v[2]-v[1]*v[1], 2*v[0]+v[1], 2*v[2]+v[1]
 			return of(d*d, 2*b*b, b*c, 2*c*c)
 		},
-		Integers: &Integers{Types: func(int) []integer.Type { return same(integer.Uint32, 3) }, Compute: chiSquared},
+		Integers: &Integers{Types: func(int) []integer.Type { return same(integer.Uint8, 3) }, Compute: chiSquared},
 		Vectors: &Vectors{
 			Depth: constant(2), Max: constant(int64(4 * 63 * 63 * 4 * 63 * 63)), Bits: 6, Degrees: []int{4, 2},
 			Split: apart,
@@ -48,15 +48,11 @@ var studies = []*Workload{
 			Types: func(size int) []integer.Type { return same(integer.Uint8, 2*size) },
 			Compute: termwise(func(ctx context.Context, e *integer.Evaluator, a, b *integer.Value) (*integer.Value, error) {
 				// The square of a difference below 2^8 is right modulo 2^16, wrapped or not.
-				wideA, err := e.Cast(ctx, a, integer.Uint16)
+				wide, err := widen(ctx, e, integer.Uint16, []*integer.Value{a, b})
 				if err != nil {
 					return nil, err
 				}
-				wideB, err := e.Cast(ctx, b, integer.Uint16)
-				if err != nil {
-					return nil, err
-				}
-				d, err := e.Sub(ctx, wideA, wideB)
+				d, err := e.Sub(ctx, wide[0], wide[1])
 				if err != nil {
 					return nil, err
 				}
@@ -112,7 +108,7 @@ var studies = []*Workload{
 			}
 			return of(int64(math.Round(256 * sigmoid(float64(z)/256))))
 		},
-		Integers: &Integers{Types: func(size int) []integer.Type { return same(integer.Uint16, size) }, Compute: logistic},
+		Integers: &Integers{Types: func(size int) []integer.Type { return same(integer.Uint8, size) }, Compute: logistic},
 		Vectors: &Vectors{
 			Depth: constant(6), Max: constant(int64(1 << 20)), Bits: 5, Real: true,
 			Compute: func(e *VectorEvaluator, size int, in []Vector) []Vector {
@@ -137,7 +133,7 @@ var studies = []*Workload{
 			}
 			return of(c...)
 		},
-		Integers: &Integers{Types: func(n int) []integer.Type { return same(integer.Uint16, 2*n*n) }, Compute: matrix},
+		Integers: &Integers{Types: func(n int) []integer.Type { return same(integer.Uint8, 2*n*n) }, Compute: matrix},
 		Vectors: &Vectors{
 			Depth: constant(1), Max: func(n int) int64 { return int64(n) << 16 }, Bits: 8, Degrees: []int{2},
 			Results: func(n int) int { return n * n },
@@ -178,7 +174,7 @@ var studies = []*Workload{
 			}
 			return of(out...)
 		},
-		Integers: &Integers{Types: func(size int) []integer.Type { return same(integer.Uint16, size) }, Compute: inference},
+		Integers: &Integers{Types: func(size int) []integer.Type { return same(integer.Uint8, size) }, Compute: inference},
 		Vectors: &Vectors{
 			Depth: constant(3), Max: constant(int64(1 << 20)), Bits: 4, Degrees: []int{2},
 			// The inputs once for every neuron.
@@ -375,15 +371,10 @@ func operands(values []*integer.Value) []integer.Operand {
 }
 
 func chiSquared(ctx context.Context, e *integer.Evaluator, _ int, in []*integer.Value) ([]*integer.Value, error) {
-	// Numbers whose upper half is known to be 0 multiply for less.
 	var product, square, b, c *integer.Value
-	narrow := make([]*integer.Value, len(in))
-	for i, v := range in {
-		x, err := e.Cast(ctx, v, integer.Uint16)
-		if err != nil {
-			return nil, err
-		}
-		narrow[i] = x
+	narrow, err := widen(ctx, e, integer.Uint16, in)
+	if err != nil {
+		return nil, err
 	}
 	twice := func(x, y *integer.Value) (*integer.Value, error) { // 2x + y
 		double, err := e.Shl(ctx, x, integer.Plain(integer.Uint16, 1))
@@ -443,9 +434,27 @@ const logisticBias = -90
 
 func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }
 
+// widen casts values. Of those that were narrower, the upper part is known to be 0
+// and costs nothing.
+func widen(ctx context.Context, e *integer.Evaluator, t integer.Type, in []*integer.Value) ([]*integer.Value, error) {
+	out := make([]*integer.Value, len(in))
+	for i, v := range in {
+		x, err := e.Cast(ctx, v, t)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = x
+	}
+	return out, nil
+}
+
 // weighted is Σ weights·in modulo the range of t: what is added, less what is
 // taken away.
 func weighted(ctx context.Context, e *integer.Evaluator, t integer.Type, weights []int64, in []*integer.Value) (*integer.Value, error) {
+	in, err := widen(ctx, e, t, in)
+	if err != nil {
+		return nil, err
+	}
 	terms := make([]*integer.Value, len(in))
 	var g group
 	for i, w := range weights {
@@ -503,6 +512,10 @@ func logistic(ctx context.Context, e *integer.Evaluator, _ int, in []*integer.Va
 }
 
 func matrix(ctx context.Context, e *integer.Evaluator, n int, in []*integer.Value) ([]*integer.Value, error) {
+	in, err := widen(ctx, e, integer.Uint16, in)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]*integer.Value, n*n)
 	var g group
 	for i := range out {

@@ -33,6 +33,8 @@ type Vectors struct {
 	// counts for all that follow; if nil, they are 1.
 	Bits    int
 	Degrees []int
+	// Bootstraps says that the program bootstraps, which takes a set that can.
+	Bootstraps bool
 	// Real says that the program takes real numbers, so that CKKS alone runs it.
 	Real bool
 }
@@ -187,6 +189,18 @@ func (e *VectorEvaluator) Rotate(a Vector, k int) Vector {
 	row := e.Parameters().Row()
 	e.counts.KeySwitches.Add(int64(bits.OnesCount(uint((k%row + row) % row))))
 	return e.keep(func() (Vector, error) { return e.Evaluator.Rotate(a, k) })
+}
+
+// Bootstrap returns a with all levels, for CKKS, whatever level it has now.
+func (e *VectorEvaluator) Bootstrap(a Vector) Vector {
+	e.counts.Bootstraps.Add(1)
+	return e.keep(func() (Vector, error) {
+		low, err := e.Drop(a, 0)
+		if err != nil {
+			return nil, err
+		}
+		return e.Evaluator.Bootstrap(low)
+	})
 }
 
 // Evaluate returns f(a), for CKKS.

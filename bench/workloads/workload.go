@@ -27,6 +27,8 @@ type Workload struct {
 	// Tolerance is how far a result may be from the oracle's, for workloads that
 	// approximate; 0 means exact, up to the precision of CKKS.
 	Tolerance float64
+	// Model is how good the model is that the workload computes, or nil.
+	Model func() Accuracy
 
 	// The programs. A workload has Integers or Bits, or neither.
 	Integers *Integers
@@ -73,7 +75,7 @@ func Get(name string) *Workload {
 }
 
 // All are the workloads, in the order in which they are reported.
-var All = slices.Concat(programs, studies, operations(), vectorOperations)
+var All = slices.Concat(programs, studies, models, operations(), vectorOperations, []*Workload{bootstrapping})
 
 // uniform draws n values below 2^bits.
 func uniform(r *rand.Rand, n, bits int) Values {

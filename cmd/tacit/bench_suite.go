@@ -124,6 +124,7 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads; all cores if absent")
 	flags.IntVar(&o.Samples, "samples", 0, "samples of each record; 0 is 5")
 	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record")
+	flags.StringVar(&o.Commit, "commit", "", "commit of the source, where the build does not know it")
 	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
 	flags.StringArrayVar(&f.adapters, "adapter", nil, "program that runs workloads with another library")
 	flags.BoolVar(&f.published, "published", false, "append figures that other libraries publish to the report")
