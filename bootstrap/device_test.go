@@ -32,7 +32,11 @@ func outputs(tasks []fhe.PBS) (out []fhe.LWE) {
 // Bootstraps on an emulated device, from the key switch to the extraction, have the
 // bits of the processor, for every kind of key, with a few ciphertexts and with more.
 func TestDeviceBootstraps(t *testing.T) {
-	for _, preset := range []string{fhe.TestPreset, "insecure-test-unroll2-v1", "insecure-test-unroll3-v1", "insecure-test-block3-v1"} {
+	presets := []string{"insecure-test-unroll2-v1", "insecure-test-unroll3-v1", "insecure-test-block3-v1", fhe.TestPreset}
+	if testing.Short() {
+		presets = presets[:1]
+	}
+	for _, preset := range presets {
 		f := load(t, preset)
 		eval, err := NewEvaluator(f.keys.Evaluation, cudatest.Open(t, cudatest.NewDriver(1), nil))
 		if err != nil {

@@ -8,12 +8,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/accel/cuda"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
@@ -35,7 +37,7 @@ func load(t testing.TB, preset string) *fixture {
 		if err != nil {
 			return nil, err
 		}
-		backend, err := cpu.New()
+		backend, err := testBackend()
 		if err != nil {
 			return nil, err
 		}
@@ -52,6 +54,20 @@ func load(t testing.TB, preset string) *fixture {
 	}
 	return f
 }
+
+// testBackend is the processor, or the GPUs of this machine where TACIT_TEST_DEVICE
+// is cuda: then all tests bootstrap on them, and a GPU that fails ends the tests.
+var testBackend = sync.OnceValues(func() (accel.Backend, error) {
+	processor, err := cpu.New()
+	if err != nil || os.Getenv("TACIT_TEST_DEVICE") != "cuda" {
+		return processor, err
+	}
+	b, err := cuda.New(cuda.Options{Host: processor, Report: func(err error) { panic(err) }})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+})
 
 func testSeed(label string) [fhe.SeedSize]byte {
 	return sha256.Sum256([]byte("bootstrap test " + label))

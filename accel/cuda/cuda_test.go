@@ -3,6 +3,7 @@ package cuda_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,9 +20,32 @@ import (
 // TestConformance runs the shipped PTX on emulated devices, which find races and
 // accesses out of bounds.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute of emulation")
+	}
 	acceltest.RunSmall(t, func() accel.Backend {
 		return cudatest.Conformance(cudatest.Open(t, cudatest.NewDriver(1), nil))
 	})
+}
+
+// TestGPU runs the whole suite on the GPUs of this machine. TACIT_TEST_DEVICE=cuda
+// makes it fail where there are none.
+func TestGPU(t *testing.T) {
+	processor, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := cuda.New(cuda.Options{Host: processor, Report: func(err error) { t.Error(err) }})
+	switch {
+	case err == nil:
+	case os.Getenv("TACIT_TEST_DEVICE") == "cuda":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+	defer b.Close()
+	t.Log(b.Info().Features)
+	acceltest.Run(t, func() accel.Backend { return cudatest.Conformance(b) })
 }
 
 // The shapes that tests of failures use.
@@ -142,8 +166,12 @@ func TestSeveralDevicesAndCallers(t *testing.T) {
 // is told.
 func TestDeviceLoss(t *testing.T) {
 	want := host(t, 3)
+	last := 8
+	if testing.Short() {
+		last = 2
+	}
 	for _, call := range []string{"cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuLaunchKernel", "cuStreamSynchronize", "cuMemHostAlloc", "cuMemAlloc"} {
-		for after := range 8 {
+		for after := range last {
 			d := cudatest.NewDriver(2)
 			var mu sync.Mutex
 			seen := 0

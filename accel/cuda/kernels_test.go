@@ -15,6 +15,9 @@ import (
 // TestEveryBarrierIsNeeded takes each barrier out of the blind rotations in turn: the
 // emulator has to find the race.
 func TestEveryBarrierIsNeeded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some seconds of emulation")
+	}
 	const barrier = "bar.sync \t0;"
 	processor, err := cpu.New()
 	if err != nil {

@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -171,6 +172,25 @@ func (r *BatchRing) each(dst, src [][]uint64, host func(dst, src []uint64), queu
 			host(dst[i], src[i])
 		}
 	}
+}
+
+// Time returns how long repeat transforms of count polynomials take that are on the
+// device and stay there.
+func (r *BatchRing) Time(count, repeat int) (took time.Duration, err error) {
+	err = r.backend.run(anyDevice, func(w *work) func() {
+		t := w.tables(r.N(), r.Modulus())
+		data := upload(w, "polynomials", count*r.N(), func(to []uint64) { clear(to) })
+		w.forwardTransforms(t, data, count)
+		if err := w.stream.Wait(); w.err == nil {
+			w.err = err
+		}
+		start := time.Now()
+		for range repeat {
+			w.forwardTransforms(t, data, count)
+		}
+		return func() { took = time.Since(start) }
+	})
+	return took, err
 }
 
 // MulAcc implements accel.Ring.

@@ -180,6 +180,8 @@ const (
 	LatencyKernel
 )
 
+func (k Kernel) String() string { return [...]string{"automatic", "throughput", "latency"}[k] }
+
 // queue queues the rotation of batch accumulators on a device that has the key.
 func (r *rotator) queue(w *work, acc, exps driver.Pointer, batch int, kernel Kernel) {
 	s := r.spec

@@ -11,9 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/accel/cuda"
+	"github.com/tacit-fhe/tacit/bench/gpu"
 	"github.com/tacit-fhe/tacit/bench/micro"
 	noisebench "github.com/tacit-fhe/tacit/bench/noise"
 	"github.com/tacit-fhe/tacit/bench/ops"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/device"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
@@ -26,7 +29,7 @@ func benchCommand(u *ui) *cobra.Command {
 	}
 	cmd.AddCommand(
 		benchListCommand(u), benchRunCommand(u), benchReportCommand(u), benchCompareCommand(u),
-		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u),
+		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u), benchGPUCommand(u),
 	)
 	return cmd
 }
@@ -76,6 +79,69 @@ min, median, p95]], in seconds per ciphertext.`,
 	flags.IntSliceVar(&o.Batches, "batch", micro.DefaultBatches, "batch sizes")
 	flags.IntSliceVar(&o.Workers, "workers", micro.DefaultWorkers, "numbers of cores of the throughput figures")
 	flags.IntVar(&o.Samples, "samples", micro.DefaultSamples, "samples of each figure")
+	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func benchGPUCommand(u *ui) *cobra.Command {
+	var names []string
+	var name, out string
+	var asJSON bool
+	var o gpu.Options
+	cmd := &cobra.Command{
+		Use:   "gpu",
+		Short: "Time bootstraps and transforms on GPUs",
+		Long: `Times key switch and bootstrap on GPUs by batch size and kernel, transforms, and the
+loading of keys, and compares the rates with the bound that the double-precision
+instructions set. Before that, bootstraps are compared with those of the processor bit
+for bit, --compare of them with the first parameter set.
+
+JSON: devices, driver, kernels (SHA-256 of the PTX), commit, cpu, go, samples, sets
+[parameters, key_bytes, key_load, bound, bytes_up, bytes_down, compared, figures
+[kernel, batch, min, median, p95, per_second, share]], rings [n, batch, per_second], in
+seconds per call.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range names {
+				p, err := u.preset(name)
+				if err != nil {
+					return err
+				}
+				o.Params = append(o.Params, p)
+			}
+			backend, _, err := u.openDevice(cmd, name, u.warnDevice)
+			if err != nil {
+				return err
+			}
+			defer backend.Close()
+			var ok bool
+			if o.Backend, ok = backend.(*cuda.Backend); !ok {
+				return wrongUsage(cmd, "--device is no GPU")
+			}
+			if o.Host, err = cpu.New(); err != nil {
+				return err
+			}
+			bar := u.progress("measuring")
+			o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
+			report, err := gpu.Run(cmd.Context(), o)
+			bar.end()
+			if err != nil {
+				return err
+			}
+			return u.writeReport(report, asJSON, out)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&name, "device", device.CUDA, "cuda, or cuda:0,1")
+	env(cmd, "device")
+	complete(cmd, "device", device.CUDA)
+	flags.StringSliceVar(&names, "params", []string{fhe.DefaultPreset, "tacit-2m2c-v1", "tacit-2m2c-block3-v1"}, "parameter sets")
+	complete(cmd, "params", fhe.PresetNames()...)
+	flags.IntSliceVar(&o.Batches, "batch", gpu.DefaultBatches, "batch sizes")
+	flags.IntSliceVar(&o.Rings, "ring", gpu.DefaultRings, "dimensions of transforms")
+	flags.IntVar(&o.Samples, "samples", gpu.DefaultSamples, "samples of each figure")
+	flags.IntVar(&o.Compare, "compare", 1000, "bootstraps to compare with the processor")
 	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
 	jsonFlag(cmd, &asJSON)
 	return cmd
