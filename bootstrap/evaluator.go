@@ -160,10 +160,13 @@ func (e *TaskError) Error() string { return fmt.Sprintf("bootstrap %d: %v", e.In
 
 func (e *TaskError) Unwrap() error { return e.Err }
 
-func (e *Evaluator) check(tasks []fhe.PBS) error {
+func (e *Evaluator) check(tasks []fhe.PBS) error { return checkTasks(e.params, tasks) }
+
+// checkTasks refuses tasks whose inputs are too noisy or outside the domain.
+func checkTasks(p *fhe.Parameters, tasks []fhe.PBS) error {
 	for i, t := range tasks {
 		lo, hi := t.LUT.Domain()
-		if err := e.params.CheckInput(t.In.Bound, lo, hi); err != nil {
+		if err := p.CheckInput(t.In.Bound, lo, hi); err != nil {
 			return &TaskError{i, err}
 		}
 	}

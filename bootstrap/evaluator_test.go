@@ -244,6 +244,7 @@ func TestKnownAnswers(t *testing.T) {
 		"insecure-test-unroll2-v1": {"7e83ec90677d12723dc05435fab1aad1bb1007a099f439ab0d31aab21fa6aa71", "6ef5189abd6e27deae9c881e67164159", "23efeaa2702cb99c03f681bb2117aad2", "2868c3a2a5f8c157b62998a33b3eec01"},
 		"insecure-test-unroll3-v1": {"a275796a7e9771b08d06227852f5093d20b4672b0cc9b1495ffbc9333eeec128", "6ef5189abd6e27deae9c881e67164159", "ed8e074e3f5d447607d396ab5ce082c6", "f212185c2dd2261b88dd5c551f947ee9"},
 		"insecure-test-block3-v1":  {"1efb347ec203ace36c811231a21b0a1aa3dbf1ef5fd65eac9b343258cf00837b", "6ef5189abd6e27deae9c881e67164159", "95b1caad27ae6933363d13bf3049f083", "c0bb89f246f9e3da640a9e9b7e358842"},
+		fhe.MockPreset:             {"ad9933febc5ec27b61a75fc87e21a7f76992198d1989f4ece3b3b692cc21376f", "286debcf6b584b13392cf874baa4ca3d", "683153912b91a6ba69322487def4068b", "1c0a2331a87e715b13ddfa8c58a7e364"},
 		fhe.TestPreset:             {"bb7d8c7a27be46ac48538308f1d7fa0d36f0f6e37d5a8ce4d89bb1ba9a1971a7", "6ef5189abd6e27deae9c881e67164159", "b1e6636f54e32448f57ca055312462fb", "6c166283f35742ad93a3a94313d8b3eb"},
 	}
 	for _, preset := range fhe.PresetNames() {

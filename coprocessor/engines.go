@@ -191,11 +191,20 @@ func isVectorKey(r io.Reader) (_ io.Reader, vectors bool, err error) {
 	return b, err == nil && h.Kind == codec.LeveledEvaluationKey, nil
 }
 
+// batcher bootstraps for everyone who computes under a key: a *bootstrap.Batcher, or a
+// *bootstrap.Clear where the service is a mock.
+type batcher interface {
+	integer.Bootstrapper
+	Stats() bootstrap.Stats
+	Full() int
+	Close()
+}
+
 // integerEngine computes on encrypted integers.
 type integerEngine struct {
 	params   *fhe.Parameters
 	id       fhe.KeyID
-	batcher  *bootstrap.Batcher
+	batcher  batcher
 	integers *integer.Evaluator
 	packer   integer.Packer
 	boot     *bootstrap.Evaluator
@@ -218,13 +227,22 @@ func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend acce
 	if got != id {
 		return nil, fmt.Errorf("evaluation key %s has the digest %s", id, got)
 	}
-	batcher := bootstrap.NewBatcher(evaluator, workers)
-	integers, err := integer.New(p, batcher)
-	if err != nil {
-		batcher.Close()
+	e := &integerEngine{params: p, id: id, packer: evaluator, boot: evaluator}
+	if p.Clear() {
+		clear, err := bootstrap.NewClear(p)
+		if err != nil {
+			return nil, err
+		}
+		e.batcher, e.packer = clear, clear
+	} else {
+		e.batcher = bootstrap.NewBatcher(evaluator, workers)
+	}
+	if e.integers, err = integer.New(p, e.batcher); err != nil {
+		e.batcher.Close()
 		return nil, err
 	}
-	return &integerEngine{p, id, batcher, integers, evaluator, evaluator, 2 * batcher.Full()}, nil
+	e.nodes = 2 * e.batcher.Full()
+	return e, nil
 }
 
 func (e *integerEngine) fingerprint() [32]byte  { return e.params.Fingerprint() }

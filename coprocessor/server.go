@@ -68,6 +68,9 @@ type Options struct {
 	Params *fhe.Parameters
 	// Backend computes.
 	Backend accel.Backend
+	// Mock makes a service for tests: it computes on plaintexts, with the parameters
+	// fhe.MockPreset alone, and keeps everything in memory. Store must be nil.
+	Mock bool
 	// Workers is the number of cores that bootstrap; 0 means all.
 	Workers int
 	// ConcurrentJobs is how many jobs run at a time; 0 means 4.
@@ -229,6 +232,12 @@ type Server struct {
 // Open opens the store and continues where the process before stopped. Jobs are
 // computed while Run runs.
 func Open(ctx context.Context, opts Options) (_ *Server, err error) {
+	if err := opts.checkMock(); err != nil {
+		return nil, err
+	}
+	if opts.Mock {
+		opts.Backend = mockBackend{opts.Backend}
+	}
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
 		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
@@ -287,7 +296,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 // connect opens the store.
 func (o *Options) connect(ctx context.Context) (*store.Node, error) {
 	if o.Store == nil {
-		return store.Embedded(ctx, store.EmbeddedOptions{Dir: o.Dir, Log: o.Log})
+		return store.Embedded(ctx, store.EmbeddedOptions{Dir: o.Dir, Memory: o.Mock, Log: o.Log})
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -590,14 +599,16 @@ func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		written := 0
 		for {
 			select {
 			case <-r.changed:
 			case <-ctx.Done():
 				return
 			}
-			written := s.storeProgress(ctx, lease, r)
+			// A job that ends at once has no progress to speak of.
 			pause(ctx, progressInterval+time.Duration(written)*progressPerByte)
+			written = s.storeProgress(ctx, lease, r)
 		}
 	})
 	return func() {

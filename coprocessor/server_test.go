@@ -294,6 +294,12 @@ func transferSpec(t testing.TB, h []string) *tacitv1.JobSpec {
 // fetch returns a stored ciphertext, its digest checked.
 func (s *service) fetch(handle []byte) *integer.List {
 	s.t.Helper()
+	return s.fetchUnder(testKeys().Secret.Parameters(), handle)
+}
+
+// fetchUnder is fetch for ciphertexts with other parameters.
+func (s *service) fetchUnder(p *fhe.Parameters, handle []byte) *integer.List {
+	s.t.Helper()
 	stream, err := s.CoprocessorClient.FetchCiphertexts(s.t.Context(), &tacitv1.FetchCiphertextsRequest{Handles: [][]byte{handle}})
 	if err != nil {
 		s.t.Fatal(err)
@@ -316,7 +322,7 @@ func (s *service) fetch(handle []byte) *integer.List {
 	if d := sha256.Sum256(data); !bytes.Equal(d[:], header.GetDigest()) || uint64(len(data)) != header.GetSize() {
 		s.t.Fatal("a fetched ciphertext is not what its header says")
 	}
-	list, err := integer.UnmarshalList(data, testKeys().Secret.Parameters())
+	list, err := integer.UnmarshalList(data, p)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 		Version:    s.opts.Version,
 		Parameters: s.parameters(),
 		Backend:    s.opts.Backend.Info().Name,
-		ServiceKey: key[:], ServiceKeys: all,
+		ServiceKey: key[:], ServiceKeys: all, Mock: s.opts.Mock,
 		Principal: p.Name,
 		Roles:     roles,
 		Limits: &tacitv1.Limits{

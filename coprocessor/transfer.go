@@ -190,6 +190,9 @@ func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, keyring.Dige
 		id, err := fhe.CheckEvaluationKey(r, p)
 		return id, p.Fingerprint(), err
 	}
+	if p.Clear() {
+		return fhe.KeyID{}, keyring.Digest{}, refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "kind", "a key of vectors, a mock computes with %s alone", p.Name())
+	}
 	set, id, _, err := leveled.CheckEvaluationKey(r, nil)
 	if err != nil {
 		return fhe.KeyID{}, keyring.Digest{}, err

@@ -64,6 +64,10 @@ type Literal struct {
 	// outputs, packed or not, that may enter a bootstrap at MaxFailureLog2.
 	NormSquared float64
 
+	// Clear makes all keys zero, so that ciphertexts are plaintexts in the form of
+	// ciphertexts. It takes TestOnly.
+	Clear bool
+
 	// TestOnly exempts the set from the security line. Its name must start
 	// with "insecure-test-".
 	TestOnly bool
@@ -173,6 +177,15 @@ var presets = []Literal{
 		MessageBits: 2, CarryBits: 2, NormSquared: 51,
 		TestOnly: true,
 	},
+	{
+		Name:    MockPreset,
+		Modulus: DefaultModulus, PolynomialSize: 256, Rank: 1, LWEDimension: 3, Unroll: 3,
+		BootstrapGadget: noise.Gadget{BaseLog: 22, Levels: 1},
+		KeySwitchGadget: noise.Gadget{BaseLog: 2, Levels: 8},
+		PackingGadget:   noise.Gadget{BaseLog: 12, Levels: 3},
+		MessageBits:     2, CarryBits: 2, NormSquared: 34,
+		Clear: true, TestOnly: true,
+	},
 }
 
 // DefaultPreset is the parameter set of encrypted integers: of those with plain
@@ -182,6 +195,9 @@ const DefaultPreset = "tacit-2m2c-unroll3-v1"
 // TestPreset is the insecure set that tests use where real parameters would
 // only cost time.
 const TestPreset = "insecure-test-2m2c-v1"
+
+// MockPreset is the Clear set that a service computes with which is a mock.
+const MockPreset = "insecure-test-mock-v1"
 
 // PresetNames lists the presets in a fixed order, secure ones first.
 func PresetNames() []string {
@@ -229,6 +245,8 @@ func NewParameters(l Literal) (*Parameters, error) {
 		return bad("Name", "must have 1 to 64 bytes")
 	case l.TestOnly != strings.HasPrefix(l.Name, testOnlyPrefix):
 		return bad("Name", "sets below the security line, and only they, are named %s…", testOnlyPrefix)
+	case l.Clear && !l.TestOnly:
+		return bad("Clear", "keys of zeros protect nothing")
 	case l.PolynomialSize < 256 || l.PolynomialSize > 65536 || l.PolynomialSize&(l.PolynomialSize-1) != 0:
 		return bad("PolynomialSize", "%d is not a power of two in [256, 65536]", l.PolynomialSize)
 	case l.Modulus <= 1<<47 || l.Modulus >= 1<<48 || l.Modulus%uint64(2*l.PolynomialSize) != 1 ||
@@ -312,6 +330,8 @@ func (p *Parameters) lweSecurity() (got, line float64) {
 // Assumption says in words what the security of the set rests on.
 func (p *Parameters) Assumption() string {
 	switch {
+	case p.lit.Clear:
+		return "NONE: the keys are zeros"
 	case p.lit.TestOnly:
 		return "INSECURE, for tests only"
 	case p.lit.BlockSize > 0:
@@ -354,6 +374,9 @@ func (l Literal) canonical() []byte {
 		b.WriteString("rotation\x00")
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.Unroll)))
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.BlockSize)))
+	}
+	if l.Clear {
+		b.WriteString("clear\x00")
 	}
 	if p := l.PackingGadget; p.Levels != 0 {
 		b.WriteString("packing\x00")

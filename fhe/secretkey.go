@@ -22,6 +22,9 @@ func newSecretKey(p *Parameters, seed [SeedSize]byte, id KeyID) *SecretKey {
 		small: make([]uint64, p.lit.LWEDimension),
 		big:   make([]uint64, p.BigDimension()),
 	}
+	if p.lit.Clear {
+		return sk
+	}
 	if size := p.lit.BlockSize; size > 0 {
 		newStream(seed, "lwe key", 0).blocks(sk.small, size)
 	} else {

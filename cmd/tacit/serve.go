@@ -19,6 +19,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
 	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
+	"github.com/tacit-fhe/tacit/fhe"
 )
 
 // defaultAddress is where a server listens and where clients look for it.
@@ -35,9 +36,9 @@ func serveCommand(u *ui) *cobra.Command {
 	var keep upkeep.Policy
 	var serveKeys []string
 	var drain, lease time.Duration
-	var plaintext, profiling, untilEOF bool
+	var plaintext, profiling, untilEOF, mock bool
 	cmd := &cobra.Command{
-		Use:   "serve --data DIR",
+		Use:   "serve --data DIR | --mock",
 		Short: "Run a coprocessor",
 		Long: `Runs a coprocessor over a data directory, after a self-test of the processor. The
 address is printed on standard output once calls are answered; the log goes to
@@ -69,6 +70,12 @@ its jobs to another after --lease. Records are kept by --replicas servers. Embed
 servers that form a cluster or are connected to share --nats-secret-file, and where other
 machines reach them they need --nats-ca, --nats-cert and --nats-key. Receipts are signed with
 --service-key: give all processes the same. 'tacit cluster' starts all of it on one machine.
+
+With --mock the server computes on plaintexts that have the form of ciphertexts, and
+keeps everything in memory: for fast tests of contracts and clients. Everything else is
+as with ciphertexts: types, limits, rights, costs and errors. It takes keys of the
+parameters insecure-test-mock-v1 alone, whose ciphertexts everybody can read, and no
+other server takes those; GetInfo and receipts name the backend mock.
 
 --audit-log receives a line of JSON for every call that was to change something or
 was denied: time, outcome, method, principal, credential, peer and what it was about.`,
@@ -108,6 +115,24 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if plaintext && certs.Cert != "" {
 				return wrongUsage(cmd, "--insecure-plaintext and --tls-cert exclude each other")
 			}
+			if mock {
+				if storage.Shared() {
+					return wrongUsage(cmd, "--mock keeps everything in memory: it excludes --nats-url, --nats-listen and --node")
+				}
+				if cmd.Flags().Changed("params") && params != fhe.MockPreset {
+					return wrongUsage(cmd, "--mock computes with %s alone", fhe.MockPreset)
+				}
+				params = fhe.MockPreset
+				u.warn("this is a mock: it computes on plaintexts, and forgets them when it ends")
+				if data == "" {
+					if data, err = os.MkdirTemp("", "tacit-mock-"); err != nil {
+						return err
+					}
+					defer os.RemoveAll(data)
+				}
+			} else if data == "" {
+				return wrongUsage(cmd, "--data is needed")
+			}
 			p, err := u.preset(params)
 			if err != nil {
 				return err
@@ -115,7 +140,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			options := coprocessor.Options{
 				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, MaxQueued: maxQueued, MaxBacklog: maxBacklog, KeyMemory: int64(keyMemory) << 20,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
-				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey, Keep: keep, ServeKeys: keys,
+				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey, Mock: mock, Keep: keep, ServeKeys: keys,
 			}
 			var transport *host.TLSFiles
 			if certs.Cert != "" {
@@ -198,6 +223,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.IntVar(&maxQueued, "max-queued", 10_000, "jobs that may wait; more are refused")
 	flags.Int64Var(&maxBacklog, "max-backlog", 0, "bootstraps that waiting jobs may be going to take together; 0 is no limit")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use")
+	flags.BoolVar(&mock, "mock", false, "compute on plaintexts, in memory: for tests of programs that call a coprocessor")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.BoolVar(&untilEOF, "until-eof", false, "end in order when standard input ends, for those who start this process")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
@@ -206,12 +232,11 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-cert", "TACIT_SERVE_TLS_CERT")
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
-	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "drain", "log-format", "log-level")
 	env(cmd, "role", "lease", "service-key", "serve-keys")
+	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "mock", "drain", "log-format", "log-level")
 	complete(cmd, "role", "all", "api", "worker")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
-	required(cmd, "data")
 	return cmd
 }
 

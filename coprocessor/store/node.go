@@ -29,6 +29,8 @@ const (
 	// maxMemory bounds JetStream's memory storage. Nothing of ours is kept
 	// there; the server's own short-lived consumers are.
 	maxMemory = 256 << 20
+	// memoryStore bounds it where everything is kept there.
+	memoryStore = 4 << 30
 
 	startTimeout  = 30 * time.Second
 	answerTimeout = 2 * time.Second
@@ -47,6 +49,10 @@ type EmbeddedOptions struct {
 
 	// Member makes the server one of a cluster; nil lets it stand alone.
 	Member *Member
+
+	// Memory keeps everything in memory: it is gone with the process, and Dir holds
+	// next to nothing. It is for tests.
+	Memory bool
 
 	// Replicas is how many servers of a cluster keep each record; zero means 3,
 	// or 1 where the server stands alone.
@@ -153,7 +159,7 @@ func Embedded(ctx context.Context, opts EmbeddedOptions) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: connecting to the embedded server: %w", err)
 	}
-	return n, n.open(ctx, buckets{replicas: opts.replicas(), direct: opts.Member == nil && opts.Listen == ""}, opts.Log)
+	return n, n.open(ctx, buckets{replicas: opts.replicas(), direct: opts.Member == nil && opts.Listen == "", memory: opts.Memory}, opts.Log)
 }
 
 func (o *EmbeddedOptions) replicas() int {
@@ -176,6 +182,9 @@ func (o *EmbeddedOptions) server() (*server.Options, error) {
 		SyncAlways:             true,
 		MaxPayload:             MaxRecord + headroom,
 		DisableJetStreamBanner: true,
+	}
+	if o.Memory {
+		so.JetStreamMaxMemory, so.SyncAlways = memoryStore, false
 	}
 	listen := o.Listen
 	if o.Member != nil {

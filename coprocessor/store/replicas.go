@@ -17,6 +17,7 @@ type buckets struct {
 	// knew a moment ago, so this is for a server that is the only one.
 	direct bool
 	first  uint64 // revision of new buckets; 0 is 1
+	memory bool   // new buckets lie in memory
 }
 
 // electionPause is the pause before a cluster without a leader is asked again.
@@ -53,6 +54,9 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 		MaxMsgsPerSubject: int64(max(cfg.History, 1)), MaxMsgSize: cfg.MaxValueSize, Replicas: b.replicas,
 		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
 		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct, FirstSeq: b.first,
+	}
+	if b.memory {
+		want.Storage = jetstream.MemoryStorage
 	}
 	_, err := b.CreateStream(ctx, want)
 	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
