@@ -15,7 +15,6 @@ import (
 
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
-	"github.com/tacit-fhe/tacit/fhe/integer"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
 )
 
@@ -109,7 +108,7 @@ func newDestination(out string, results []result) (*destination, error) {
 // fetch gets the ciphertexts and writes them.
 func (d *destination) fetch(ctx context.Context, c *client.Client) ([]ciphertextView, error) {
 	views := []ciphertextView{}
-	var together []*integer.List
+	var together [][]byte
 	for i, r := range d.results {
 		cts, err := c.Fetch(ctx, r.handle)
 		if err != nil {
@@ -119,8 +118,7 @@ func (d *destination) fetch(ctx context.Context, c *client.Client) ([]ciphertext
 		if r.digest != nil && !bytes.Equal(ct.Info.Digest, r.digest) {
 			return nil, &client.MismatchError{What: "ciphertext " + r.handle.String(), Reason: fmt.Sprintf("the server sent digest %x, the job reported %x", ct.Info.Digest, r.digest)}
 		}
-		list, err := integer.UnmarshalList(ct.Record, nil)
-		if err != nil {
+		if _, err := joinLists([][]byte{ct.Record}); err != nil {
 			return nil, &client.MismatchError{What: "ciphertext " + hex.EncodeToString(ct.Info.Handle), Reason: err.Error()}
 		}
 		view := newCiphertextView(ct.Info)
@@ -130,7 +128,7 @@ func (d *destination) fetch(ctx context.Context, c *client.Client) ([]ciphertext
 		}
 		views = append(views, view)
 		if len(d.paths) < len(d.results) {
-			together = append(together, list)
+			together = append(together, ct.Record)
 			continue
 		}
 		if err := write(view.File, ct.Record); err != nil {
@@ -140,14 +138,7 @@ func (d *destination) fetch(ctx context.Context, c *client.Client) ([]ciphertext
 	if together == nil {
 		return views, nil
 	}
-	list, err := integer.Join(together...)
-	if errors.As(err, new(*integer.ListError)) {
-		return nil, &hinted{err, "fetch them into a folder"}
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, err := list.MarshalBinary()
+	data, err := joinLists(together)
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,13 @@ trivial_encrypt(5), lookup(a, [values]) and lookup2(a, b, [values]). Names that 
 text does not define are bound with --bind to a handle or to a value in a file of
 ciphertexts, which is uploaded.
 
+On vectors of bgv, bfv and ckks: add, sub, mul and neg; rescale(a), which bgv and
+ckks need after mul; rotate(a, 3), inner_sum(a, 16), swap_rows(a), bootstrap(a);
+and with a type before the equals sign, y: ckks = …, add_plain(a, [numbers]),
+mul_plain(a, [numbers]), polynomial(a, [coefficients]) and
+chebyshev(a, [from, to, coefficients]). A job that runs out of levels or whose
+result would not decrypt is refused.
+
 A line 'strategy latency' asks for the least depth, 'strategy throughput' for the
 fewest bootstraps, which is the default, and 'strategy auto' lets the service choose
 by its width and the work that waits; what it chose is part of the job.
@@ -230,7 +237,7 @@ func (u *ui) bind(ctx context.Context, c *client.Client, file *jobfile.File, bin
 		}
 		v := uploaded[b.File]
 		if v == nil {
-			if _, err := readList(b.File, nil); err != nil {
+			if err := checkCiphertexts(b.File); err != nil {
 				return nil, err
 			}
 			var err error

@@ -74,7 +74,7 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 		return nil, err
 	}
 	switch kind {
-	case inspect.EvaluationKey:
+	case inspect.EvaluationKey, inspect.LeveledEvaluationKey:
 		info, err := u.uploadKey(ctx, c, path)
 		if err != nil {
 			return nil, err
@@ -90,7 +90,7 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 			return nil, err
 		}
 		return &uploadView{File: path, KeyID: hex.EncodeToString(info.KeyId), Size: info.Size, Kind: string(kind)}, nil
-	case inspect.Ciphertexts:
+	case inspect.Ciphertexts, inspect.LeveledCiphertexts:
 		data, err := readFile(path)
 		if err != nil {
 			return nil, err

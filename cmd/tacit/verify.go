@@ -19,6 +19,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 // receiptView is a receipt and what was found out about it.
@@ -235,6 +236,9 @@ func checkResult(r *receipt.Receipt, path string) error {
 // recompute computes the job again, and compares what the server holds.
 func (u *ui) recompute(ctx context.Context, c *client.Client, r *receipt.Receipt, v *receiptView, key string) error {
 	p, err := fhe.PresetByFingerprint(r.Fingerprint)
+	if err != nil && leveled.ByFingerprint(r.Fingerprint) != nil {
+		p, err = fhe.Preset(fhe.DefaultPreset) // the key of vectors tells its own
+	}
 	if err != nil {
 		return err
 	}
