@@ -135,7 +135,7 @@ const (
 	// MaxUpload bounds the container of one upload of ciphertexts in bytes. A value
 	// made with the secret key is stored in about what arrived of it; each of at most
 	// integer.MaxListValues made with the public key keeps a mask of its own.
-	MaxUpload = 4 << 20
+	MaxUpload = 8 << 20
 	// MaxStored bounds what is stored of one upload of ciphertexts, in bytes.
 	MaxStored = 8 << 20
 	// maxUploads bounds the uploads under way.
