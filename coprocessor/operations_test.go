@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -71,6 +72,13 @@ func TestEveryOperation(t *testing.T) {
 				t.Fatalf("%v: %v", job.State, job.Error)
 			}
 			s.charged(s.charge(job), job)
+			r, err := receipt.Decode(job.Receipt.GetContainer())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Recompute(t.Context(), r, s.audit(job.Id)); err != nil {
+				t.Errorf("computed again: %v", err)
+			}
 			for i, r := range job.Results {
 				if got := s.decrypt(r.Handle); got != want[i] {
 					t.Errorf("%s: %s, want %s", names[i], got, want[i])

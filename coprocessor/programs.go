@@ -56,6 +56,11 @@ func (s *Server) UploadProgram(ctx context.Context, req *tacitv1.UploadProgramRe
 }
 
 func (s *Server) checkProgram(ctx context.Context, p *tacitv1.Program) (*graph.Graph, error) {
+	done, err := s.estimating(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return graph.ValidateProgram(ctx, p, newEstimator(s.integers, &tacitv1.JobSpec{Strategy: p.GetStrategy()}).cost, s.opts.Limits)
 }
 

@@ -138,6 +138,9 @@ const (
 	MaxUpload = 8 << 20
 	// MaxStored bounds what is stored of one upload of ciphertexts, in bytes.
 	MaxStored = 8 << 20
+	// maxEstimates bounds the specs that are validated at a time: the largest one takes
+	// seconds of one core and a hundred megabytes.
+	maxEstimates = 4
 	// maxUploads bounds the uploads under way.
 	maxUploads = 16
 	// MaxChunk bounds one chunk of a stream in bytes.
@@ -218,6 +221,7 @@ type Server struct {
 	health      *health.Server
 	turn        *upkeep.Turn  // of collecting
 	uploads     chan struct{} // has a token for each upload under way
+	estimates   chan struct{} // has a token for each spec that is being validated
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
@@ -240,7 +244,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
-		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
+		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), estimates: make(chan struct{}, maxEstimates), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
 		calls: newPerHost(maxCalls, maxCallsOfHost), fetches: make(chan struct{}, maxFetches),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
@@ -656,8 +660,23 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 
 // validate gives a spec its meaning against the store.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
+	done, err := s.estimating(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	e := newEstimator(s.integers, spec)
 	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, spec, h) }, e.cost, s.opts.Limits)
+}
+
+// estimating waits until a spec may be validated; done must be called when it has been.
+func (s *Server) estimating(ctx context.Context) (done func(), err error) {
+	select {
+	case s.estimates <- struct{}{}:
+		return func() { <-s.estimates }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // resolve looks an input of a job up, and tells the estimator how noisy it is: the

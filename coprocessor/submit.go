@@ -68,6 +68,11 @@ type draft struct {
 // graph.Validate's; a draft is returned all the same.
 func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected map[graph.Handle]tacitv1.Type) (*draft, error) {
 	d := &draft{spec: spec}
+	done, err := s.estimating(ctx)
+	if err != nil {
+		return d, err
+	}
+	defer done()
 	e := newEstimator(s.integers, spec)
 	resolve := func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
 		err := s.may(ctx, access.Ciphertext(h), access.Compute)
@@ -97,7 +102,6 @@ func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected ma
 		d.missing = append(d.missing, &tacitv1.PendingCiphertext{Handle: h[:], Type: t.Enum()})
 		return graph.Ciphertext{Type: t, KeyID: [32]byte(spec.GetKeyId())}, nil // its key shows when it is there
 	}
-	var err error
 	d.graph, err = graph.Validate(ctx, spec, resolve, e.cost, s.opts.Limits)
 	return d, err
 }
