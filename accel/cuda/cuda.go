@@ -173,7 +173,7 @@ func (b *Backend) take(fit func(*device) bool) *lane {
 	}
 }
 
-// give returns a lane, last used first so that its buffers are warm.
+// give returns a lane to the end of the queue, so that devices take turns.
 func (b *Backend) give(l *lane) {
 	b.mu.Lock()
 	if !l.device.lost {

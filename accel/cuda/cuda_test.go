@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/accel"
@@ -236,6 +238,31 @@ func TestNoMemoryForABatch(t *testing.T) {
 	full = false
 	same(t, compute(r, k, 3), want)
 	l.want(t, 2, "out of memory")
+}
+
+// The memory of keys that nobody uses any more goes back to the device.
+func TestKeysAreFreed(t *testing.T) {
+	d := cudatest.NewDriver(1)
+	freed := make(chan struct{}, 100)
+	var loaded atomic.Bool
+	d.Fault = func(_ int, call string) error {
+		if loaded.Load() && call == "cuMemFree" {
+			freed <- struct{}{}
+		}
+		return nil
+	}
+	b := cudatest.Open(t, d, nil)
+	if _, err := b.Rotator(rotation, rotatorKey); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.KeySwitcher(keySwitch, switchKey); err != nil {
+		t.Fatal(err)
+	}
+	loaded.Store(true)
+	runtime.GC()
+	for range 2 {
+		<-freed
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"math/bits"
+	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -68,6 +69,7 @@ func (k *keySwitcher) doSwitch(out [][]uint32, in [][]uint64) {
 		result := download[uint32](w, "small", small, len(in)*(k.spec.NOut+1))
 		return func() { scatter(out, result) }
 	})
+	runtime.KeepAlive(k) // and its key
 	if err != nil {
 		k.backend.fallBack(err)
 		k.host.Switch(out, in)

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"math/bits"
+	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -106,6 +107,7 @@ func (p *PBS) run(tasks []accel.PBSTask) error {
 	width, each := spec.Rank*spec.N+1, spec.Steps*spec.Exponents()
 	logN, rank := uint64(bits.Len(uint(spec.N))-1), uint64(spec.Rank)
 	fit := func(d *device) bool { return p.rotator.key.has(d) && p.switcher.key.has(d) }
+	defer runtime.KeepAlive(p) // and its keys
 	return p.backend.run(fit, func(w *work) func() {
 		in := upload(w, "inputs", batch*(nIn+1), func(to []uint64) {
 			for i, t := range tasks {

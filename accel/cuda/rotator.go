@@ -148,6 +148,7 @@ func (r *rotator) rotate(acc [][]uint64, exps [][]uint32) {
 		out := download[uint64](w, "accumulators", a, len(acc)*size)
 		return func() { scatter(acc, out) }
 	})
+	runtime.KeepAlive(r) // and its key
 	if err != nil {
 		r.backend.fallBack(err)
 		r.host.Rotate(acc, exps)

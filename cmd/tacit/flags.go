@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/device"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
@@ -105,6 +106,8 @@ func (u *ui) openDevice(cmd *cobra.Command, name string, report func(error)) (ba
 	switch {
 	case errors.As(err, new(*device.NameError)):
 		return nil, nil, &usageError{cmd, err}
+	case errors.As(err, new(*cpu.UnavailableError)):
+		return nil, nil, err
 	case err != nil:
 		return nil, nil, &hinted{err, "'tacit doctor' shows the GPUs that were found, or why there are none"}
 	}
