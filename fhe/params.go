@@ -10,7 +10,6 @@ import (
 	"math/big"
 	"math/bits"
 	"strings"
-	"sync"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -209,20 +208,11 @@ func PresetNames() []string {
 	return names
 }
 
-// checked are the presets, each checked when it is first asked for: that takes as long
-// as decoding a small object.
-var checked = func() (list []func() (*Parameters, error)) {
-	for _, l := range presets {
-		list = append(list, sync.OnceValues(func() (*Parameters, error) { return NewParameters(l) }))
-	}
-	return list
-}()
-
 // Preset returns a named parameter set.
 func Preset(name string) (*Parameters, error) {
-	for i, l := range presets {
+	for _, l := range presets {
 		if l.Name == name {
-			return checked[i]()
+			return NewParameters(l)
 		}
 	}
 	return nil, &ParametersError{name, "Name", "no such preset; there are " + strings.Join(PresetNames(), ", ")}
@@ -230,8 +220,8 @@ func Preset(name string) (*Parameters, error) {
 
 // PresetByFingerprint returns the preset with the given fingerprint.
 func PresetByFingerprint(fp [32]byte) (*Parameters, error) {
-	for i := range presets {
-		p, err := checked[i]()
+	for _, l := range presets {
+		p, err := NewParameters(l)
 		if err != nil {
 			return nil, err
 		}

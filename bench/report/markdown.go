@@ -187,6 +187,9 @@ func (p *printer) sets(r *suite.Results) {
 
 func (p *printer) records(r *suite.Results) {
 	for _, mode := range []string{suite.Single, suite.Batch} {
+		if !slices.ContainsFunc(r.Records, func(x suite.Record) bool { return x.Mode == mode }) {
+			continue
+		}
 		p.printf("\n## %s\n\n", map[string]string{suite.Single: "One item", suite.Batch: "Batches, per item"}[mode])
 		p.head("workload", "size", "scheme", "set", "threads", "items", "median", "p95", "least", "samples", "items/s", "request", "expansion", "response",
 			"bootstraps", "key switches", "noise: measured, predicted", "precision", "accuracy, in the clear", "fails", "trials", "peak memory, client included")

@@ -165,11 +165,6 @@ func divide(v []int64, bits int) []float64 {
 	return out
 }
 
-// Capacity fills the slots.
-func (k *vectorKeys) Capacity(j Job, _ Spent, _ int) int {
-	return k.params.Slots() / j.stride()
-}
-
 // stride is the number of slots of an item.
 func (j Job) stride() int {
 	_, stride := lay(j, []workloads.Values{j.Workload.Inputs(source(0), j.Size)})
@@ -271,6 +266,9 @@ func (s *vectorServer) Store(_ Job, out any) ([]byte, error) {
 func (s *vectorServer) Spent() Spent {
 	return Spent{s.counts.Bootstraps.Load(), s.counts.KeySwitches.Load()}
 }
+
+// Capacity fills the slots.
+func (s *vectorServer) Capacity(j Job, _ Spent) int { return s.eval.Parameters().Slots() / j.stride() }
 
 func (s *vectorServer) Parallel() bool { return false }
 

@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/bench/workloads"
 )
@@ -90,7 +92,7 @@ type Record struct {
 	PeakBytes      int64   `json:"peak_rss_bytes,omitempty"`
 
 	Bootstraps  float64 `json:"bootstraps"`   // of an item
-	KeySwitches float64 `json:"key_switches"` // of an item
+	KeySwitches float64 `json:"key_switches"` // of an item, without those inside of a CKKS bootstrap
 
 	// Noise of the noisiest ciphertext of a result, as log2 of its standard deviation, in the scheme's own
 	// unit, and what was predicted of it.
@@ -235,7 +237,7 @@ func (r *Results) Save(path string) error {
 func (o *Options) describe() *Results {
 	r := &Results{
 		Schema:  Schema,
-		Machine: Machine{CPU: setting.OfCPU(o.Backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: totalMemory(), OS: runtime.GOOS, GPU: "none"},
+		Machine: Machine{CPU: setting.OfCPU(o.Backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: totalMemory(), OS: runtime.GOOS, GPU: gpu(o.Backend)},
 		Build:   Build{Commit: "unknown", Go: runtime.Version()},
 		Started: time.Now().UTC().Truncate(time.Second),
 	}
@@ -253,6 +255,14 @@ func (o *Options) describe() *Results {
 		r.Build.Commit = o.Commit
 	}
 	return r
+}
+
+// gpu names the devices of a backend that has some.
+func gpu(backend accel.Backend) string {
+	if info := backend.Info(); info.Name == "cuda" {
+		return strings.Join(info.Features, ", ")
+	}
+	return "none"
 }
 
 // ResumeError refuses to add to results of another program or machine.

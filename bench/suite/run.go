@@ -204,8 +204,12 @@ func (r *runner) save() error {
 	return r.results.Save(r.Out)
 }
 
-// keyGenerations is how often keys are made, to time it.
-const keyGenerations = 3
+// keyGenerations is how often keys are made, to time it, but once where it takes
+// longer than slowGeneration.
+const (
+	keyGenerations = 3
+	slowGeneration = 20 * time.Second
+)
 
 // keysOf returns the keys of a plan's set. The first time in a file it describes the set.
 func (r *runner) keysOf(ctx context.Context, p plan) (Keys, error) {
@@ -221,10 +225,14 @@ func (r *runner) keysOf(ctx context.Context, p plan) (Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		set.KeygenSeconds = append(set.KeygenSeconds, time.Since(start).Seconds())
+		took := time.Since(start)
+		set.KeygenSeconds = append(set.KeygenSeconds, took.Seconds())
 		r.keys = keys
 		if known {
 			return keys, nil
+		}
+		if took > slowGeneration {
+			break
 		}
 	}
 	set.EvaluationBytes, set.MemoryBytes, set.PublicBytes = r.keys.Sizes()
@@ -255,7 +263,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	spent := Spent{end.Bootstraps - start.Bootstraps, end.KeySwitches - start.KeySwitches}
 	copies := 1
 	if record.Mode == Batch {
-		record.Items = keys.Capacity(p.job, spent, record.Threads)
+		record.Items = server.Capacity(p.job, spent)
 		if !server.Parallel() {
 			copies = record.Threads
 		}

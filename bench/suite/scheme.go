@@ -33,9 +33,6 @@ type Keys interface {
 	// Check decrypts a response and holds it against the oracle's results. The error
 	// is a *WrongError where a result is wrong.
 	Check(j Job, response []byte, want []workloads.Values) (Quality, error)
-	// Capacity is how many items a batch has best, of which each spends what was
-	// counted.
-	Capacity(j Job, spent Spent, threads int) int
 }
 
 // Server computes with an evaluation key. It never sees a secret key.
@@ -43,6 +40,9 @@ type Server interface {
 	Load(j Job, request []byte, items int) (any, error)
 	Compute(ctx context.Context, j Job, in any) (any, error)
 	Store(j Job, out any) ([]byte, error)
+	// Capacity is how many items a batch has best, of which each spends what was
+	// counted.
+	Capacity(j Job, spent Spent) int
 	// Spent counts since the start.
 	Spent() Spent
 	// Parallel says that one Compute keeps all threads busy. Otherwise as many run at

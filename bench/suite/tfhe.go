@@ -72,11 +72,7 @@ type tfheKeys struct {
 
 func (k *tfheKeys) Sizes() (wire, memory, public int64) {
 	p := k.scheme.params
-	r, s := p.Rotation(), p.KeySwitch()
-	terms := int64(max(r.Terms, 1)) * int64(r.Steps)
-	ggsw := terms * int64((r.Rank+1)*(r.Rank+1)*r.Levels*r.N) * 8
-	switching := int64(s.NIn*s.Levels) * int64(s.NOut+1) * 4
-	return int64(len(k.evaluation)), ggsw + switching, p.PublicKeySize()
+	return int64(len(k.evaluation)), bootstrap.PreparedSize(p), p.PublicKeySize()
 }
 
 func (k *tfheKeys) Server(threads int) (Server, error) {
@@ -137,12 +133,6 @@ func (k *tfheKeys) Encrypt(j Job, items []workloads.Values) ([]byte, float64, er
 	}
 	out, err := list.MarshalBinary()
 	return out, float64(bits) / 8, err
-}
-
-func (k *tfheKeys) Capacity(_ Job, spent Spent, _ int) int {
-	// Enough to fill the batches of all workers until the last of them.
-	const enough = 1024
-	return int(min(16, max(2, enough/max(1, spent.Bootstraps))))
 }
 
 // errorsOf collects the errors of blocks.
@@ -311,6 +301,14 @@ func (s *tfheServer) Store(_ Job, out any) ([]byte, error) {
 func (s *tfheServer) Spent() Spent {
 	n := s.batcher.Stats().Bootstraps
 	return Spent{n, n}
+}
+
+func (s *tfheServer) Capacity(_ Job, spent Spent) int {
+	// Enough for full batches until the last of them, where an item has few bootstraps
+	// at a time as many as fill one batch.
+	const batches = 64
+	full := int64(s.batcher.Full())
+	return int(min(full, max(2, batches*full/max(1, spent.Bootstraps))))
 }
 
 func (s *tfheServer) Parallel() bool { return true }

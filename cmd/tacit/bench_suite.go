@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/bench/peers"
 	"github.com/tacit-fhe/tacit/bench/report"
 	"github.com/tacit-fhe/tacit/bench/suite"
@@ -76,6 +75,7 @@ type suiteFlags struct {
 	sizes     []int
 	largest   int
 	params    string
+	device    string
 	adapters  []string
 	published bool
 }
@@ -129,6 +129,7 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.StringArrayVar(&f.adapters, "adapter", nil, "program that runs workloads with another library")
 	flags.BoolVar(&f.published, "published", false, "append figures that other libraries publish to the report")
 	paramsFlag(cmd, &f.params)
+	deviceFlag(cmd, &f.device)
 	jsonFlag(cmd, &asJSON)
 	complete(cmd, "scheme", workloads.Schemes...)
 	complete(cmd, "mode", suite.Single, suite.Batch)
@@ -165,7 +166,7 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 	if f.quick && !cmd.Flags().Changed("budget") {
 		o.Budget = 200 * time.Millisecond
 	}
-	if o.Backend, err = cpu.New(); err != nil {
+	if o.Backend, _, err = u.openDevice(cmd, f.device, u.warnDevice); err != nil {
 		return nil, err
 	}
 	for _, name := range f.schemes {

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -109,9 +108,7 @@ func FuzzParseText(f *testing.F) {
 	f.Add("output given # \x00\xff")
 	names := map[string]Handle{"given": {5}}
 	f.Fuzz(func(t *testing.T, src string) {
-		var spec *tacitv1.JobSpec
-		var err error
-		codectest.Bounded(t, len(src), 1000, func() { spec, err = ParseText(src, names) })
+		spec, err := ParseText(src, names)
 		if err == nil {
 			checkRoundTrip(t, spec)
 			return

@@ -18,8 +18,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func testKey(label string) ed25519.PrivateKey {
@@ -158,9 +156,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(sign(f).Encode())
 	f.Add((&Receipt{}).Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var r *Receipt
-		var err error
-		codectest.Bounded(t, len(data), 16, func() { r, err = Decode(data) })
+		r, err := Decode(data)
 		if err != nil {
 			if !errors.As(err, new(*FormError)) {
 				t.Fatalf("untyped: %v", err)
