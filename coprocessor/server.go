@@ -137,7 +137,7 @@ const (
 	// integer.MaxListValues made with the public key keeps a mask of its own.
 	MaxUpload = 8 << 20
 	// MaxStored bounds what is stored of one upload of ciphertexts, in bytes.
-	MaxStored = 8 << 20
+	MaxStored = MaxUpload + MaxUpload/2
 	// maxEstimates bounds the specs that are validated at a time: the largest one takes
 	// seconds of one core and a hundred megabytes.
 	maxEstimates = 4

@@ -105,3 +105,33 @@ func TestContainerfile(t *testing.T) {
 		t.Errorf("port %s is not exposed", port)
 	}
 }
+
+// TestClusterSettings reads the settings of machines of a cluster as serve does.
+func TestClusterSettings(t *testing.T) {
+	for _, name := range []string{"cluster.conf", "worker.conf"} {
+		cmd := serveCommand(newUI(os.Stdin, os.Stdout, os.Stderr))
+		if err := cmd.Flags().Set("config", filepath.Join("..", "..", "coprocessor", "deploy", name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := fromFile(cmd); err != nil {
+			t.Error(err)
+		}
+	}
+	text := deployed(t, "compose.yaml")
+	_, variables := serveFlags()
+	for _, v := range regexp.MustCompile(`\bTACIT_[A-Z_]+`).FindAllString(text, -1) {
+		if !slices.Contains(variables, v) {
+			t.Errorf("serve does not read %s", v)
+		}
+	}
+	commands := regexp.MustCompile(`(?m)^    command: serve (.*)$`).FindAllStringSubmatch(text, -1)
+	if len(commands) != 4 {
+		t.Errorf("%d commands", len(commands))
+	}
+	for _, c := range commands {
+		flags, _ := serveFlags()
+		if err := flags.Parse(strings.Fields(c[1])); err != nil {
+			t.Errorf("%q: %v", c[1], err)
+		}
+	}
+}
