@@ -638,8 +638,18 @@ func TestSameCiphertextTwice(t *testing.T) {
 
 // Random programs: whatever an operation returns, every operation takes.
 func TestPrograms(t *testing.T) {
-	e, m := newMock(t, small(t))
-	r := rand.New(rand.NewPCG(3, 3))
+	for seed := range uint64(6) {
+		for name, p := range map[string]*fhe.Parameters{"small": small(t), "tight": tight(t)} {
+			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
+				t.Parallel()
+				testProgram(t, p, rand.New(rand.NewPCG(seed, 3)), 1000)
+			})
+		}
+	}
+}
+
+func testProgram(t *testing.T, p *fhe.Parameters, r *rand.Rand, steps int) {
+	e, m := newMock(t, p)
 	type variable struct {
 		v *Value
 		x *big.Int
@@ -651,7 +661,7 @@ func TestPrograms(t *testing.T) {
 			pool[typ] = append(pool[typ], variable{m.encryptBig(typ, x), x})
 		}
 	}
-	for range 4000 {
+	for range steps {
 		op := Op(r.IntN(int(opCount)))
 		all := shapes(op, []Type{Bool, Uint8, Uint16, Uint16}[r.IntN(4)])
 		if len(all) == 0 {

@@ -61,13 +61,15 @@ type Term struct {
 	Bound  Bound
 }
 
-// Combine returns the bound of Σ Weight·x + constant. The variances of errors that
-// are independent by their sources add up as Σ w²V. Where two terms have the same
-// source, or one has several, nothing is assumed of the correlation: the bound
-// is that of Correlated.
+// Combine returns the bound of Σ Weight·x + constant. Errors of different sources are
+// independent, and their variances w²V add up; of those of one source nothing is
+// assumed, and their deviations |w|·√V add up. So do those of errors of several
+// sources, with all others: by the triangle inequality the deviation is at most
+// √(Σ over sources (Σ |w|·√V)²) + Σ |w|·√V over the latter.
 func Combine(constant int64, terms ...Term) Bound {
 	b := Bound{Min: constant, Max: constant}
-	noisy, independent := 0, true
+	noisy := 0
+	independent, mixed := 0.0, 0.0 // variance, deviation
 	for i, t := range terms {
 		lo, hi := t.Weight*t.Bound.Min, t.Weight*t.Bound.Max
 		b.Min += min(lo, hi)
@@ -76,32 +78,66 @@ func Combine(constant int64, terms ...Term) Bound {
 			continue
 		}
 		noisy++
-		w := float64(t.Weight)
-		b.Variance += float64(float64(w*w) * t.Bound.Variance)
-		b.Source = t.Bound.Source
-		for _, u := range terms[:i] {
-			if u.noisy() && (u.Bound.Source == 0 || t.Bound.Source == 0 || u.Bound.Source == t.Bound.Source) {
-				independent = false
-			}
+		b.Variance, b.Source = t.variance(), t.Bound.Source
+		switch {
+		case t.Bound.Source == 0:
+			mixed += t.deviation()
+		case t.first(terms[:i]):
+			independent += t.variances(terms[i:])
 		}
 	}
 	if noisy > 1 {
-		b.Source = 0
-	}
-	if !independent {
-		b.Variance = Correlated(terms...)
+		b.Variance, b.Source = independent, 0
+		if mixed > 0 {
+			deviation := math.Sqrt(independent) + mixed
+			b.Variance = float64(deviation * deviation)
+		}
 	}
 	return b
 }
 
 func (t Term) noisy() bool { return t.Weight != 0 && t.Bound.Variance > 0 }
 
+func (t Term) variance() float64 {
+	w := float64(t.Weight)
+	return float64(float64(w*w) * t.Bound.Variance)
+}
+
+func (t Term) deviation() float64 {
+	return float64(math.Abs(float64(t.Weight)) * math.Sqrt(t.Bound.Variance))
+}
+
+// first says that no noisy term of earlier ones has the source of t.
+func (t Term) first(earlier []Term) bool {
+	for _, u := range earlier {
+		if u.noisy() && u.Bound.Source == t.Bound.Source {
+			return false
+		}
+	}
+	return true
+}
+
+// variances is the variance of the terms that have the source of t, the first one.
+func (t Term) variances(terms []Term) float64 {
+	deviation, more := 0.0, false
+	for i, u := range terms {
+		if u.noisy() && u.Bound.Source == t.Bound.Source {
+			deviation += u.deviation()
+			more = more || i > 0
+		}
+	}
+	if !more {
+		return t.variance()
+	}
+	return float64(deviation * deviation)
+}
+
 // Correlated is the variance of Σ Weight·x when all errors are as correlated as
 // can be: (Σ |w|·√V)².
 func Correlated(terms ...Term) float64 {
 	amplitude := 0.0
 	for _, t := range terms {
-		amplitude += float64(math.Abs(float64(t.Weight)) * math.Sqrt(t.Bound.Variance))
+		amplitude += t.deviation()
 	}
 	return float64(amplitude * amplitude)
 }

@@ -100,6 +100,9 @@ func TestCombineSources(t *testing.T) {
 		{"a constant", Combine(7), Bound{0, 7, 7, 0}},
 		{"a noiseless term", Combine(0, Term{1, a}, Term{5, Bound{Min: 1, Max: 1}}), Bound{4, 4, 7, 1}},
 		{"the same source twice", Combine(0, Term{1, a}, Term{-1, a}), Bound{16, -3, 3, 0}},
+		{"the same source twice and another", Combine(0, Term{1, a}, Term{2, b}, Term{3, a}), Bound{64 + 36, -4, 14, 0}},
+		{"several sources and one twice", Combine(0, Term{1, mixed}, Term{1, a}, Term{1, a}), Bound{13 + 16 + 2*4*math.Sqrt(13), -3, 9, 0}},
+		{"several sources twice", Combine(0, Term{1, mixed}, Term{1, mixed}), Bound{4 * 13, -2, 10, 0}},
 		{"several sources", Combine(0, Term{1, mixed}, Term{1, a}), Bound{13 + 4 + 2*2*math.Sqrt(13), -2, 7, 0}},
 	} {
 		if math.Abs(c.got.Variance-c.want.Variance) > 1e-9 || c.got.Min != c.want.Min || c.got.Max != c.want.Max || c.got.Source != c.want.Source {
