@@ -18,6 +18,11 @@ func (p *Parameters) BootstrapClear(task *PBS) {
 	lo, carry := bits.Add64(lo, p.lit.Modulus/2, 0)
 	e, _ := bits.Div64(hi+carry, lo, p.lit.Modulus)
 	poly := task.LUT.poly
+	// The mask tells outputs apart, as masks do: by input and table, of which every box counts.
+	table := mix(task.In.Value[0] ^ mix(body))
+	for at := 0; at < len(poly); at += len(poly) / p.Boxes() {
+		table = mix(table ^ poly[at])
+	}
 	task.Out = make([]LWE, len(task.LUT.outputs))
 	for i, o := range task.LUT.outputs {
 		value := make([]uint64, size+1)
@@ -25,8 +30,7 @@ func (p *Parameters) BootstrapClear(task *PBS) {
 		if value[size] = poly[at%n]; at >= n {
 			value[size] = SubMod(0, value[size], p.lit.Modulus)
 		}
-		// The mask tells outputs apart, as masks do.
-		value[0] = mix(task.In.Value[0]^mix(body^mix(poly[0]^mix(poly[n/2]^mix(poly[n-1]^uint64(i+1)))))) % p.lit.Modulus
+		value[0] = mix(table^uint64(i+1)) % p.lit.Modulus
 		task.Out[i] = p.Output(task.LUT, i, value)
 	}
 }

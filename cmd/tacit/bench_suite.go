@@ -95,7 +95,7 @@ oracle on plaintexts: before anything is timed, and while it is.
 With --out, results are kept in a file as they come. The same command goes on where
 it was interrupted; 'tacit bench report' makes reports and plots from the file.
 
---quick takes the smallest size of the workloads that are quick, in about 5 minutes on 2 cores.
+--quick takes the smallest size of the workloads that are quick, and few samples.
 --adapter names a program that runs workloads with another library; one that is
 not there is skipped. bench/peers/README.md describes how to write one.
 
