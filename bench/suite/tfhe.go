@@ -306,7 +306,7 @@ func (s *tfheServer) Spent() Spent {
 func (s *tfheServer) Capacity(_ Job, spent Spent) int {
 	// Enough for full batches until the last of them, where an item has few bootstraps
 	// at a time as many as fill one batch.
-	const batches = 64
+	const batches = 32
 	full := int64(s.batcher.Full())
 	return int(min(full, max(2, batches*full/max(1, spent.Bootstraps))))
 }
