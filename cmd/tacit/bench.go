@@ -29,7 +29,7 @@ func benchCommand(u *ui) *cobra.Command {
 	}
 	cmd.AddCommand(
 		benchListCommand(u), benchRunCommand(u), benchReportCommand(u), benchCompareCommand(u),
-		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u), benchGPUCommand(u),
+		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u), benchGPUCommand(u), benchLoadCommand(u),
 	)
 	return cmd
 }

@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
 )
 
@@ -566,5 +568,68 @@ func TestNewest(t *testing.T) {
 	}
 	if !slices.Equal(got, []string{"4", "3", "2", "1", "0"}) {
 		t.Errorf("%v", got)
+	}
+}
+
+// rewrite changes the stored record of a job, as a process whose clock is wrong may
+// have written it.
+func rewrite(t *testing.T, n *store.Node, id string, fields map[string]any) {
+	t.Helper()
+	kv, err := n.JetStream().KeyValue(t.Context(), "jobs")
+	must(t, err)
+	key := "job/" + strings.ReplaceAll(id, ".", "=")
+	e, err := kv.Get(t.Context(), key)
+	must(t, err)
+	record := map[string]any{}
+	must(t, json.Unmarshal(e.Value(), &record))
+	for name, value := range fields {
+		record[name] = value
+	}
+	b, err := json.Marshal(record)
+	must(t, err)
+	_, err = kv.Update(t.Context(), key, b, e.Revision())
+	must(t, err)
+}
+
+// Clocks that are wrong by a day, in either direction, neither keep a job from being
+// taken over nor have two workers run it, and its waits and retries go on.
+func TestClocksThatAreWrong(t *testing.T) {
+	ctx := t.Context()
+	for name, wrong := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			n := storetest.Start(t, t.TempDir())
+			p := &place{there: map[jobs.Name]bool{}}
+			q := open(t, n, waitingOptions(p))
+			then := time.Now().Add(wrong).UTC()
+			_, err := q.Hold(ctx, func(c *jobs.Control) { c.Paused = true })
+			must(t, err)
+			for _, id := range []string{"a.held", "a.delayed"} {
+				put(t, q, jobs.Submission{ID: id, Cost: 7})
+			}
+			put(t, q, jobs.Submission{ID: "a.waits", Needs: names("x"), WaitLimit: time.Hour})
+			rewrite(t, n, "a.held", map[string]any{"state": "running", "lease": "another", "attempts": 1, "created": then, "started": then,
+				"lease_for": 300 * time.Millisecond})
+			rewrite(t, n, "a.delayed", map[string]any{"created": then, "delay": 300 * time.Millisecond})
+			_, err = q.Hold(ctx, func(c *jobs.Control) { c.Paused = false })
+			must(t, err)
+			noClaim(t, q, 100*time.Millisecond) // neither the lease nor the delay is over
+			got := []string{}
+			for range 2 {
+				l := claim(t, q)
+				got = append(got, fmt.Sprint(l.Job().ID, l.Job().Attempts))
+				must(t, l.Done(ctx, nil))
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"a.delayed1", "a.held2"}) {
+				t.Errorf("claimed %v", got)
+			}
+			state(t, q, "a.waits", jobs.Waiting)
+			p.put("x")
+			q.Arrived(jobs.Name([]byte("x" + strings.Repeat("\x00", 31))))
+			must(t, claim(t, q).Done(ctx, nil))
+			if used := q.Usage("a"); used.Used < 0 || used.Used > 14 {
+				t.Errorf("%+v", used)
+			}
+		})
 	}
 }

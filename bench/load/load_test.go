@@ -1,0 +1,64 @@
+package load
+
+import (
+	"testing"
+
+	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/fhe"
+	"github.com/tacit-fhe/tacit/fhe/integer"
+)
+
+// A small load is shared fairly, and what is too much is refused with the time to
+// wait.
+func TestRun(t *testing.T) {
+	p, err := fhe.Preset(fhe.TestPreset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	report, err := Run(t.Context(), Options{
+		Params: p, Backend: backend, Workers: 2, Principals: 4, Jobs: 48, Adds: 2, Type: integer.Uint8,
+		Progress: func(done, total int) { seen = done },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report.Rounds[0]
+	if len(report.Rounds) != 1 || seen != 48 || r.Taken != 0 || r.Refused != overload || r.RetryInfo != overload || r.Bootstraps == 0 || r.JobsPerSecond <= 0 {
+		t.Errorf("%+v", report)
+	}
+	// By turns, each of the four has 8 jobs when the first of the three that have 8 is
+	// done; jobs that run beside each other end in any order.
+	if r.Fairness < 0.95 {
+		t.Errorf("the fairness is %g", r.Fairness)
+	}
+	if r.OthersWait.P99 > r.FirstWait.P99 {
+		t.Errorf("those with few jobs wait for %g s, the one with many for %g s", r.OthersWait.P99, r.FirstWait.P99)
+	}
+	for _, o := range []Options{{Principals: 1}, {Jobs: 3}, {Adds: -1}} {
+		o.Params, o.Backend = p, backend
+		if _, err := Run(t.Context(), o); err == nil {
+			t.Errorf("%+v: no error", o)
+		}
+	}
+}
+
+func TestQuantiles(t *testing.T) {
+	var list []float64
+	for i := range 200 {
+		list = append(list, float64(200-i))
+	}
+	if got := quantiles(list); got != (Times{100, 198}) {
+		t.Errorf("%+v", got)
+	}
+	if quantiles(nil) != (Times{}) || quantiles([]float64{3}) != (Times{3, 3}) {
+		t.Error("of few")
+	}
+	if jain([]float64{1, 1, 1, 1}) != 1 || jain([]float64{1, 0, 0, 0}) != 0.25 || jain(nil) != 0 {
+		t.Error("jain")
+	}
+}
