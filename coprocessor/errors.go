@@ -149,6 +149,8 @@ func faultOf(err error) *fault {
 		return refuse(codes.DataLoss, "DATA_LOSS", "", "%v", loss)
 	case errors.As(err, &size):
 		return refuse(codes.InvalidArgument, "TOO_LARGE", "", "%v", size)
+	case errors.As(err, new(*store.FullError)):
+		return refuse(codes.ResourceExhausted, "STORE_FULL", "", "%v", err)
 	case errors.As(err, &digest):
 		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "", "%v", digest)
 	case errors.As(err, &same):

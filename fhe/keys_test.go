@@ -15,6 +15,7 @@ import (
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func backend(t testing.TB) accel.Backend {
@@ -274,6 +275,11 @@ func FuzzReadKeys(f *testing.F) {
 	p := preset(f, TestPreset)
 	f.Add(codec.Encode(codec.EvaluationKey, p.Fingerprint(), make([]byte, 100)))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		codectest.Bounded(t, len(data), 16, func() {
+			UnmarshalSecretKey(data)
+			UnmarshalPublicKey(data)
+			CheckEvaluationKey(bytes.NewReader(data), p)
+		})
 		if sk, err := UnmarshalSecretKey(data); err == nil {
 			if out, _ := sk.MarshalBinary(); !bytes.Equal(out, data) {
 				t.Error("a secret key is not canonical")
@@ -300,7 +306,9 @@ func FuzzDecodeEncryption(f *testing.F) {
 			return
 		}
 		d := codec.NewBytesDecoder(body)
-		e, err := DecodeEncryption(p, d, count)
+		var e *Encryption
+		var err error
+		codectest.Bounded(t, len(body), 16, func() { e, err = DecodeEncryption(p, d, count) })
 		if err != nil || d.Finish() != nil {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -154,7 +155,9 @@ func FuzzUnmarshalMigrationKey(f *testing.F) {
 		if body {
 			data = codec.Encode(codec.MigrationKey, p.Fingerprint(), data)
 		}
-		k, err := UnmarshalMigrationKey(data)
+		var k *MigrationKey
+		var err error
+		codectest.Bounded(t, len(data), 16, func() { k, err = UnmarshalMigrationKey(data) })
 		if err != nil {
 			return
 		}

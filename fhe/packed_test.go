@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -216,4 +217,38 @@ func TestSlice(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzDecodePacked feeds the decoder of ciphertexts at rest.
+func FuzzDecodePacked(f *testing.F) {
+	p := preset(f, TestPreset)
+	for _, count := range []int{1, 3, 600} {
+		var glwes [][]uint64
+		for range (count + p.lit.PolynomialSize - 1) / p.lit.PolynomialSize {
+			glwes = append(glwes, make([]uint64, p.BigDimension()+p.lit.PolynomialSize))
+		}
+		var body bytes.Buffer
+		p.NewPacked(glwes, count).Encode(p, codec.NewEncoder(&body))
+		f.Add(body.Bytes(), count)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, count int) {
+		if count < 0 {
+			return
+		}
+		d := codec.NewBytesDecoder(body)
+		var c *Packed
+		var err error
+		codectest.Bounded(t, len(body), 32, func() { c, err = DecodePacked(p, d, count) })
+		if err != nil || d.Finish() != nil {
+			return
+		}
+		var back bytes.Buffer
+		c.Encode(p, codec.NewEncoder(&back))
+		if !bytes.Equal(back.Bytes(), body) || c.Len() != count {
+			t.Error("packed ciphertexts are not canonical")
+		}
+		for i := range min(c.Len(), 8) {
+			c.LWE(p, i, noise.Bound{})
+		}
+	})
 }

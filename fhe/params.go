@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"math/bits"
 	"strings"
+	"sync"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/fhe/noise"
@@ -208,11 +209,20 @@ func PresetNames() []string {
 	return names
 }
 
+// checked are the presets, each checked when it is first asked for: that takes as long
+// as decoding a small object.
+var checked = func() (list []func() (*Parameters, error)) {
+	for _, l := range presets {
+		list = append(list, sync.OnceValues(func() (*Parameters, error) { return NewParameters(l) }))
+	}
+	return list
+}()
+
 // Preset returns a named parameter set.
 func Preset(name string) (*Parameters, error) {
-	for _, l := range presets {
+	for i, l := range presets {
 		if l.Name == name {
-			return NewParameters(l)
+			return checked[i]()
 		}
 	}
 	return nil, &ParametersError{name, "Name", "no such preset; there are " + strings.Join(PresetNames(), ", ")}
@@ -220,8 +230,8 @@ func Preset(name string) (*Parameters, error) {
 
 // PresetByFingerprint returns the preset with the given fingerprint.
 func PresetByFingerprint(fp [32]byte) (*Parameters, error) {
-	for _, l := range presets {
-		p, err := NewParameters(l)
+	for i := range presets {
+		p, err := checked[i]()
 		if err != nil {
 			return nil, err
 		}

@@ -44,6 +44,21 @@ func fromFile(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	return inFile(path, parseSettings(data, func(name, value string) error {
+		f := cmd.Flags().Lookup(name)
+		switch {
+		case f == nil || !configurable(f):
+			return fmt.Errorf("there is no setting %q", name)
+		case !f.Changed && value != "": // nothing stands for the default
+			return setFrom(cmd, f, value, path)
+		}
+		return nil
+	}))
+}
+
+// parseSettings calls set for every line flag = value, once for each flag. The error is
+// a *lineError.
+func parseSettings(data []byte, set func(name, value string) error) (err error) {
 	seen := make(map[string]bool)
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for n := 1; lines.Scan(); n++ {
@@ -53,23 +68,20 @@ func fromFile(cmd *cobra.Command) error {
 		}
 		name, value, ok := strings.Cut(text, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		f := cmd.Flags().Lookup(name)
 		switch {
 		case !ok:
 			err = fmt.Errorf("%q is not of the form flag = value", text)
-		case f == nil || !configurable(f):
-			err = fmt.Errorf("there is no setting %q", name)
 		case seen[name]:
 			err = fmt.Errorf("%s is set twice", name)
-		case !f.Changed && value != "": // nothing stands for the default
-			err = setFrom(cmd, f, value, path)
+		default:
+			err = set(name, value)
 		}
 		if err != nil {
-			return inFile(path, &lineError{n, err})
+			return &lineError{n, err}
 		}
 		seen[name] = true
 	}
-	return inFile(path, lines.Err())
+	return lines.Err()
 }
 
 // configurable says that a flag may be set by the environment and a file.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -258,7 +259,9 @@ func FuzzReadCallers(f *testing.F) {
 func FuzzDecodeList(f *testing.F) {
 	f.Add([]byte(`{"version":1,"owners":["a"],"grants":{"b":"read,grant"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l, err := decodeList(data)
+		var l List
+		var err error
+		codectest.Bounded(t, len(data), 100, func() { l, err = decodeList(data) })
 		if err != nil {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -108,7 +109,9 @@ func FuzzParseText(f *testing.F) {
 	f.Add("output given # \x00\xff")
 	names := map[string]Handle{"given": {5}}
 	f.Fuzz(func(t *testing.T, src string) {
-		spec, err := ParseText(src, names)
+		var spec *tacitv1.JobSpec
+		var err error
+		codectest.Bounded(t, len(src), 1000, func() { spec, err = ParseText(src, names) })
 		if err == nil {
 			checkRoundTrip(t, spec)
 			return

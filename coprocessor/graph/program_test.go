@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -160,7 +161,9 @@ func FuzzProgram(f *testing.F) {
 		} else if proto.Unmarshal(data, p) != nil {
 			return
 		}
-		g, err := ValidateProgram(context.Background(), p, oneEach, limits)
+		var g *Graph
+		var err error
+		codectest.Bounded(t, len(data), 2000, func() { g, err = ValidateProgram(context.Background(), p, oneEach, limits) })
 		if err != nil {
 			if !errors.As(err, new(*Error)) {
 				t.Fatal(err)

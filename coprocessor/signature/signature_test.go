@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func testKey(label string) ed25519.PrivateKey {
@@ -121,6 +123,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(s.String())
 	f.Add("Tacit-Ed25519 a 1 b c")
 	f.Fuzz(func(t *testing.T, text string) {
+		codectest.Bounded(t, len(text), 16, func() { Parse(text) })
 		if s, err := Parse(text); err == nil && s.String() != text {
 			t.Errorf("%q is read as %q", text, s)
 		}

@@ -71,6 +71,7 @@ func Connect(ctx context.Context, opts ConnectOptions) (_ *Node, err error) {
 	dial := []nats.Option{
 		nats.Name(account), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectPause), nats.ReconnectJitter(reconnectPause, reconnectPause),
 		nats.Timeout(connectTimeout),
+		nats.ReconnectBufSize(-1), // what is asked while there is no connection fails at once
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("the connection to the store is lost", "error", err)

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,7 +110,7 @@ func transient(err error) bool {
 	case noPeersCode, notAvailableCode, notLeaderCode, notEnabledCode, notRunningCode, offlineCode:
 		return true
 	case 0:
-		return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+		return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 			errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)
 	}
 	return false
@@ -119,6 +121,27 @@ const (
 	askTries   = 4
 )
 
+// FullError reports a store that has no room for what was to be written.
+type FullError struct {
+	Err error // what the server says
+}
+
+func (e *FullError) Error() string { return fmt.Sprintf("store: there is no room left: %v", e.Err) }
+
+func (e *FullError) Unwrap() error { return e.Err }
+
+// full says that an error is that of a store without room.
+func full(err error) bool {
+	switch apiCode(err) {
+	case accountFullCode, noResourcesCode, storageFullCode:
+		return true
+	case storeFailedCode:
+		text := err.Error()
+		return strings.Contains(text, "maximum bytes exceeded") || strings.Contains(text, "no space left") || strings.Contains(text, "insufficient")
+	}
+	return false
+}
+
 // ask makes a request that may be made several times, and makes it again where
 // nobody answers: the server that was to may be gone, and the next one not chosen
 // yet.
@@ -127,6 +150,9 @@ func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (
 		one, cancel := context.WithTimeout(ctx, askTimeout)
 		answer, err = request(one)
 		cancel()
+		if full(err) {
+			return answer, &FullError{err}
+		}
 		if err == nil || try == askTries || ctx.Err() != nil || !transient(err) {
 			return answer, err
 		}

@@ -454,8 +454,8 @@ func TestFullStore(t *testing.T) {
 			break
 		}
 	}
-	if err == nil {
-		t.Fatal("2 MB went into a store of 1 MB")
+	if !errors.As(err, new(*store.FullError)) {
+		t.Fatalf("2 MB into a store of 1 MB: %v", err)
 	}
 	if _, err := s.Get(ctx, [32]byte{0}); err != nil {
 		t.Errorf("reading from a full store: %v", err)

@@ -14,6 +14,8 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 var update = flag.Bool("update", false, "rewrite the objects in testdata")
@@ -447,7 +449,7 @@ func addCorpus(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	addCorpus(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		readAll(t, data, testWant)
+		codectest.Bounded(t, len(data), 64, func() { readAll(t, data, testWant) })
 		h, _ := ReadHeader(bytes.NewReader(data))
 		body, digest, err := Decode(data, Want{Limit: 1 << 16})
 		if err != nil {

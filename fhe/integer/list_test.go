@@ -21,6 +21,7 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -436,7 +437,9 @@ func FuzzUnmarshalList(f *testing.F) {
 		if wrap {
 			data = codec.Encode(codec.Ciphertexts, p.Fingerprint(), data)
 		}
-		l, err := UnmarshalList(data, p)
+		var l *List
+		var err error
+		codectest.Bounded(t, len(data), 64, func() { l, err = UnmarshalList(data, p) })
 		if err != nil {
 			return
 		}

@@ -16,6 +16,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func TestMain(m *testing.M) {
@@ -329,7 +331,10 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("# created: 9999-12-31T23:59:59-01:00\nTACIT-SECRET-KEY-1YQ\n"))
 	f.Add([]byte("#key id:\n# parameters : x\n\r\nTACIT-SECRET-KEY-1YR"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		key, meta, err := parse(text)
+		var key []byte
+		var meta Meta
+		var err error
+		codectest.Bounded(t, len(text), 64, func() { key, meta, err = parse(text) })
 		if err != nil {
 			var e *FormatError
 			if !errors.As(err, &e) {

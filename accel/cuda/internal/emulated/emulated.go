@@ -63,9 +63,19 @@ func (d *device) Kernels(text string) (driver.Module, error) {
 	if err := d.check("cuModuleLoadData"); err != nil {
 		return nil, err
 	}
+	if m, ok := parsed.Load(text); ok {
+		return module{m.(*ptx.Module)}, nil
+	}
 	m, err := ptx.Parse(text)
-	return module{m}, err
+	if err != nil {
+		return nil, err
+	}
+	parsed.Store(text, m)
+	return module{m}, nil
 }
+
+// parsed keeps modules by their texts: tests open many devices.
+var parsed sync.Map
 
 type module struct{ *ptx.Module }
 

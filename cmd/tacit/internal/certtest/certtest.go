@@ -70,6 +70,14 @@ func (a *Authority) Server(certPath, keyPath string) error {
 	})
 }
 
+// Member writes a certificate for both sides of a connection to 127.0.0.1, and its key.
+func (a *Authority) Member(certPath, keyPath string) error {
+	return a.make(certPath, keyPath, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "member"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	})
+}
+
 // Client writes a certificate of the subject CN=name,O=Test, and its key. It has
 // expired if that is asked for.
 func (a *Authority) Client(certPath, keyPath, name string, expired bool) error {

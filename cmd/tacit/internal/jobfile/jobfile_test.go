@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -135,7 +136,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(transfer))
 	f.Add([]byte(`{"outputs": [{"node": 0}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := Parse(data)
+		var file *File
+		var err error
+		codectest.Bounded(t, len(data), 2000, func() { file, err = Parse(data) })
 		if err != nil {
 			return
 		}

@@ -1,0 +1,32 @@
+package jobs
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
+)
+
+// FuzzDecodeRecord feeds the decoder of stored jobs: what it accepts can be read again
+// and shown.
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add([]byte(`{"version":1,"state":"queued","spec":"0000000000000000000000000000000000000000000000000000000000000000","created":"2026-01-02T03:04:05Z"}`))
+	f.Add([]byte(`{"version":1,"state":"running","lease":"x","lease_for":30000000000,"attempts":1,"progress":"AAAA"}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r record
+		var err error
+		codectest.Bounded(t, len(data), 64, func() { r, err = decodeRecord(data) })
+		if err != nil {
+			return
+		}
+		r.job("id", 1)
+		again, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeRecord(again); err != nil {
+			t.Errorf("%s: %v", again, err)
+		}
+	})
+}
