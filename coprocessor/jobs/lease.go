@@ -37,9 +37,12 @@ func (q *Queue) newLease(id string, spec []byte, r *record, rev uint64, asked ti
 	l.job.Spec = spec
 	l.ctx, l.cancel = context.WithCancelCause(q.ctx)
 	q.mu.Lock()
-	// The job may have been cancelled since the record was written.
-	e := q.index.byID[id]
-	if cause := l.lost(e.state, e.lease); cause != nil {
+	// The job may have been cancelled since the record was written, and even removed.
+	cause := error(ErrLeaseLost)
+	if e := q.index.byID[id]; e != nil {
+		cause = l.lost(e.state, e.lease)
+	}
+	if cause != nil {
 		l.cancel(cause)
 	} else {
 		q.leases[id] = l

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -66,16 +67,20 @@ func (q *Queue) settle() {
 
 // settled says whether a job is settled; if not, it is taken up again.
 func (q *Queue) settled(id string, err error) bool {
-	if err == nil || q.ctx.Err() != nil {
-		return true
+	if err == nil || q.ctx.Err() != nil || errors.As(err, new(*NotFoundError)) {
+		return true // also when it was removed meanwhile
 	}
 	q.opts.Log.Warn("a job could not be settled", "job", id, "error", err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e := q.index.byID[id]; e.state == Waiting {
+	e := q.index.byID[id]
+	if e == nil {
+		return true
+	}
+	if e.state == Waiting {
 		q.index.unsure[e] = struct{}{}
 	}
-	q.index.schedule(q.index.byID[id])
+	q.index.schedule(e)
 	return false
 }
 
@@ -131,9 +136,13 @@ func (q *Queue) look(id string) error {
 	stillWaits := func(r *record) bool { return r.State == Waiting }
 	q.mu.Lock()
 	e := q.index.byID[id]
+	if e == nil || e.state != Waiting {
+		q.mu.Unlock()
+		return nil
+	}
 	name, maker := q.index.doomed(e, missing)
 	loop, closed := Name{}, false
-	if maker == "" && e.state == Waiting {
+	if maker == "" {
 		loop, closed = q.index.closes(e.tenant, missing, e.makes)
 	}
 	q.mu.Unlock()
