@@ -35,8 +35,8 @@
 //     by a Walsh-Hadamard sum: adding half the torus negates a table (lookup).
 //   - Public knowledge of a block, from a plaintext operand, from its bounds or
 //     because the terms of a sum cancel, removes the bootstraps whose outcome it
-//     decides. A plaintext factor is
-//     digits from -2 to 2, a plaintext divisor a product.
+//     decides. A plaintext factor is digits from -2 to 2, a plaintext divisor a
+//     product.
 //
 // The failure probability of every input is that of its noise bound, which is
 // checked before each bootstrap. Where a parameter set has no room for a form,
