@@ -8,11 +8,7 @@ fuzztime=${FUZZTIME:-10s}
 out=${OUT:-bench/results/fuzz.md}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for package in $(go list ./...); do
-	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz'); do
-		echo "$package $target"
-	done
-done | grep -E "${TARGETS:-.}" >"$work/targets"
+grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' . | sed 's|^\(.*\)/[^/]*:func \(.*\)$|\1 \2|' | sort | grep -E "${TARGETS:-.}" >"$work/targets"
 {
 	echo "# Fuzzing"
 	echo
@@ -34,7 +30,7 @@ while read -r package target; do
 	last=$(grep '^fuzz: elapsed' "$work/log" | tail -1)
 	execs=$(echo "$last" | sed -n 's/.*execs: \([0-9]*\).*/\1/p')
 	found=$(echo "$last" | sed -n 's/.*new interesting: \([0-9]*\).*/\1/p')
-	echo "| ${package#*/*/*/} | $target | ${execs:-0} | ${found:-0} | $(($(date +%s) - begin)) s | $outcome |" | tee -a "$work/report"
+	echo "| ${package#./} | $target | ${execs:-0} | ${found:-0} | $(($(date +%s) - begin)) s | $outcome |" | tee -a "$work/report"
 done <"$work/targets"
 cp "$work/report" "$out"
 exit $failed
