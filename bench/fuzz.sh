@@ -20,7 +20,7 @@ grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' . | sed 's|^\(.*\)/[^
 failed=0
 while read -r package target; do
 	begin=$(date +%s)
-	if nice -n 19 go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$package" >"$work/log" 2>&1; then
+	if nice -n 19 go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 1s "$package" >"$work/log" 2>&1; then
 		outcome="no fault"
 	else
 		outcome="FAULT"
