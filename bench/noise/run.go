@@ -90,6 +90,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Literal().Clear {
+		return nil, &OptionError{"Preset", p.Name() + " has keys of zeros: there is no noise to measure"}
+	}
 	backend, err := cpu.New()
 	if err != nil {
 		return nil, err

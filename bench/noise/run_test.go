@@ -47,7 +47,7 @@ func check(t *testing.T, r *Report) {
 // TestTestPresets measures every way of blind rotation.
 func TestTestPresets(t *testing.T) {
 	for _, preset := range fhe.PresetNames() {
-		if !strings.HasPrefix(preset, "insecure-test-") {
+		if !strings.HasPrefix(preset, "insecure-test-") || preset == fhe.MockPreset {
 			continue
 		}
 		t.Run(preset, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
-	for _, o := range []Options{{Samples: MaxSamples + 1}, {Samples: 100, Keys: -1}} {
+	for _, o := range []Options{{Samples: MaxSamples + 1}, {Samples: 100, Keys: -1}, {Preset: fhe.MockPreset}} {
 		var oerr *OptionError
 		if _, err := Run(t.Context(), o); !errors.As(err, &oerr) {
 			t.Errorf("%+v: %v", o, err)
