@@ -520,7 +520,7 @@ func storm(t *testing.T, kills int, kill func(p *process, rng *rand.Rand, i int)
 		t.Errorf("not listed: %v", ids)
 	}
 	p.stop()
-	if total < 2*kills {
+	if total < kills {
 		t.Errorf("%d jobs for %d kills show nothing", total, kills)
 	}
 	t.Logf("%d kills in %.1f s: %d jobs acknowledged, all succeeded once; %d were begun again, %d attempts in all",
