@@ -34,6 +34,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
@@ -73,7 +74,8 @@ type Options struct {
 	Mock bool
 	// Workers is the number of cores that bootstrap; 0 means all.
 	Workers int
-	// ConcurrentJobs is how many jobs run at a time; 0 means 4.
+	// ConcurrentJobs is how many jobs run at a time; 0 means so many that chains of
+	// bootstraps, one in each job, fill the batches of all workers, but at most 64.
 	ConcurrentJobs int
 	// KeyMemory is how many bytes of prepared evaluation keys stay in memory when they
 	// are not in use; 0 means 1 GiB.
@@ -150,6 +152,8 @@ const (
 	// maxMessage bounds every message that is received: a spec, or a chunk.
 	messageSlack = 64 << 10
 
+	maxConcurrentJobs = 64
+
 	progressInterval = 100 * time.Millisecond
 	// progressPerByte spaces out the notes of jobs with many nodes: half a megabyte
 	// comes every two seconds.
@@ -168,7 +172,7 @@ func (o Options) withDefaults() Options {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.ConcurrentJobs == 0 {
-		o.ConcurrentJobs = 4
+		o.ConcurrentJobs = min(bootstrap.MaxBatch*max(o.Workers, 1), maxConcurrentJobs)
 	}
 	if o.KeyMemory == 0 {
 		o.KeyMemory = 1 << 30

@@ -219,7 +219,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	paramsFlag(cmd, &params)
 	deviceFlag(cmd, &device)
 	flags.IntVar(&workers, "workers", 0, "cores that bootstrap where no GPU does; 0 is all")
-	flags.IntVar(&jobs, "jobs", 4, "jobs that run at a time")
+	flags.IntVar(&jobs, "jobs", 0, "jobs that run at a time; 0 is 8 for each core that bootstraps, at most 64")
 	flags.IntVar(&maxQueued, "max-queued", 10_000, "jobs that may wait; more are refused")
 	flags.Int64Var(&maxBacklog, "max-backlog", 0, "bootstraps that waiting jobs may be going to take together; 0 is no limit")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use")
