@@ -33,6 +33,9 @@
 //     their sum is taken out. What is left has the variance (c²-c-1)/c² of one
 //     rounding error where a bit is set and (c-1)/c² elsewhere. For c = 2 both
 //     are ¼, and every key is alike.
+//   - Packing: each of its key switches rounds as the key switch above does, so that
+//     |S|·ρ takes the place of ½kN·ρ there too. What rounding at rest adds, e·(S_i - ½)
+//     for each mask coefficient, has the same variance under every key.
 //   - Encryption under the secret key, and linear combinations of its
 //     ciphertexts: no key enters.
 //
@@ -47,7 +50,8 @@
 // sample is also a ciphertext of its own: neighbouring slots share errors and
 // their sum over a binary key, and are far from independent. For the same reason
 // a bootstrap gives one sample for each output of its table, not one for each
-// coefficient of its accumulator.
+// coefficient of its accumulator. Packed are lists of some twenty to thirty
+// ciphertexts, each at a coefficient of its own.
 //
 // # The intervals
 //
@@ -62,8 +66,9 @@
 // A bootstrap decodes the phase E that is left modulo 2N, and is wrong where E
 // leaves [-T, T) around its message, T half a box. The experiment takes a smaller
 // T, such that about one decision in twenty is wrong, on the very E that a
-// bootstrap computes: once from fresh ciphertexts, and once from outputs of other
-// bootstraps, in the heaviest combination w·x + y - z that the parameters allow.
+// bootstrap computes: from fresh ciphertexts, from fresh ones that were packed for
+// rest, and from outputs of other bootstraps, in the heaviest combination
+// w·x + y - z that the parameters allow.
 // With E a Gaussian rounded to an integer, its variance V₀ before the rounding,
 // the probability is
 //

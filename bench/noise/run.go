@@ -138,9 +138,10 @@ type measurement struct {
 	made    []Key
 
 	fresh, publicKey, linear, keySwitch, modSwitch *series
+	packing                                        *series // what it adds, rounding at rest included; nil for a set without packing keys
 	one                                            *series // output of a table of one function
 	two                                            [2]*series
-	decisions                                      [2]*series // from fresh inputs, from combinations of outputs
+	decisions                                      [3]*series // from fresh inputs, from packed ones, from combinations of outputs
 
 	mu          sync.Mutex
 	done, total int // of Options.Progress
@@ -163,11 +164,16 @@ func newMeasurement(o Options, p *fhe.Parameters, backend accel.Backend) *measur
 	m.modSwitch = of("centred modulus switch", ms)
 	m.decisions[0] = of("encryption, switched to 2N", p.FreshVariance()+ks+ms)
 	m.total = m.perKey * o.Keys * 2 * costSwitch
+	if p.Packs() {
+		packing := p.PackedBound(noise.Bound{}).Variance
+		m.packing = of("packing", packing)
+		m.decisions[1] = of("packed encryption, switched to 2N", p.FreshVariance()+packing+ks+ms)
+	}
 	if !o.SkipBootstraps {
 		m.one = of("bootstrap", pbs)
 		m.two[0] = of("bootstrap, first of two outputs", pbs)
 		m.two[1] = of("bootstrap, second of two outputs", pbs)
-		m.decisions[1] = of(combination+" of bootstraps, switched to 2N", m.norm*pbs+ks+ms)
+		m.decisions[2] = of(combination+" of bootstraps, switched to 2N", m.norm*pbs+ks+ms)
 		m.total += m.perKey * o.Keys * 2 * costBootstrap
 	}
 	return m
@@ -346,6 +352,12 @@ func (m *measurement) predict(k int, key Key) {
 	m.keySwitch.perKey[k] += ks
 	m.modSwitch.perKey[k] += ms
 	m.decisions[0].perKey[k] += ks + ms
+	if m.packing != nil {
+		n := float64(l.PolynomialSize)
+		packing := (float64(key.BigWeight) - dimension/2) * rounding(l.PackingGadget) * (n*n - 1) / 3
+		m.packing.perKey[k] += packing
+		m.decisions[1].perKey[k] += packing + ks + ms
+	}
 	if m.SkipBootstraps {
 		return
 	}
@@ -357,7 +369,7 @@ func (m *measurement) predict(k int, key Key) {
 	m.one.perKey[k] += pbs
 	m.two[0].perKey[k] += pbs
 	m.two[1].perKey[k] += pbs
-	m.decisions[1].perKey[k] += ks + ms + m.norm*pbs
+	m.decisions[2].perKey[k] += ks + ms + m.norm*pbs
 }
 
 // switches measures samples [lo, hi) of what needs no blind rotation.
@@ -368,6 +380,7 @@ func (r *keyed) switches(lo, hi int) error {
 		messages[j] = message(lo+j, p.MessageMax())
 	}
 	e := r.secret.Encrypt(r.seed("switches", k, lo), messages)
+	first := make([]fhe.LWE, hi-lo) // of each sample's ciphertexts
 	for i := lo; i < hi; i++ {
 		var terms []fhe.Term
 		var sum int64 // of the encoded messages, small multiples of q; their rounding is no noise
@@ -377,6 +390,7 @@ func (r *keyed) switches(lo, hi int) error {
 			sum += w * int64(p.Encode(messages[at]))
 		}
 		in := terms[0].LWE
+		first[i-lo] = in
 		at := len(r.weights) * (i - lo)
 		r.fresh.errors[k][i] = r.distance(r.secret.Phase(in), p.Encode(messages[at]))
 		r.linear.errors[k][i] = r.distance(r.secret.Phase(p.Combine(0, terms...)), uint64((sum%q+q)%q))
@@ -384,6 +398,19 @@ func (r *keyed) switches(lo, hi int) error {
 		r.keySwitch.errors[k][i] = wrap(switched - before)
 		r.modSwitch.errors[k][i] = wrap(after - switched)
 		r.decisions[0].errors[k][i] = wrap(after - r.torus(messages[at]))
+	}
+	if r.packing == nil {
+		return nil
+	}
+	list, err := r.eval.Pack(first)
+	if err != nil {
+		return err
+	}
+	for j, in := range first {
+		packed := list.LWE(p, j, p.PackedBound(in.Bound))
+		r.packing.errors[k][lo+j] = r.distance(r.secret.Phase(packed), r.secret.Phase(in))
+		_, _, after := r.phases(packed)
+		r.decisions[1].errors[k][lo+j] = wrap(after - r.torus(messages[len(r.weights)*j]))
 	}
 	return nil
 }
@@ -469,7 +496,7 @@ func (r *keyed) oneOutput(lo int, tasks []fhe.PBS, wants [][]int64) {
 			sum += w * wants[at][0]
 		}
 		_, _, after := r.phases(p.Combine(0, terms...))
-		r.decisions[1].errors[k][lo+i] = wrap(after - r.torus(sum))
+		r.decisions[2].errors[k][lo+i] = wrap(after - r.torus(sum))
 	}
 }
 
@@ -488,7 +515,7 @@ func (m *measurement) report() *Report {
 		Parameters: setting.OfParameters(m.params), CPU: setting.OfCPU(m.backend), Seed: hex.EncodeToString(m.Seed[:]),
 		Samples: m.perKey * m.Keys, Confidence: confidence, Keys: m.made,
 	}
-	for _, s := range []*series{m.fresh, m.publicKey, m.linear, m.keySwitch, m.modSwitch, m.decisions[0], m.one, m.two[0], m.two[1], m.decisions[1]} {
+	for _, s := range []*series{m.fresh, m.publicKey, m.linear, m.keySwitch, m.modSwitch, m.decisions[0], m.packing, m.decisions[1], m.one, m.two[0], m.two[1], m.decisions[2]} {
 		if s != nil {
 			r.Steps = append(r.Steps, newStep(s.name, s.formula, s.perKey, s.errors))
 		}

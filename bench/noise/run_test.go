@@ -57,7 +57,7 @@ func TestTestPresets(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, r)
-			if len(r.Steps) != 10 || len(r.Decisions) != 2 || len(r.Keys) != 2 {
+			if len(r.Steps) != 12 || len(r.Decisions) != 3 || len(r.Keys) != 2 {
 				t.Errorf("%d steps, %d decisions, %d keys", len(r.Steps), len(r.Decisions), len(r.Keys))
 			}
 			for _, s := range r.Steps {

@@ -255,8 +255,8 @@ func benchNoiseCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "noise",
 		Short: "Measure the noise of every step against its prediction",
-		Long: `Measures the noise of encryption, linear combination, key switch, modulus switch
-and bootstrap with real keys, and compares it with what the parameters predict.
+		Long: `Measures the noise of encryption, linear combination, key switch, modulus switch,
+packing and bootstrap with real keys, and compares it with what the parameters predict.
 The exit code is 1 when a prediction is outside the 99 % interval of what was
 measured, which by chance one in a hundred is when all is right: there are some
 twenty in a run. The same seed gives the same figures.
