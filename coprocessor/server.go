@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -570,32 +569,12 @@ func (s *Server) stored(ctx context.Context, g *graph.Graph) (map[int][]byte, er
 	return have, nil
 }
 
-// keep stores the results of a job. Nothing is stored when a handle already names
-// another ciphertext.
+// keep stores the results of a job, all of them or, when a handle already names
+// another ciphertext, none.
 func (s *Server) keep(ctx context.Context, outputs []store.Ciphertext) error {
-	for _, o := range outputs {
-		meta, err := s.ciphertexts.Stat(ctx, o.Handle)
-		if errors.As(err, new(*store.NotFoundError)) {
-			continue
-		}
-		if err == nil && meta.KeyID != o.KeyID { // it may have been moved
-			if meta, err = s.ciphertexts.StatUnder(ctx, o.Handle, o.KeyID); errors.As(err, new(*store.NotFoundError)) {
-				return &store.ConflictError{Handle: o.Handle}
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if meta.Digest != sha256.Sum256(o.Record) {
-			return &store.ConflictError{Handle: o.Handle}
-		}
-	}
 	failpoint.Hit(failpoint.StoreBefore)
-	for _, o := range outputs {
-		if err := s.ciphertexts.Put(ctx, o); err != nil {
-			return err
-		}
-		failpoint.Hit(failpoint.StoreBetween)
+	if err := s.ciphertexts.PutAll(ctx, outputs); err != nil {
+		return err
 	}
 	failpoint.Hit(failpoint.StoreAfter)
 	return nil

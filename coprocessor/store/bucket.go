@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -15,6 +16,9 @@ import (
 type Bucket struct {
 	KV     jetstream.KeyValue
 	Stream jetstream.Stream
+
+	conn    *nats.Conn
+	batches chan struct{} // has a token for each batch under way
 }
 
 // OpenBucket opens the bucket of that name (letters, digits, '-' and '_'),
@@ -33,7 +37,7 @@ func OpenBucket(ctx context.Context, js jetstream.JetStream, name string, histor
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}
-	return &Bucket{KV: kv, Stream: stream}, nil
+	return &Bucket{KV: kv, Stream: stream, conn: js.Conn(), batches: make(chan struct{}, maxBatches)}, nil
 }
 
 // openOnce opens a bucket whose keys are written once. A damaged record is
@@ -109,16 +113,8 @@ const operation = "KV-Operation"
 
 // removed says that what the server indexes of a key is the mark of its removal.
 func (b *Bucket) removed(ctx context.Context, key string) (bool, error) {
-	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return b.Stream.GetLastMsgForSubject(ctx, subjectsOf(b.KV.Bucket())+key)
-	})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("store: reading %s/%s: %w", b.KV.Bucket(), key, err)
-	}
-	return m.Header.Get(operation) != "", nil
+	_, marked, err := b.mark(ctx, key)
+	return marked, err
 }
 
 // Last returns the latest revision in the bucket, of any key.

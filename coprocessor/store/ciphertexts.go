@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
 )
 
 // Ciphertext is a record to store: the canonical encoding of one ciphertext and
@@ -92,55 +94,100 @@ func OpenCiphertexts(ctx context.Context, js jetstream.JetStream) (*Ciphertexts,
 // no-op, also after it was replaced; another one under the same handle gives *ConflictError and changes
 // nothing. A record over MaxRecord gives *SizeError.
 func (s *Ciphertexts) Put(ctx context.Context, ct Ciphertext) error {
-	name := hex.EncodeToString(ct.Handle[:])
-	want := Meta{Type: ct.Type, KeyID: ct.KeyID, Digest: sha256.Sum256(ct.Record), Size: len(ct.Record)}
-
-	// Looking first keeps a conflicting record out of the store; the create
-	// below decides when two writers race.
-	have, err := s.Stat(ctx, ct.Handle)
-	notFound := (*NotFoundError)(nil)
-	if err == nil && have != want {
-		if before, err := s.StatUnder(ctx, ct.Handle, ct.KeyID); err == nil && before == want {
-			return nil
-		}
-		return &ConflictError{Handle: ct.Handle}
-	}
-	if err != nil && !errors.As(err, &notFound) {
-		return err
-	}
-	if err == nil {
-		_, err := s.bodies.Put(ctx, name, ct.Record)
-		return err
-	}
-	// What lies there without a description may be about to be collected.
-	if _, err := s.bodies.Renew(ctx, name, ct.Record); err != nil {
-		return err
-	}
-	err = s.meta.create(ctx, name, want.encode())
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		have, err = s.Stat(ctx, ct.Handle)
-		if err == nil && have != want {
-			return &ConflictError{Handle: ct.Handle}
-		}
-		return err
-	}
-	if err != nil {
-		return fmt.Errorf("store: writing ciphertext %s: %w", name, err)
-	}
-	return nil
+	return s.PutAll(ctx, []Ciphertext{ct})
 }
 
-// PutAll stores several ciphertexts in order and stops at the first error. It
-// is not a transaction: those before the error stay, and calling it again with
-// the same ciphertexts completes the work. See the package comment for how the
-// results of a job become visible all at once.
+// PutAll stores several ciphertexts, at most MaxWrites, with the errors of Put: all of
+// them, or, after an error, none that was not there before, also when several are stored
+// at the same time under the same handles and when the process or the server dies
+// meanwhile. After an error that is none of those of Put they may all be stored.
 func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
+	if len(cts) > MaxWrites {
+		return &SizeError{What: "list of ciphertexts", Size: int64(len(cts)), Limit: MaxWrites}
+	}
 	for _, ct := range cts {
-		if err := s.Put(ctx, ct); err != nil {
+		if len(ct.Record) > MaxRecord {
+			return &SizeError{What: fmt.Sprintf("ciphertext %x", ct.Handle), Size: int64(len(ct.Record)), Limit: MaxRecord}
+		}
+	}
+	renewed := make(map[[32]byte]bool, len(cts)) // records that a collection leaves
+	for try := 1; ; {
+		writes, err := s.describe(ctx, cts, renewed)
+		if err != nil || len(writes) == 0 {
+			return err
+		}
+		_, err = s.meta.WriteAll(ctx, writes)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+			// Somebody has stored one of them meanwhile: the same, or another one.
+		case transient(err) && try < askTries && ctx.Err() == nil:
+			try++
+			time.Sleep(electionPause)
+		default:
 			return err
 		}
 	}
-	return nil
+}
+
+// describe writes the records of ciphertexts, and returns the descriptions that make
+// those exist that do not yet.
+func (s *Ciphertexts) describe(ctx context.Context, cts []Ciphertext, renewed map[[32]byte]bool) ([]Write, error) {
+	// Looking first keeps conflicting records out of the store; writing the
+	// descriptions decides when several race.
+	var writes []Write
+	want := make(map[[32]byte]Meta, len(cts))
+	there := make(map[[32]byte]bool, len(cts))
+	for _, ct := range cts {
+		m := Meta{Type: ct.Type, KeyID: ct.KeyID, Digest: sha256.Sum256(ct.Record), Size: len(ct.Record)}
+		if twin, ok := want[ct.Handle]; ok {
+			if twin != m {
+				return nil, &ConflictError{Handle: ct.Handle}
+			}
+			continue
+		}
+		want[ct.Handle] = m
+		var err error
+		if there[ct.Handle], err = s.same(ctx, ct.Handle, m); err != nil {
+			return nil, err
+		}
+		if !there[ct.Handle] {
+			writes = append(writes, Write{Key: hex.EncodeToString(ct.Handle[:]), Value: m.encode()})
+		}
+	}
+	for _, ct := range cts {
+		var err error
+		switch name := hex.EncodeToString(ct.Handle[:]); {
+		case there[ct.Handle]:
+			_, err = s.bodies.Put(ctx, name, ct.Record)
+		case !renewed[ct.Handle]:
+			// What lies there without a description may be about to be collected.
+			_, err = s.bodies.Renew(ctx, name, ct.Record)
+			renewed[ct.Handle] = true
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(cts) > 1 {
+			failpoint.Hit(failpoint.StoreBetween)
+		}
+	}
+	return writes, nil
+}
+
+// same reports whether a handle names the ciphertext that want describes, or did before
+// it was replaced. It gives *ConflictError for one that names another ciphertext.
+func (s *Ciphertexts) same(ctx context.Context, handle [32]byte, want Meta) (bool, error) {
+	have, err := s.Stat(ctx, handle)
+	switch {
+	case errors.As(err, new(*NotFoundError)):
+		return false, nil
+	case err != nil || have == want:
+		return err == nil, err
+	}
+	if before, err := s.StatUnder(ctx, handle, want.KeyID); err == nil && before == want {
+		return true, nil
+	}
+	return false, &ConflictError{Handle: handle}
 }
 
 // Stat describes a ciphertext without reading it, which counts as a use of it. It gives

@@ -14,11 +14,11 @@
 //
 // # All at once
 //
-// The store has no transaction over several ciphertexts, and needs none. A job
-// writes its results with Ciphertexts.PutAll and then records that it is done
-// (jobs.Lease.Done); that one compare-and-set is the commit point, and it is
-// what makes the results visible: a consumer learns the handles of results from
-// a finished job. A worker that dies between the two leaves ciphertexts behind
-// that nobody was told about; the job is run again, evaluation is
-// deterministic, and storing the same bytes under the same handle is a no-op.
+// The results of a job are stored by Ciphertexts.PutAll: the records first, which
+// nobody sees, and then all descriptions in one atomic batch of JetStream, which is
+// what makes the ciphertexts exist. So of two jobs that race for the same names, one
+// stores all of its results and the other none. A worker that dies before the batch
+// leaves records that Collect removes; one that dies after it leaves what its
+// successor stores again: evaluation is deterministic, and storing the same bytes
+// under the same handle is a no-op. jobs.Lease.Done then records that the job is done.
 package store

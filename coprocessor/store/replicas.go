@@ -60,8 +60,8 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 	if b.memory {
 		want.Storage = jetstream.MemoryStorage
 	}
-	_, err := b.CreateStream(ctx, want)
-	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+	err := b.configure(ctx, "CREATE", want)
+	if apiCode(err) != nameInUseCode {
 		return err // also nil, for one that is there and like that
 	}
 	stream, err := b.Stream(ctx, want.Name)
@@ -72,8 +72,7 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 	changed := have
 	changed.MaxMsgsPerSubject, changed.MaxMsgSize, changed.Replicas = want.MaxMsgsPerSubject, want.MaxMsgSize, max(have.Replicas, want.Replicas)
 	changed.AllowDirect = want.AllowDirect
-	_, err = b.UpdateStream(ctx, changed)
-	return err
+	return b.configure(ctx, "UPDATE", changed)
 }
 
 // streamOf names the stream of a bucket, subjectsOf the beginning of its subjects.
@@ -92,6 +91,12 @@ const (
 	notEnabledCode   = 10039
 	notRunningCode   = 10076
 	offlineCode      = 10118
+	nameInUseCode    = 10058
+	noBatchesCode    = 10174
+	cutBatchCode     = 10176
+	manyBatchesCode  = 10210
+
+	wrongRevisionCode, wrongRevisionCode2 = 10071, 10164
 )
 
 // apiCode returns the code of a server's answer that is an error, or 0.
@@ -107,7 +112,7 @@ func apiCode(err error) int {
 // other or their leader.
 func transient(err error) bool {
 	switch apiCode(err) {
-	case noPeersCode, notAvailableCode, notLeaderCode, notEnabledCode, notRunningCode, offlineCode:
+	case noPeersCode, notAvailableCode, notLeaderCode, notEnabledCode, notRunningCode, offlineCode, cutBatchCode, manyBatchesCode:
 		return true
 	case 0:
 		return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||

@@ -19,7 +19,7 @@ const (
 	SubmitBeforeAnswer = "submit: before the answer"
 	ClaimBeforeRecord  = "claim: before the record"
 	StoreBefore        = "store: before the results"
-	StoreBetween       = "store: between two results" // of a job that has several
+	StoreBetween       = "store: between two results" // of a job that has several; none is visible yet
 	StoreAfter         = "store: after the results"   // which have no owners yet
 	CommitBefore       = "commit: before the record"  // the job's result is stored
 	RecordWritten      = "publish: before it is told" // of every record
