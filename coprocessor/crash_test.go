@@ -76,7 +76,8 @@ func TestServerProcess(t *testing.T) {
 	}
 	server, err := Open(t.Context(), Options{
 		Dir: dir, Params: testKeys().Secret.Parameters(), Backend: backend, Workers: 2,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		MaxAttempts: 1000, // on a slow machine a job may be begun under every kill
+		Log:         slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,8 @@ const (
 	// from, and one residue per message.
 	SecretForm Form = 1
 	// PublicForm is made with the public key: for each group of up to N
-	// messages one GLWE ciphertext, its body cut to the messages it holds.
+	// messages one GLWE ciphertext, its body cut to the messages it holds and
+	// its residues to PackedBits bits, as those of a Packed.
 	PublicForm Form = 2
 )
 
@@ -39,7 +40,7 @@ type Encryption struct {
 	form   Form
 	first  int            // place of the first message in the whole, in PublicForm in its group
 	seed   [SeedSize]byte // of the masks in SecretForm
-	masks  [][]uint64     // k·N residues a group in PublicForm
+	masks  [][]uint64     // k·N residues a group in PublicForm, cut as those of a Packed
 	bodies []uint64       // one residue a message
 }
 
@@ -95,7 +96,8 @@ func (pk *PublicKey) Encrypter(backend accel.Backend) (*Encrypter, error) {
 
 // Encrypt encrypts messages under the public key: with a binary secret r of k
 // polynomials and errors e₁, e₂, the GLWE ciphertext (Σ_u A_u·r_u + e₁,
-// Σ_u b_u·r_u + e₂ + message), message i in coefficient i. A seed must never be
+// Σ_u b_u·r_u + e₂ + message), message i in coefficient i, of which the low bits
+// are dropped, as everyone could. A seed must never be
 // used for two different lists of messages; take it from NewSeed.
 func (e *Encrypter) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption {
 	p := e.pk.params
@@ -124,10 +126,11 @@ func (e *Encrypter) Encrypt(seed [SeedSize]byte, messages []int64) *Encryption {
 				poly[i] = AddMod(poly[i], residue(errs.tuniform(p.lit.GLWENoise), q), q)
 			}
 		}
-		out.masks = append(out.masks, append([]uint64(nil), glwe[:k*n]...))
+		mask, round := p.cut(glwe[:k*n])
+		out.masks = append(out.masks, mask)
 		end := min((group+1)*n, len(messages))
 		for i, m := range messages[group*n : end] {
-			out.bodies[group*n+i] = AddMod(glwe[k*n+i], p.Encode(m), q)
+			out.bodies[group*n+i] = round(i, AddMod(glwe[k*n+i], p.Encode(m), q))
 		}
 	}
 	return out
@@ -161,18 +164,17 @@ func (e *Encryption) groups(p *Parameters, count int) int {
 
 // Bound is the bound of ciphertext i, whose message lies in [0, max].
 func (e *Encryption) Bound(p *Parameters, i int, max int64) noise.Bound {
-	var first [1]uint64 // residue of the mask, which names the source
 	b := noise.Bound{Max: max}
 	switch e.form {
 	case SecretForm:
+		var first [1]uint64
 		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(first[:], p.lit.Modulus)
-		b.Variance = p.FreshVariance()
+		b.Variance, b.Source = p.FreshVariance(), source(first[0])
 	case PublicForm:
 		at, n := e.first+i, p.lit.PolynomialSize
-		first[0] = e.masks[at/n][at%n]
-		b.Variance = p.PublicVariance()
+		mask, h := e.masks[at/n], at%n
+		b.Variance, b.Source = p.PublicVariance(), source(mask[h], mask[(h+n-1)%n], mask[(h+n-2)%n])
 	}
-	b.Source = source(first[:])
 	return b
 }
 
@@ -214,12 +216,11 @@ func (p *Parameters) ExtractMask(dst, mask []uint64, h int) {
 func (e *Encryption) Encode(p *Parameters, enc *codec.Encoder) {
 	enc.U8(uint8(e.form))
 	enc.U32(uint32(e.first))
-	if e.form == SecretForm {
-		enc.Bytes(e.seed[:])
+	if e.form == PublicForm {
+		p.encodeCut(enc, e.masks, e.bodies)
+		return
 	}
-	for _, m := range e.masks {
-		enc.Residues(m, p.lit.Modulus)
-	}
+	enc.Bytes(e.seed[:])
 	enc.Residues(e.bodies, p.lit.Modulus)
 }
 
@@ -243,17 +244,13 @@ func DecodeEncryption(p *Parameters, d *codec.Decoder, count int) (*Encryption, 
 	switch e.form {
 	case SecretForm:
 		copy(e.seed[:], d.Bytes("seed", SeedSize))
+		e.bodies = d.Residues("bodies", count, p.lit.Modulus)
 	case PublicForm:
 		if most := p.lit.PolynomialSize - 1; e.first > most {
 			d.Fail("first", &codec.LimitError{What: "first", Got: uint64(first), Max: uint64(most)})
 		}
-		for g := 0; g < e.groups(p, count) && d.Err() == nil; g++ {
-			d.Enter("mask", g)
-			e.masks = append(e.masks, d.Residues("residues", p.BigDimension(), p.lit.Modulus))
-			d.Leave()
-		}
+		e.masks, e.bodies = p.decodeCut(d, e.groups(p, count), count)
 	}
-	e.bodies = d.Residues("bodies", count, p.lit.Modulus)
 	return e, d.Err()
 }
 

@@ -273,7 +273,7 @@ func (p *Parameters) Output(l *LUT, i int, value []uint64) LWE {
 		*body = AddMod(*body, p.encodeFraction(bias, l.log+1), p.lit.Modulus)
 	}
 	name := min(value[0], SubMod(0, value[0], p.lit.Modulus))
-	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source([]uint64{name}))}
+	return LWE{value, l.OutputBound(i, p.BootstrapVariance(), source(name))}
 }
 
 // PBS is one programmable bootstrap: the message of In goes through LUT. Out

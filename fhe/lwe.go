@@ -57,12 +57,17 @@ func (p *Parameters) Combine(constant int64, terms ...Term) LWE {
 }
 
 // SourceOf is the source of an error that belongs to this ciphertext alone.
-func SourceOf(c LWE) uint64 { return source(c.Value) }
+func SourceOf(c LWE) uint64 { return source(c.Value[0]) }
 
-// source names a fresh error by the mask that came with it: masks are uniform, so
-// their first residues tell them apart but for one pair in 2^48, which is then
-// bounded more cautiously.
-func source(mask []uint64) uint64 { return mask[0] + 1 }
+// source names a fresh error by residues of the mask that came with it, one or, of a
+// mask that was cut, three: masks are uniform, so that these tell them apart but for
+// one pair in 2^48, which is then bounded more cautiously.
+func source(residues ...uint64) (name uint64) {
+	for _, x := range residues {
+		name = name*0x9e3779b97f4a7c15 + x + 1
+	}
+	return name
+}
 
 // addScaled adds w·src to dst modulo q.
 func addScaled(dst, src []uint64, w int64, q uint64) {

@@ -26,41 +26,48 @@ func (p *Parameters) PackedStride(count int) int {
 
 // NewPacked rounds GLWE ciphertexts of (k+1)·N residues, each with a group of the
 // count ciphertexts at the coefficients that are multiples of PackedStride.
-//
-// Rounding is centred: it changes a mask A by E, and a phase by E·S, of which
-// E·Σ X^i/2 is the mean over the keys and public. That is taken out of the body
-// (noise.PackedRounding).
 func (p *Parameters) NewPacked(glwes [][]uint64, count int) *Packed {
-	n, size, q := p.lit.PolynomialSize, p.BigDimension(), p.lit.Modulus
+	n, size := p.lit.PolynomialSize, p.BigDimension()
 	c := &Packed{bodies: make([]uint64, 0, count)}
-	shift := make([]int64, n) // coefficients of E·Σ X^i
 	for _, glwe := range glwes {
-		mask := make([]uint64, size)
-		clear(shift)
-		for u := 0; u < size; u += n {
-			// Coefficient h of E·Σ X^i is Σ_{i<=h} e_i - Σ_{i>h} e_i. With at
-			// most 16 polynomials of 2^16 errors of at most 2^31 nothing overflows.
-			var sum int64
-			for i, a := range glwe[u : u+n] {
-				mask[u+i] = AddMod(a>>p.packedDrop<<p.packedDrop, p.packedMiddle(), q)
-				sum += centred(SubMod(a, mask[u+i], q), q)
-				shift[i] += 2 * sum
-			}
-			for i := range shift {
-				shift[i] -= sum
-			}
-		}
+		mask, round := p.cut(glwe[:size])
 		group := min(count-len(c.bodies), n)
 		stride := p.PackedStride(group)
 		for i := range group {
-			h := i * stride
-			mean := shift[h] >> 1 % int64(q)
-			c.bodies = append(c.bodies, p.round(SubMod(glwe[size+h], residue(mean, q), q)))
+			c.bodies = append(c.bodies, round(i*stride, glwe[size+i*stride]))
 		}
 		c.counts = append(c.counts, group)
 		c.masks = append(c.masks, mask)
 	}
 	return c
+}
+
+// cut rounds the mask of a GLWE ciphertext, k·N residues, to PackedBits bits each, and
+// returns the function that rounds coefficient h of its body to the same number of bits.
+//
+// Rounding is centred: it changes a mask A by E, and a phase by E·S, of which
+// E·Σ X^i/2 is the mean over the keys and public. That is taken out of the body
+// (noise.PackedRounding).
+func (p *Parameters) cut(mask []uint64) (cut []uint64, round func(h int, body uint64) uint64) {
+	n, q := p.lit.PolynomialSize, p.lit.Modulus
+	cut = make([]uint64, len(mask))
+	shift := make([]int64, n) // coefficients of E·Σ X^i
+	for u := 0; u < len(mask); u += n {
+		// Coefficient h of E·Σ X^i is Σ_{i<=h} e_i - Σ_{i>h} e_i. With at
+		// most 16 polynomials of 2^16 errors of at most 2^31 nothing overflows.
+		var sum int64
+		for i, a := range mask[u : u+n] {
+			cut[u+i] = AddMod(a>>p.packedDrop<<p.packedDrop, p.packedMiddle(), q)
+			sum += centred(SubMod(a, cut[u+i], q), q)
+			shift[i] += 2 * sum
+		}
+		for i := range shift {
+			shift[i] -= sum
+		}
+	}
+	return cut, func(h int, body uint64) uint64 {
+		return p.round(SubMod(body, residue(shift[h]>>1%int64(q), q), q))
+	}
 }
 
 // JoinPacked returns the ciphertexts of several lists in one, which shares their
@@ -124,14 +131,36 @@ func (c *Packed) Encode(p *Parameters, e *codec.Encoder) {
 	for _, n := range c.counts {
 		e.U32(uint32(n))
 	}
+	p.encodeCut(e, c.masks, c.bodies)
+}
+
+// encodeCut appends masks and bodies that were cut.
+func (p *Parameters) encodeCut(e *codec.Encoder, masks [][]uint64, bodies []uint64) {
 	cut := make([]uint64, p.BigDimension())
-	for _, m := range c.masks {
+	for _, m := range masks {
 		for i, x := range m {
 			cut[i] = SubMod(x, p.packedMiddle(), p.lit.Modulus)
 		}
 		e.CutResidues(cut, p.packedDrop, p.lit.Modulus)
 	}
-	e.CutResidues(c.bodies, p.packedDrop, p.lit.Modulus)
+	e.CutResidues(bodies, p.packedDrop, p.lit.Modulus)
+}
+
+// decodeCut reads what encodeCut wrote.
+func (p *Parameters) decodeCut(d *codec.Decoder, groups, count int) (masks [][]uint64, bodies []uint64) {
+	for g := 0; g < groups && d.Err() == nil; g++ {
+		d.Enter("mask", g)
+		mask := d.CutResidues("residues", p.BigDimension(), p.packedDrop, p.lit.Modulus)
+		for i, x := range mask {
+			mask[i] = AddMod(x, p.packedMiddle(), p.lit.Modulus)
+		}
+		masks = append(masks, mask)
+		d.Leave()
+	}
+	if d.Err() == nil {
+		bodies = d.CutResidues("bodies", count, p.packedDrop, p.lit.Modulus)
+	}
+	return masks, bodies
 }
 
 // DecodePacked reads count packed ciphertexts, at most MaxSlots.
@@ -155,17 +184,6 @@ func DecodePacked(p *Parameters, d *codec.Decoder, count int) (*Packed, error) {
 	if left > 0 {
 		d.Fail("groups", &codec.TruncatedError{Place: "groups", Need: uint64(count), Have: uint64(count - left)})
 	}
-	for g := 0; g < len(c.counts) && d.Err() == nil; g++ {
-		d.Enter("mask", g)
-		mask := d.CutResidues("residues", p.BigDimension(), p.packedDrop, p.lit.Modulus)
-		for i, x := range mask {
-			mask[i] = AddMod(x, p.packedMiddle(), p.lit.Modulus)
-		}
-		c.masks = append(c.masks, mask)
-		d.Leave()
-	}
-	if d.Err() == nil {
-		c.bodies = d.CutResidues("bodies", count, p.packedDrop, p.lit.Modulus)
-	}
+	c.masks, c.bodies = p.decodeCut(d, len(c.counts), count)
 	return c, d.Err()
 }

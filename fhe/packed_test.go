@@ -200,11 +200,9 @@ func TestSlice(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s %+v: %v", whole.Form(), at, err)
 			}
-			want := 1 + 4 + 6*at.count
-			if whole.Form() == SecretForm {
-				want += SeedSize
-			} else {
-				want += 6 * p.BigDimension() * at.masks
+			want := 1 + 4 + SeedSize + 6*at.count
+			if whole.Form() == PublicForm {
+				want = 1 + 4 + p.BigDimension()*p.PackedBits()/8*at.masks + (at.count*p.PackedBits()+7)/8
 			}
 			if body.Len() != want || back.Form() != whole.Form() || back.Len() != at.count {
 				t.Errorf("%s %+v: %d in %d bytes, want %d", whole.Form(), at, back.Len(), body.Len(), want)

@@ -456,9 +456,9 @@ func (p *Parameters) glweVariance() float64 {
 func (p *Parameters) FreshVariance() float64 { return p.glweVariance() }
 
 // PublicVariance is the relative variance of a ciphertext made with the public
-// key.
+// key, the rounding to PackedBits included.
 func (p *Parameters) PublicVariance() float64 {
-	return noise.PublicKeyEncryption(p.BigDimension(), p.glweVariance())
+	return noise.PublicKeyEncryption(p.BigDimension(), p.glweVariance()) + p.RoundingVariance()
 }
 
 func (p *Parameters) rotationNoise() noise.Rotation {
@@ -562,7 +562,8 @@ func (p *Parameters) findPackedDrop() int {
 	return drop
 }
 
-// PackedBits is how many bits of a residue are kept at rest.
+// PackedBits is how many bits of a residue are kept at rest: of packed ciphertexts and of
+// those made with the public key.
 func (p *Parameters) PackedBits() int { return 48 - p.packedDrop }
 
 // PackingVariance is the relative variance that packing adds, without the rounding
@@ -574,6 +575,9 @@ func (p *Parameters) PackingVariance() float64 {
 
 // RoundingVariance is the relative variance that the rounding to PackedBits adds.
 func (p *Parameters) RoundingVariance() float64 {
+	if p.packedDrop == 0 {
+		return 0
+	}
 	return noise.PackedRounding(p.BigDimension(), p.packedDrop, p.q())
 }
 

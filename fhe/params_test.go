@@ -213,7 +213,7 @@ func TestCombineBounds(t *testing.T) {
 	a := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
 	b := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: noise.Bound{Variance: 1e-6, Max: 3}}
 	a.Value[0], b.Value[0] = 7, 9
-	a.Bound.Source, b.Bound.Source = source(a.Value), source(b.Value)
+	a.Bound.Source, b.Bound.Source = SourceOf(a), SourceOf(b)
 	sum := p.Combine(-2, Term{4, a}, Term{-1, b})
 	if v := sum.Bound.Variance; math.Abs(v-17e-6) > 1e-15 || sum.Bound.Min != -5 || sum.Bound.Max != 10 {
 		t.Errorf("independent: %+v", sum.Bound)

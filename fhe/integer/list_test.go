@@ -293,7 +293,7 @@ var listCorpus = []struct {
 	{"no-form", "fresh", func(b []byte) []byte { return b[:formAt] }, &codec.TruncatedError{Place: "form", Need: 1}},
 	{"form-0", "fresh", set(formAt, 0), &fhe.FormError{Got: 0}},
 	{"form-5", "fresh", set(formAt, 5), &fhe.FormError{Got: 5}},
-	{"form-public", "fresh", set(formAt, byte(fhe.PublicForm)), &codec.TruncatedError{Place: "mask[0].residues", Need: 3072, Have: 62}},
+	{"form-public", "fresh", set(formAt, byte(fhe.PublicForm)), &codec.TruncatedError{Place: "mask[0].residues", Need: 1472, Have: 62}},
 	{"form-computed", "fresh", set(formAt, computedForm), &codec.TruncatedError{Place: "values[0].blocks[0].residues", Need: 3078, Have: 34}},
 	{"fresh-residue", "fresh", func(b []byte) []byte { return set(len(b)-6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)(b) },
 		&codec.ResidueError{Place: "bodies", Index: 4, Value: 1<<48 - 1, Modulus: fhe.DefaultModulus}},
