@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -24,7 +25,8 @@ func blame(t *testing.T, err error) {
 
 // FuzzUploadCiphertexts sends containers, and bodies in containers that are
 // right, in chunks of any size.
-func FuzzUploadCiphertexts(f *testing.F) {
+func FuzzUploadCiphertexts(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 4 << 20, PerByte: 64})
 	s, _ := start(f)
 	s.prepare(integer.Plain(integer.Bool, 1))
 	params := testKeys().Secret.Parameters()
@@ -54,7 +56,8 @@ func FuzzUploadCiphertexts(f *testing.F) {
 
 // FuzzSubmitJob submits any spec that can be sent. All have one id, so one job
 // at most is stored.
-func FuzzSubmitJob(f *testing.F) {
+func FuzzSubmitJob(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 4 << 20, PerByte: 1000})
 	s, good := small(f)
 	seed := func(spec *tacitv1.JobSpec) {
 		data, err := proto.Marshal(spec)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/bench/workloads/parity"
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -12,7 +13,8 @@ import (
 
 // FuzzParse reads what may be files of results. What is accepted can be written and
 // read again.
-func FuzzParse(f *testing.F) {
+func FuzzParse(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
 	f.Add([]byte(`{"schema": 1}`))
 	f.Add([]byte(`{"schema": 1, "records": [{"workload": "votes", "items": 1, "threads": 1, "trials": 1, "seconds": {"compute": [1]}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -34,7 +36,8 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzDecodeBits reads what may be responses of bits.
-func FuzzDecodeBits(f *testing.F) {
+func FuzzDecodeBits(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
 	p, err := fhe.Preset(fhe.TestPreset)
 	if err != nil {
 		f.Fatal(err)

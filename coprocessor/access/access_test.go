@@ -23,9 +23,9 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -236,19 +236,18 @@ func TestCallersRefused(t *testing.T) {
 	}
 }
 
-func FuzzReadCallers(f *testing.F) {
+// FuzzDecodeCallers feeds the decoder of files of callers.
+func FuzzDecodeCallers(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
 	f.Add([]byte(`{"version":1,"credentials":[{"id":"00000001","principal":"a","kind":"certificate","value":"CN=a","roles":["user"],"created":"2026-01-01T00:00:00Z"}]}`))
+	f.Add([]byte(`{"version":1,"quotas":{"*":{"weight":2,"period":"24h0m0s"},"a":{"bootstraps":100,"max_queued":3}}}`))
 	f.Add([]byte(`{"version":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "c")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		list, err := ReadCallers(path)
+		file, err := decodeCallers("c", data)
 		if err != nil && !errors.As(err, new(*CallersError)) {
 			t.Fatal(err)
 		}
-		for _, c := range list {
+		for _, c := range file.Credentials {
 			if CheckName(c.Principal) != nil {
 				t.Fatalf("a principal %q", c.Principal)
 			}
@@ -256,12 +255,11 @@ func FuzzReadCallers(f *testing.F) {
 	})
 }
 
-func FuzzDecodeList(f *testing.F) {
+func FuzzDecodeList(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
 	f.Add([]byte(`{"version":1,"owners":["a"],"grants":{"b":"read,grant"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var l List
-		var err error
-		codectest.Bounded(t, len(data), 100, func() { l, err = decodeList(data) })
+		l, err := decodeList(data)
 		if err != nil {
 			return
 		}

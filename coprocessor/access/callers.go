@@ -157,17 +157,22 @@ func (f *callersFile) checkQuota(principal string) error {
 	return f.Quotas[principal].Check()
 }
 
-func readFile(path string) (file callersFile, err error) {
-	none := callersFile{}
+func readFile(path string) (callersFile, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return none, err
+		return callersFile{}, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCallers+1))
 	if err != nil {
-		return none, err
+		return callersFile{}, err
 	}
+	return decodeCallers(path, data)
+}
+
+// decodeCallers reads the bytes of the file at path.
+func decodeCallers(path string, data []byte) (file callersFile, err error) {
+	none := callersFile{}
 	if len(data) > maxCallers {
 		return none, &CallersError{path, "", fmt.Sprintf("larger than %d bytes", maxCallers)}
 	}

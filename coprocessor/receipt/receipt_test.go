@@ -19,7 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 func testKey(label string) ed25519.PrivateKey {
@@ -154,13 +154,12 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 16})
 	f.Add(sign(f).Encode())
 	f.Add((&Receipt{}).Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var r *Receipt
-		var err error
-		codectest.Bounded(t, len(data), 16, func() { r, err = Decode(data) })
+		r, err := Decode(data)
 		if err != nil {
 			if !errors.As(err, new(*FormError)) {
 				t.Fatalf("untyped: %v", err)

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 func testKey(label string) ed25519.PrivateKey {
@@ -115,7 +115,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
+func FuzzParse(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 16})
 	s, err := Sign(testKey("k"), testCall, time.UnixMilli(5))
 	if err != nil {
 		f.Fatal(err)
@@ -123,7 +124,6 @@ func FuzzParse(f *testing.F) {
 	f.Add(s.String())
 	f.Add("Tacit-Ed25519 a 1 b c")
 	f.Fuzz(func(t *testing.T, text string) {
-		codectest.Bounded(t, len(text), 16, func() { Parse(text) })
 		if s, err := Parse(text); err == nil && s.String() != text {
 			t.Errorf("%q is read as %q", text, s)
 		}

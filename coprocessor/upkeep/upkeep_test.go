@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
@@ -226,7 +227,8 @@ func archive(t *testing.T, name string, size int64) []byte {
 
 // FuzzRestore feeds whatever to Restore: it ends with an error or with a store that is
 // as whole as the backup.
-func FuzzRestore(f *testing.F) {
+func FuzzRestore(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 256 << 10, PerByte: 64})
 	n, err := store.Embedded(f.Context(), store.EmbeddedOptions{Dir: f.TempDir()})
 	must(f, err)
 	defer n.Close(f.Context())

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 var update = flag.Bool("update", false, "rewrite the objects in testdata")
@@ -430,7 +430,7 @@ func TestKindString(t *testing.T) {
 	}
 }
 
-func addCorpus(f *testing.F) {
+func addCorpus(f *fuzztest.Target) {
 	files, _ := filepath.Glob("testdata/objects/*.tacit")
 	if len(files) == 0 {
 		f.Fatal("no objects in testdata")
@@ -446,10 +446,11 @@ func addCorpus(f *testing.F) {
 
 // FuzzDecode compares the two readers of the container; whatever they accept
 // must be what Encode makes.
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
 	addCorpus(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		codectest.Bounded(t, len(data), 64, func() { readAll(t, data, testWant) })
+		readAll(t, data, testWant)
 		h, _ := ReadHeader(bytes.NewReader(data))
 		body, digest, err := Decode(data, Want{Limit: 1 << 16})
 		if err != nil {
@@ -463,7 +464,8 @@ func FuzzDecode(f *testing.F) {
 }
 
 // FuzzBody reads bodies with a right digest, so that the fields are reached.
-func FuzzBody(f *testing.F) {
+func FuzzBody(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
 	addCorpus(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		fields, _, err := readAll(t, Encode(PublicKey, testFingerprint, body), testWant)

@@ -19,9 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	"github.com/tacit-fhe/tacit/fhe/noise"
 )
 
@@ -419,7 +419,8 @@ func TestListAllocations(t *testing.T) {
 
 // FuzzUnmarshalList decodes containers, and bodies in containers that are right.
 // What is accepted is canonical and within its bounds.
-func FuzzUnmarshalList(f *testing.F) {
+func FuzzUnmarshalList(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 256 << 10, PerByte: 64})
 	files, err := filepath.Glob(filepath.Join(listFiles, "*.tacit"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no lists in %s: %v", listFiles, err)
@@ -437,9 +438,7 @@ func FuzzUnmarshalList(f *testing.F) {
 		if wrap {
 			data = codec.Encode(codec.Ciphertexts, p.Fingerprint(), data)
 		}
-		var l *List
-		var err error
-		codectest.Bounded(t, len(data), 64, func() { l, err = UnmarshalList(data, p) })
+		l, err := UnmarshalList(data, p)
 		if err != nil {
 			return
 		}
@@ -447,6 +446,9 @@ func FuzzUnmarshalList(f *testing.F) {
 			t.Error("encoded again, the list is another one")
 		}
 		for i := range l.Len() {
+			if i == 2 && l.Len() > 4 {
+				i = l.Len() - 2 // the first two and the last two
+			}
 			v := l.Value(i)
 			if v.Type != l.Type(i) || len(v.Blocks) != v.Type.Blocks() {
 				t.Fatalf("value %d: %v with %d blocks", i, v.Type, len(v.Blocks))

@@ -17,7 +17,7 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 func TestMain(m *testing.M) {
@@ -326,15 +326,13 @@ func TestWritePublic(t *testing.T) {
 }
 
 // FuzzParse checks that what is accepted survives being written again.
-func FuzzParse(f *testing.F) {
+func FuzzParse(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
 	f.Add([]byte(testText))
 	f.Add([]byte("# created: 9999-12-31T23:59:59-01:00\nTACIT-SECRET-KEY-1YQ\n"))
 	f.Add([]byte("#key id:\n# parameters : x\n\r\nTACIT-SECRET-KEY-1YR"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var key []byte
-		var meta Meta
-		var err error
-		codectest.Bounded(t, len(text), 64, func() { key, meta, err = parse(text) })
+		key, meta, err := parse(text)
 		if err != nil {
 			var e *FormatError
 			if !errors.As(err, &e) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 )
 
@@ -198,7 +199,8 @@ func TestHostile(t *testing.T) {
 
 // FuzzCiphertexts reads bodies with a right digest, a beginning that is fuzzed and residues that are all alike: no
 // panic, and what is accepted is written again as the same bytes.
-func FuzzCiphertexts(f *testing.F) {
+func FuzzCiphertexts(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 8 << 20, PerByte: 64})
 	s := use(f, "bgv-13")
 	fresh := must(s.sk.Integers([]int64{1}))
 	for _, c := range []*Ciphertext{fresh, must(s.pk.Integers([]int64{1})), must(s.eval.Drop(fresh, 0))} {
@@ -224,7 +226,8 @@ func FuzzCiphertexts(f *testing.F) {
 }
 
 // FuzzEvaluationKey reads the beginning of keys: no panic, and no memory for what has not arrived.
-func FuzzEvaluationKey(f *testing.F) {
+func FuzzEvaluationKey(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 1 << 20, PerByte: 64})
 	p := must(ByName("bgv-13"))
 	f.Add(uint64(1<<20), []byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0})
 	f.Add(uint64(maxEvaluationKey), []byte{})

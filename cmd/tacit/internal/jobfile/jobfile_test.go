@@ -8,8 +8,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
-	"github.com/tacit-fhe/tacit/fhe/codec/codectest"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -132,13 +132,12 @@ func TestParseBinding(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
+func FuzzParse(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 256 << 10, PerByte: 1000})
 	f.Add([]byte(transfer))
 	f.Add([]byte(`{"outputs": [{"node": 0}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var file *File
-		var err error
-		codectest.Bounded(t, len(data), 2000, func() { file, err = Parse(data) })
+		file, err := Parse(data)
 		if err != nil {
 			return
 		}
