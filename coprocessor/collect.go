@@ -29,7 +29,7 @@ func (s *Server) collect(ctx context.Context) {
 
 func (s *Server) collectOnce(ctx context.Context) {
 	start := time.Now()
-	done, err := upkeep.Collect(ctx, s.queue, s.ciphertexts, s.opts.Keep, func(handle [32]byte, m store.Meta) {
+	done, err := upkeep.Collect(ctx, s.queue, s.ciphertexts, s.lists, s.opts.Keep, func(handle [32]byte, m store.Meta) {
 		s.opts.Log.DebugContext(ctx, "ciphertext collected", "handle", keyName(handle), "key", keyName(m.KeyID))
 	})
 	if err != nil {
@@ -38,8 +38,8 @@ func (s *Server) collectOnce(ctx context.Context) {
 		}
 		return
 	}
-	if done.Jobs+done.Removed+done.Orphans > 0 {
-		s.opts.Log.Info("the store was collected", "jobs", done.Jobs, "ciphertexts", done.Removed, "orphans", done.Orphans,
+	if done.Jobs+done.Removed+done.Orphans+done.Lists > 0 {
+		s.opts.Log.Info("the store was collected", "jobs", done.Jobs, "ciphertexts", done.Removed, "orphans", done.Orphans, "lists", done.Lists,
 			"bytes", done.Bytes, "duration", time.Since(start))
 	}
 }

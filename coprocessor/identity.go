@@ -122,7 +122,7 @@ func (s *Server) identifyUnary(ctx context.Context, req any, info *grpc.UnarySer
 	defer func() { s.audit(ctx, c, ended, err) }()
 	proof, err := s.authenticate(ctx, c)
 	if err == nil {
-		err = s.admit(c, proof, req)
+		err = s.admit(ctx, c, proof, req)
 	}
 	if err == nil {
 		resp, err = next(ctx, req)
@@ -143,9 +143,9 @@ func (s *Server) identifyStream(srv any, stream grpc.ServerStream, info *grpc.St
 	switch {
 	case err != nil:
 	case proof != nil:
-		identified.first = func(req any) error { return s.admit(c, proof, req) }
+		identified.first = func(req any) error { return s.admit(ctx, c, proof, req) }
 	default:
-		err = s.admit(c, nil, nil)
+		err = s.admit(ctx, c, nil, nil)
 	}
 	if err == nil {
 		err = next(srv, identified)
@@ -258,9 +258,9 @@ func badCredentials(err error) error {
 
 // admit checks the signature of a call, if it has one, and that its principal has
 // the role that the method takes.
-func (s *Server) admit(c *call, p *proof, req any) error {
+func (s *Server) admit(ctx context.Context, c *call, p *proof, req any) error {
 	if p != nil {
-		if err := s.verify(c.method, p, req); err != nil {
+		if err := s.verify(ctx, c.method, p, req); err != nil {
 			return err
 		}
 		c.principal, c.signed = p.principal, true
@@ -275,7 +275,7 @@ func (s *Server) admit(c *call, p *proof, req any) error {
 	return nil
 }
 
-func (s *Server) verify(method string, p *proof, req any) error {
+func (s *Server) verify(ctx context.Context, method string, p *proof, req any) error {
 	message, ok := req.(proto.Message)
 	if !ok {
 		return unauthenticated("BAD_CREDENTIALS", "the request cannot be signed")
@@ -289,6 +289,9 @@ func (s *Server) verify(method string, p *proof, req any) error {
 	}
 	// Only who has the key gets here.
 	err = s.replay.Check(p.Key, p.Nonce, p.Time, time.Now())
+	if err == nil && s.nonces != nil {
+		err = s.nonces.Take(ctx, p.Key, p.Nonce)
+	}
 	var refused *access.ReplayError
 	if !errors.As(err, &refused) {
 		return err

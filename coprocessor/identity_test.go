@@ -28,6 +28,8 @@ import (
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/signature"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -830,6 +832,44 @@ func TestSigned(t *testing.T) {
 			})
 		if got := refused(t, err); got.reason != c.reason {
 			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// Of several servers over one store, one accepts a signed call, once.
+func TestSignedCallOfSeveralServers(t *testing.T) {
+	secret := "a secret of tests"
+	n, err := store.Embedded(t.Context(), store.EmbeddedOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { storetest.Stop(t, n) })
+	c := newCallers(t)
+	var servers []*service
+	for range 3 {
+		s, _ := start(t, func(o *Options) {
+			o.Callers, o.Audience, o.Role = c.Callers, "here", RoleAPI
+			o.Store = func(ctx context.Context) (*store.Node, error) {
+				return store.Connect(ctx, store.ConnectOptions{URLs: []string{"nats://" + n.Address()}, Secret: secret})
+			}
+		})
+		servers = append(servers, s)
+	}
+	req := &tacitv1.GetJobRequest{Id: "j"}
+	for range 4 {
+		words := c.signedAt(t, time.Now())(tacitv1.Coprocessor_GetJob_FullMethodName, req)
+		reasons := make([]string, 2*len(servers))
+		var wg sync.WaitGroup
+		for i := range reasons {
+			wg.Go(func() {
+				_, err := servers[i%len(servers)].CoprocessorClient.GetJob(with(t.Context(), words), req)
+				reasons[i] = refused(t, err).reason
+			})
+		}
+		wg.Wait()
+		slices.Sort(reasons)
+		if want := append(slices.Repeat([]string{"REPEATED_CALL"}, len(reasons)-1), "UNKNOWN_JOB"); !slices.Equal(reasons, want) {
+			t.Errorf("one call at several servers: %q", reasons)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -366,6 +370,76 @@ func TestRotateServiceKey(t *testing.T) {
 	}
 	if err := before.Verify([32]byte(info.ServiceKeys[1].PublicKey)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A key that is replaced in one server is taken up by another that shares its file, and
+// one that is put into the file by hand by both, without a restart.
+func TestServiceKeyOfSeveralServers(t *testing.T) {
+	ctx := t.Context()
+	secret := "a secret of tests"
+	n, err := store.Embedded(ctx, store.EmbeddedOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { storetest.Stop(t, n) })
+	file := filepath.Join(t.TempDir(), "service.key")
+	var servers []*service
+	for range 2 {
+		s, _ := start(t, func(o *Options) {
+			o.ServiceKey = file
+			o.Store = func(ctx context.Context) (*store.Node, error) {
+				return store.Connect(ctx, store.ConnectOptions{URLs: []string{"nats://" + n.Address()}, Secret: secret})
+			}
+		})
+		servers = append(servers, s)
+	}
+	// taken waits until all servers sign with a key and list as many.
+	taken := func(key []byte, listed int) {
+		t.Helper()
+		for _, s := range servers {
+			for {
+				info, err := s.CoprocessorClient.GetInfo(ctx, &tacitv1.GetInfoRequest{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(info.ServiceKey, key) {
+					continue
+				}
+				if len(info.ServiceKeys) != listed || info.ServiceKeys[0].RetireTime != nil || info.ServiceKeys[1].RetireTime == nil {
+					t.Errorf("%v", info.ServiceKeys)
+				}
+				break
+			}
+		}
+	}
+	resp, err := servers[0].CoprocessorClient.RotateServiceKey(ctx, &tacitv1.RotateServiceKeyRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken(resp.Keys[0].PublicKey, 2)
+	key, err := receipt.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := receipt.ReplaceKey(file, key); err != nil {
+		t.Fatal(err)
+	}
+	public := receipt.PublicKey(key)
+	taken(public[:], 3)
+	// What cannot be read changes nothing.
+	if err := os.WriteFile(file, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range servers {
+		if got := receipt.PublicKey(s.signer.file.Now()); got != public {
+			t.Errorf("signs with %x", got)
+		}
+	}
+	h := servers[0].prepare(integer.Plain(integer.Uint8, 1))
+	job := servers[0].run("a", spec(t, "input a = 0x"+h[0]+"\nb = add(a, 1)\noutput b"))
+	if !bytes.Equal(job.Receipt.GetServiceKey(), public[:]) {
+		t.Errorf("signed with %x", job.Receipt.GetServiceKey())
 	}
 }
 

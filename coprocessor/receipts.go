@@ -20,12 +20,16 @@ import (
 )
 
 // receipt signs what a run computed.
-func (s *Server) receipt(jobID string, r *run, outputs []store.Ciphertext) (*receipt.Receipt, error) {
+func (s *Server) receipt(ctx context.Context, jobID string, r *run, outputs []store.Ciphertext) (*receipt.Receipt, error) {
+	key, err := s.signing(ctx, s.signer.file.Get())
+	if err != nil {
+		return nil, err
+	}
 	return receipt.Sign(receipt.Statement{
 		JobID: jobID, SpecDigest: r.graph.Digest(), KeyID: r.graph.KeyID(), Fingerprint: r.engine.fingerprint(),
 		EngineVersion: s.opts.Version, Backend: s.opts.Backend.Info().Name,
 		Inputs: r.read, Outputs: items(outputs),
-	}, *s.signer.Load())
+	}, key)
 }
 
 // describeReceipt is a receipt as clients see it.

@@ -193,7 +193,7 @@ func TestServiceKey(t *testing.T) {
 	if !proto.Equal(before.Receipt, after.Receipt) {
 		t.Errorf("the receipt changed: %v, was %v", after.Receipt, before.Receipt)
 	}
-	if key := receipt.PublicKey(*s.signer.Load()); !bytes.Equal(key[:], before.Receipt.ServiceKey) {
+	if key := receipt.PublicKey(s.signer.file.Get()); !bytes.Equal(key[:], before.Receipt.ServiceKey) {
 		t.Errorf("the service signs as %x, before as %x", key, before.Receipt.ServiceKey)
 	}
 	stop()

@@ -9,7 +9,6 @@ package coprocessor
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -217,10 +216,11 @@ type Server struct {
 	programs    *store.Bucket
 	lists       *access.Lists
 	replay      *access.Replay
+	nonces      *access.Nonces // nil where no other process works on the store
 	queue       *jobs.Queue
 	engines     *engines
-	integers    *integer.Evaluator                 // for costs alone
-	signer      atomic.Pointer[ed25519.PrivateKey] // signs receipts
+	integers    *integer.Evaluator // for costs alone
+	signer      serviceKey
 	health      *health.Server
 	turn        *upkeep.Turn  // of collecting
 	uploads     chan struct{} // has a token for each upload under way
@@ -275,6 +275,11 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	if s.lists, err = access.OpenLists(ctx, js); err != nil {
 		return nil, err
+	}
+	if opts.Store != nil {
+		if s.nonces, err = access.OpenNonces(ctx, js); err != nil {
+			return nil, err
+		}
 	}
 	if s.turn, err = upkeep.OpenTurn(ctx, js); err != nil {
 		return nil, err
@@ -533,7 +538,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 			return nil, err
 		}
 	}
-	signed, err := s.receipt(lease.Job().ID, r, outputs)
+	signed, err := s.receipt(ctx, lease.Job().ID, r, outputs)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,6 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 	for i, r := range p.Roles {
 		roles[i] = string(r)
 	}
-	key := receipt.PublicKey(*s.signer.Load())
 	all, err := s.serviceKeys(ctx)
 	if err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 		Version:    s.opts.Version,
 		Parameters: s.parameters(),
 		Backend:    s.opts.Backend.Info().Name,
-		ServiceKey: key[:], ServiceKeys: all, Mock: s.opts.Mock,
+		ServiceKey: all[0].PublicKey, ServiceKeys: all, Mock: s.opts.Mock,
 		Principal: p.Name,
 		Roles:     roles,
 		Limits: &tacitv1.Limits{

@@ -464,8 +464,10 @@ func keyServiceCommand(u *ui) *cobra.Command {
 		Use:   "service",
 		Short: "List or replace the key that a server signs receipts with",
 		Long: `Lists the public keys that a server signs or has signed receipts with, the present
-one first. With --rotate it makes a new one first, which takes an administrator; of
-several servers each has to be told. Receipts of before stay as they are: keep the old
+one first. With --rotate it makes a new one first, which takes an administrator, in the
+file of the server that is called (--service-key of 'tacit serve'): servers that read the
+same file take it up too, and those that have a file of their own when it is replaced.
+Receipts of before stay as they are: keep the old
 public keys, or ask for the list, to verify them.
 
 JSON: a list of public_key, retired.`,

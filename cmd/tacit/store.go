@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
@@ -388,10 +389,10 @@ func storeCollectCommand(u *ui) *cobra.Command {
 		Long: `Removes what the policy does not keep, as servers do every hour (--keep-jobs,
 --keep-jobs-count, --keep-unused of 'tacit serve'): jobs that have ended, with their
 specs, results and receipts; ciphertexts that were not stored, looked up, fetched or
-computed with for --keep-unused, unless a job that has not ended needs or makes them; and
-what a crash left behind. What is removed was never there: its id or handle is free.
+computed with for --keep-unused, unless a job that has not ended needs or makes them,
+with the rights on them; and what a crash left behind. What is removed was never there: its id or handle is free.
 
-JSON: jobs, ciphertexts, removed, orphans, bytes.`,
+JSON: jobs, lists (of rights), ciphertexts, removed, orphans, bytes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := checkKeep(&policy); err != nil {
@@ -412,8 +413,12 @@ JSON: jobs, ciphertexts, removed, orphans, bytes.`,
 			if err != nil {
 				return err
 			}
+			lists, err := access.OpenLists(ctx, n.JetStream())
+			if err != nil {
+				return err
+			}
 			bar := u.progress("collecting")
-			c, err := upkeep.Collect(ctx, q, cts, policy, func(h [32]byte, _ store.Meta) {
+			c, err := upkeep.Collect(ctx, q, cts, lists, policy, func(h [32]byte, _ store.Meta) {
 				bar.status(func(time.Duration) string { return hex.EncodeToString(h[:]) })
 			})
 			bar.end()

@@ -324,3 +324,54 @@ func (s *Lists) grantOrRevoke(ctx context.Context, by Principal, o Object, name 
 
 // Names returns the names in grants, sorted.
 func (l List) Names() []string { return slices.Sorted(maps.Keys(l.Grants)) }
+
+// CollectCiphertexts removes the lists of ciphertexts that do not exist any more, so that
+// nobody has rights on what is stored under their handles later, and returns how many
+// there were. With dry it removes none. It may run at any time, in several processes too.
+func (s *Lists) CollectCiphertexts(ctx context.Context, exists func(ctx context.Context, handle [32]byte) (bool, error), dry bool) (int, error) {
+	keys, err := s.bucket.Keys(ctx)
+	if err != nil {
+		return 0, err
+	}
+	prefix := Ciphertext([32]byte{}).kind + "/"
+	removed := 0
+	for _, key := range keys {
+		name, ok := strings.CutPrefix(key, prefix)
+		handle, err := hex.DecodeString(name)
+		if !ok || err != nil || len(handle) != 32 {
+			continue
+		}
+		entry, err := s.bucket.Get(ctx, key)
+		if err != nil && !errors.As(err, new(*store.DataLossError)) {
+			return removed, err
+		}
+		if entry == nil {
+			continue // removed meanwhile, or damaged: whoever has rights then cannot be told
+		}
+		if there, err := exists(ctx, [32]byte(handle)); err != nil || there {
+			if err != nil {
+				return removed, err
+			}
+			continue
+		}
+		removed++
+		if dry {
+			continue
+		}
+		if err := s.bucket.Erase(ctx, key, entry.Revision()); err != nil {
+			return removed, err
+		}
+		// Whoever has stored the ciphertext again meanwhile may have found itself in
+		// the list.
+		if there, err := exists(ctx, [32]byte(handle)); err != nil || there {
+			if _, e := s.bucket.KV.Create(context.WithoutCancel(ctx), key, entry.Value()); e != nil && !errors.Is(e, jetstream.ErrKeyExists) {
+				err = errors.Join(err, fmt.Errorf("access: writing %s again: %w", key, e))
+			}
+			if err != nil {
+				return removed, err
+			}
+			removed--
+		}
+	}
+	return removed, nil
+}

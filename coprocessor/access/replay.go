@@ -1,9 +1,17 @@
 package access
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 const (
@@ -16,8 +24,8 @@ const (
 
 // Replay refuses signed calls that were made before. It remembers the nonces of
 // each key for as long as the time of their calls is acceptable; calls from
-// before it was made, which it cannot remember, it refuses. It is safe for
-// concurrent use.
+// before it was made, which it cannot remember, it refuses. What other processes
+// accept, Nonces remembers. It is safe for concurrent use.
 type Replay struct {
 	window time.Duration
 	limit  int
@@ -89,5 +97,35 @@ func (r *Replay) Check(key [32]byte, nonce [16]byte, signed, now time.Time) erro
 		return &ReplayError{TooMany}
 	}
 	n.now[nonce] = struct{}{}
+	return nil
+}
+
+// Nonces are those of the signed calls that any of several processes has accepted, in the
+// bucket "nonces". They are forgotten when no process accepts their calls any more, also
+// one whose clock differs from that of the store by a window.
+type Nonces struct {
+	bucket *store.Bucket
+}
+
+// OpenNonces opens them in js, creating the bucket when it is absent.
+func OpenNonces(ctx context.Context, js jetstream.JetStream) (*Nonces, error) {
+	b, err := store.OpenExpiring(ctx, js, "nonces", 4*SignatureWindow)
+	if err != nil {
+		return nil, err
+	}
+	return &Nonces{b}, nil
+}
+
+// Take notes a call that Replay has accepted, and gives a *ReplayError where another
+// process has noted it before. A call that cannot be noted must not be made.
+func (n *Nonces) Take(ctx context.Context, key [32]byte, nonce [16]byte) error {
+	name := sha256.Sum256(append(key[:], nonce[:]...))
+	_, err := n.bucket.KV.Create(ctx, hex.EncodeToString(name[:]), nil)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return &ReplayError{Repeated}
+	}
+	if err != nil {
+		return fmt.Errorf("access: noting a signed call: %w", err)
+	}
 	return nil
 }

@@ -25,13 +25,19 @@ func (e *KeyError) Error() string { return "receipt: " + e.Path + ": " + e.Reaso
 // makes the file, with mode 0600, when there is none. A file that is there is
 // never replaced; when it holds no such key the error is a *KeyError.
 func LoadKey(path string) (ed25519.PrivateKey, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeKey(path); err != nil {
-			return nil, fmt.Errorf("receipt: making the signing key: %w", err)
-		}
-		data, err = os.ReadFile(path)
+	key, err := ReadKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
 	}
+	if err := makeKey(path); err != nil {
+		return nil, fmt.Errorf("receipt: making the signing key: %w", err)
+	}
+	return ReadKey(path)
+}
+
+// ReadKey is LoadKey for a file that must be there.
+func ReadKey(path string) (ed25519.PrivateKey, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("receipt: %w", err)
 	}

@@ -35,10 +35,15 @@ func Open[T any](load func() (T, error), failed func(error), paths ...string) (*
 
 // Get returns the value, read again if a file has changed and the last look is
 // more than a second ago.
-func (v *Value[T]) Get() T {
+func (v *Value[T]) Get() T { return v.get(interval) }
+
+// Now returns the value, read again if a file has changed.
+func (v *Value[T]) Now() T { return v.get(0) }
+
+func (v *Value[T]) get(trust time.Duration) T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if now := time.Now(); now.Sub(v.checked) >= interval {
+	if now := time.Now(); now.Sub(v.checked) >= trust {
 		v.checked = now
 		// The files are looked at before they are read: a change in between is
 		// found the next time.

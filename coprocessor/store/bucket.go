@@ -25,11 +25,18 @@ type Bucket struct {
 // creating it when it is absent. Its values are at most MaxRecord bytes; each
 // key keeps its latest history values, 1 to 64.
 func OpenBucket(ctx context.Context, js jetstream.JetStream, name string, history uint8) (*Bucket, error) {
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:       name,
-		MaxValueSize: MaxRecord + headroom/2,
-		History:      history,
-	})
+	return open(ctx, js, jetstream.KeyValueConfig{Bucket: name, MaxValueSize: MaxRecord + headroom/2, History: history})
+}
+
+// OpenExpiring opens a bucket of that name, of one value for a key, whose values are gone
+// when they are so old: at least two minutes.
+func OpenExpiring(ctx context.Context, js jetstream.JetStream, name string, age time.Duration) (*Bucket, error) {
+	return open(ctx, js, jetstream.KeyValueConfig{Bucket: name, MaxValueSize: MaxRecord + headroom/2, History: 1, TTL: age})
+}
+
+func open(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (*Bucket, error) {
+	name := cfg.Bucket
+	kv, err := js.CreateOrUpdateKeyValue(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("store: opening bucket %s: %w", name, err)
 	}

@@ -219,6 +219,19 @@ func (s *Ciphertexts) look(ctx context.Context, handle [32]byte) (Meta, time.Tim
 	return m, entry.Created(), nil
 }
 
+// Exists reports whether a handle names a ciphertext, which may be damaged, and is no use
+// of it.
+func (s *Ciphertexts) Exists(ctx context.Context, handle [32]byte) (bool, error) {
+	_, _, err := s.look(ctx, handle)
+	switch {
+	case errors.As(err, new(*NotFoundError)):
+		return false, nil
+	case errors.As(err, new(*DataLossError)):
+		return true, nil
+	}
+	return err == nil, err
+}
+
 // Get returns a ciphertext's record, verified against its digest. It gives
 // *NotFoundError for a handle that was never stored, *DataLossError for one that
 // was and cannot be returned.

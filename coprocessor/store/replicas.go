@@ -55,7 +55,7 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 		Name: streamOf(cfg.Bucket), Subjects: []string{subjectsOf(cfg.Bucket) + ">"},
 		MaxMsgsPerSubject: int64(max(cfg.History, 1)), MaxMsgSize: cfg.MaxValueSize, Replicas: b.replicas,
 		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
-		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct, FirstSeq: b.first,
+		AllowRollup: true, DenyDelete: true, AllowDirect: b.direct, FirstSeq: b.first, MaxAge: cfg.TTL,
 	}
 	if b.memory {
 		want.Storage = jetstream.MemoryStorage
@@ -71,7 +71,7 @@ func (b buckets) ensure(ctx context.Context, cfg jetstream.KeyValueConfig) error
 	have := stream.CachedInfo().Config
 	changed := have
 	changed.MaxMsgsPerSubject, changed.MaxMsgSize, changed.Replicas = want.MaxMsgsPerSubject, want.MaxMsgSize, max(have.Replicas, want.Replicas)
-	changed.AllowDirect = want.AllowDirect
+	changed.AllowDirect, changed.MaxAge = want.AllowDirect, want.MaxAge
 	return b.configure(ctx, "UPDATE", changed)
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -72,13 +73,15 @@ const orphanAge = 24 * time.Hour
 
 // Collected is what Collect removed, or would.
 type Collected struct {
-	Jobs int `json:"jobs"`
+	Jobs  int `json:"jobs"`
+	Lists int `json:"lists"` // access lists of ciphertexts that are not there any more
 	store.Collected
 }
 
-// Collect removes jobs and ciphertexts that the policy does not keep. removed is told of
+// Collect removes jobs and ciphertexts that the policy does not keep, and the access lists
+// of ciphertexts that were removed, by whatever process. removed is told of
 // each ciphertext; nil is not. It may run while others work.
-func Collect(ctx context.Context, q *jobs.Queue, cts *store.Ciphertexts, p Policy, removed func(handle [32]byte, m store.Meta)) (out Collected, err error) {
+func Collect(ctx context.Context, q *jobs.Queue, cts *store.Ciphertexts, lists *access.Lists, p Policy, removed func(handle [32]byte, m store.Meta)) (out Collected, err error) {
 	if out.Jobs, err = q.Prune(ctx, p.Jobs, p.Dry); err != nil {
 		return out, err
 	}
@@ -101,6 +104,10 @@ func Collect(ctx context.Context, q *jobs.Queue, cts *store.Ciphertexts, p Polic
 		Unused: p.Unused, Orphaned: orphanAge, Dry: p.Dry, Removed: removed,
 		Live: func(h [32]byte) bool { return live[h] },
 	})
+	if err != nil {
+		return out, err
+	}
+	out.Lists, err = lists.CollectCiphertexts(ctx, cts.Exists, p.Dry)
 	return out, err
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
@@ -296,6 +297,12 @@ func TestCollect(t *testing.T) {
 	defer q.Close()
 	cts, err := store.OpenCiphertexts(ctx, js)
 	must(t, err)
+	lists, err := access.OpenLists(ctx, js)
+	must(t, err)
+	gone, kept := access.Ciphertext([32]byte{1}), access.Ciphertext([32]byte{2})
+	must(t, cts.Put(ctx, store.Ciphertext{Handle: kept.ID, Record: []byte("kept")}))
+	must(t, lists.Own(ctx, "alice", gone)) // as a process leaves it that is killed while it collects
+	must(t, lists.Own(ctx, "alice", kept))
 	spec, err := proto.Marshal(&tacitv1.JobSpec{Nodes: []*tacitv1.Node{{Result: bytes.Repeat([]byte{9}, 32)}}})
 	must(t, err)
 	for _, id := range []string{"done", "queued"} {
@@ -308,13 +315,19 @@ func TestCollect(t *testing.T) {
 	policy := upkeep.Policy{Jobs: jobs.Retention{Age: time.Nanosecond}, Unused: time.Nanosecond, Dry: true}
 	for _, dry := range []bool{true, false} {
 		policy.Dry = dry
-		got, err := upkeep.Collect(ctx, q, cts, policy, nil)
-		if err != nil || got.Jobs != 1 {
+		got, err := upkeep.Collect(ctx, q, cts, lists, policy, nil)
+		if err != nil || got.Jobs != 1 || got.Lists != 1 {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
 	if list, _, err := q.List(ctx, jobs.ListOptions{}); err != nil || len(list) != 1 || list[0].ID != "queued" {
 		t.Errorf("%v, %v", list, err)
+	}
+
+	for o, want := range map[access.Object]bool{gone: false, kept: true} {
+		if owns, err := lists.Owns(ctx, "alice", o); owns != want || err != nil {
+			t.Errorf("alice owns %v: %v, %v", o, owns, err)
+		}
 	}
 
 	a, err := upkeep.OpenTurn(ctx, js)
