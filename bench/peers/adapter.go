@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/big"
 	"os/exec"
-	"slices"
 	"sync"
 	"time"
 )
@@ -25,6 +24,7 @@ type Description struct {
 	Protocol int             `json:"protocol"`
 	Library  string          `json:"library"`
 	Version  string          `json:"version"`
+	Build    string          `json:"build"` // what makes it faster or slower than others, such as WebAssembly
 	Schemes  []SchemeOffered `json:"schemes"`
 }
 
@@ -46,6 +46,7 @@ type Setup struct {
 	MemoryBytes     int64   `json:"evaluation_key_memory_bytes"`
 	PublicBytes     int64   `json:"public_key_bytes"`
 	Capacity        int     `json:"capacity"` // items that a batch has best
+	Threads         int     `json:"threads"`  // that it will use, 0 for as many as it was told to
 }
 
 // Answer is the answer to a run.
@@ -100,7 +101,13 @@ const stopAfter = 10 * time.Second
 // Start starts an adapter, which ends with the context, and asks what it is. Where
 // the program is not there, the error is exec.ErrNotFound or fs.ErrNotExist.
 func Start(ctx context.Context, path string, args ...string) (*Adapter, error) {
+	return start(ctx, "", path, args...)
+}
+
+// start is Start in a folder.
+func start(ctx context.Context, dir, path string, args ...string) (*Adapter, error) {
 	a := &Adapter{path: path, command: exec.CommandContext(ctx, path, args...)}
+	a.command.Dir = dir
 	a.command.WaitDelay = stopAfter
 	a.command.Stderr = &a.errors
 	var err error
@@ -126,13 +133,6 @@ func Start(ctx context.Context, path string, args ...string) (*Adapter, error) {
 	return a, nil
 }
 
-// Offers says whether the adapter has a program for a workload.
-func (a *Adapter) Offers(scheme, workload string) bool {
-	return slices.ContainsFunc(a.Schemes, func(s SchemeOffered) bool {
-		return s.Scheme == scheme && slices.Contains(s.Workloads, workload)
-	})
-}
-
 // Setup makes keys for a workload of a size.
 func (a *Adapter) Setup(scheme, workload string, size, threads int) (*Setup, error) {
 	s := new(Setup)
@@ -141,6 +141,9 @@ func (a *Adapter) Setup(scheme, workload string, size, threads int) (*Setup, err
 	}
 	if s.Set == "" || s.Capacity < 1 || !(s.KeygenSeconds > 0) {
 		return nil, &Error{a.path, "setup", "says no set, no capacity or no time"}
+	}
+	if s.Threads < 0 || s.Threads > threads {
+		return nil, &Error{a.path, "setup", fmt.Sprintf("uses %d threads of %d", s.Threads, threads)}
 	}
 	return s, nil
 }

@@ -2,11 +2,13 @@ package peers
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -33,7 +35,9 @@ func fake(kind string) {
 			fmt.Fprintln(os.Stderr, "the library is not there")
 			return
 		case strings.Contains(line, `"describe"`):
-			fmt.Println(`{"protocol": 1, "library": "fake", "version": "1", "schemes": [{"scheme": "bgv", "workloads": ["votes"]}]}`)
+			fmt.Println(`{"protocol": 1, "library": "fake", "version": "1", "build": "in the clear", "schemes": [{"scheme": "bgv", "workloads": ["votes"]}]}`)
+		case strings.Contains(line, `"setup"`) && kind == "greedy":
+			fmt.Println(`{"set": "clear", "security_bits": 128, "keygen_seconds": 0.5, "capacity": 3, "threads": 2}`)
 		case strings.Contains(line, `"setup"`):
 			fmt.Println(`{"set": "clear", "security_bits": 128, "keygen_seconds": 0.5, "capacity": 3}`)
 		case strings.Contains(line, `"run"`) && kind == "short":
@@ -58,6 +62,7 @@ func TestAdapter(t *testing.T) {
 		{"mute", "the library is not there"},
 		{"short", "another number of items"},
 		{"words", "not a number"},
+		{"greedy", "uses 2 threads of 1"},
 		{"refuses", "no memory"},
 		{"noise", "not JSON"},
 	} {
@@ -72,8 +77,8 @@ func TestAdapter(t *testing.T) {
 					t.Errorf("%s: end: %v", c.kind, err)
 				}
 			}()
-			if !a.Offers("bgv", "votes") || a.Offers("bfv", "votes") {
-				t.Errorf("%s: offers %+v", c.kind, a.Schemes)
+			if len(a.Schemes) != 1 || a.Schemes[0].Scheme != "bgv" || a.Build != "in the clear" {
+				t.Errorf("%s: description %+v", c.kind, a.Description)
 			}
 			s, err := a.Setup("bgv", "votes", 2, 1)
 			if err != nil {
@@ -100,6 +105,73 @@ func TestAdapter(t *testing.T) {
 func TestAdapterIsNotThere(t *testing.T) {
 	if _, err := Start(t.Context(), "./no-such-adapter"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestFind has a folder of adapters, of which one is installed.
+func TestFind(t *testing.T) {
+	t.Setenv(fakeVariable, "good")
+	dir := t.TempDir()
+	write := func(name, manifest string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, ManifestName), []byte(manifest), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program, err := json.Marshal(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Find(dir); !errors.As(err, new(*AbsentError)) {
+		t.Errorf("an empty folder: %v", err)
+	}
+	write("b", `{"library": "B", "run": ["build/adapter"], "install": "make b"}`)
+	if _, err := Find(filepath.Join(dir, "none")); !errors.As(err, new(*AbsentError)) {
+		t.Errorf("no folder: %v", err)
+	}
+	write("a", `{"library": "A", "run": [`+string(program)+`], "install": "make a"}`)
+	all, err := Find(dir)
+	if err != nil || len(all) != 2 || all[0].Name() != "a" || all[1].Library != "B" {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	a, err := all[0].Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	var absent *AbsentError
+	if _, err := all[1].Start(t.Context()); !errors.As(err, &absent) || absent.Adapter != "b" || absent.Hint() != "to install it: make b" {
+		t.Errorf("%v", err)
+	}
+	if one, err := Find(filepath.Join(dir, "b")); err != nil || len(one) != 1 || one[0].Name() != "b" {
+		t.Errorf("the folder of an adapter: %+v, %v", one, err)
+	}
+	if one, err := Find(os.Args[0]); err != nil || len(one) != 1 || one[0].Name() != os.Args[0] {
+		t.Errorf("a program: %+v, %v", one, err)
+	}
+	for _, bad := range []string{`{`, `{"run": []}`, `{"run": ["x"], "license": ""}`, `{"library": "` + strings.Repeat("x", maxManifest) + `", "run": ["x"]}`} {
+		write("b", bad)
+		if _, err := Find(dir); err == nil {
+			t.Errorf("%.40s is a manifest", bad)
+		}
+	}
+}
+
+// TestShipped reads the manifests of the adapters in this repository.
+func TestShipped(t *testing.T) {
+	all, err := Find("adapters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		if m.Library == "" || !strings.Contains(m.Install, "bench/peers/adapters/"+m.Name()) {
+			t.Errorf("%s: %+v", m.Name(), m)
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 )
 
 // Markdown writes a report: what was measured on what, an overview of one time per
-// workload and scheme, the parameter sets, every record, what is absent and why,
-// and, apart from all that, figures that others published. plots are those that
+// workload and scheme, other libraries that were measured too, the parameter sets,
+// every record, what is absent and why, and, apart from all that, figures that others published. plots are those that
 // it shows, by name.
 func Markdown(w io.Writer, r *suite.Results, published *peers.Published, plots []File) error {
 	p := &printer{w: w}
@@ -30,6 +30,7 @@ func Markdown(w io.Writer, r *suite.Results, published *peers.Published, plots [
 	p.printf("Times are the median of the server's computing time. Every item was a fresh encryption, and its result was decrypted and held against the oracle. " +
 		"A batch is as many items at once as the scheme likes: all slots of the ciphertexts, or enough to fill the batches of bootstraps; its times are per item.\n")
 	p.overview(r)
+	p.peers(r)
 	for _, f := range plots {
 		p.printf("\n![%s](%s)\n", strings.TrimSuffix(f.Name, ".svg"), f.Name)
 	}
@@ -116,7 +117,12 @@ func best(r *suite.Results, g rung, scheme, mode string) (found *suite.Record) {
 // overview is a table of workloads by schemes, the fastest in bold, and what follows
 // for the choice of a scheme.
 func (p *printer) overview(r *suite.Results) {
-	names := schemes(r)
+	var names []string // without other libraries
+	for _, s := range schemes(r) {
+		if slices.Contains(workloads.Schemes, s) {
+			names = append(names, s)
+		}
+	}
 	head := []string{"workload", "size"}
 	for _, s := range names {
 		head = append(head, s+", one item", s+", batch, per item")
@@ -169,6 +175,47 @@ func (p *printer) overview(r *suite.Results) {
 	p.head("scheme", "alone can run", "fastest for one item", "fastest for many")
 	for _, s := range names {
 		p.row(s, strings.Join(alone[s], ", "), strings.Join(wins[suite.Single][s], ", "), strings.Join(wins[suite.Batch][s], ", "))
+	}
+}
+
+// peers holds other libraries against Tacit, each on the scheme that both have.
+func (p *printer) peers(r *suite.Results) {
+	var others []string
+	for _, s := range schemes(r) {
+		if !slices.Contains(workloads.Schemes, s) {
+			others = append(others, s)
+		}
+	}
+	if len(others) == 0 {
+		return
+	}
+	p.printf("\n## Other libraries, on this machine\n\n")
+	var said []string
+	for _, s := range r.Sets {
+		if text := fmt.Sprintf("- %s: %s", s.Library, s.Build); s.Build != "" && !slices.Contains(said, text) {
+			said = append(said, text)
+		}
+	}
+	p.printf("The same workloads, inputs and oracles, through adapters that time themselves. Every library has the parameters of its own that " +
+		"the set says, of 128 bits at least, and the threads that the table says: compare times with both in mind. WebAssembly is slower than native code.\n\n")
+	if len(said) > 0 {
+		p.printf("%s\n\n", strings.Join(said, "\n"))
+	}
+	p.head("workload", "size", "mode, per item", "scheme", "set", "threads", "median", "set of Tacit", "threads", "median", "of Tacit's time")
+	for _, g := range rungs(r) {
+		for _, mode := range []string{suite.Single, suite.Batch} {
+			for _, s := range others {
+				x := best(r, g, s, mode)
+				if x == nil {
+					continue
+				}
+				cells := []string{g.workload, fmt.Sprintf("%d %s", g.size, g.unit), mode, s, x.Set, fmt.Sprint(x.Threads), seconds(x.PerItem().Median), "", "", "", ""}
+				if own := best(r, g, s[strings.LastIndexByte(s, '-')+1:], mode); own != nil {
+					cells = append(cells[:7], own.Set, fmt.Sprint(own.Threads), seconds(own.PerItem().Median), fmt.Sprintf("%.2f", x.PerItem().Median/own.PerItem().Median))
+				}
+				p.row(cells...)
+			}
+		}
 	}
 }
 

@@ -133,7 +133,7 @@ func widen(a *plot.Axis) {
 }
 
 func style(i int) draw.GlyphStyle {
-	return draw.GlyphStyle{Color: palette[i%len(palette)], Radius: vg.Points(3), Shape: shapes[i%len(shapes)]}
+	return draw.GlyphStyle{Color: palette[i%len(palette)], Radius: vg.Points(3), Shape: shapes[(i+i/len(shapes))%len(shapes)]}
 }
 
 // byWidth has a line for every operation on encrypted integers.

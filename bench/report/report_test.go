@@ -61,6 +61,30 @@ func TestMarkdown(t *testing.T) {
 			t.Errorf("%q is missing from\n%s", want, text.String())
 		}
 	}
+	// Another library is in a table of its own, next to what it can be held against.
+	r := sample()
+	other := r.Records[3]
+	other.Scheme, other.Set, other.Threads, other.Seconds.Compute = "seal-wasm-bgv", "n4096", 1, []float64{0.05}
+	alone := other
+	alone.Workload = "hamming"
+	r.Records = append(r.Records, other, alone)
+	r.Sets = append(r.Sets, suite.Set{Scheme: "seal-wasm-bgv", Name: "n4096", Library: "seal-wasm 4.1.2", Build: "WebAssembly", KeygenSeconds: []float64{1}})
+	var with strings.Builder
+	if err := Markdown(&with, r, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"- seal-wasm 4.1.2: WebAssembly\n",
+		"| votes | 16 ballots | single | seal-wasm-bgv | n4096 | 1 | 50 ms | bgv-set | 2 | 20 ms | 2.50 |",
+		"| hamming | 16 ballots | single | seal-wasm-bgv | n4096 | 1 | 50 ms |  |  |  |  |",
+	} {
+		if !strings.Contains(with.String(), want) {
+			t.Errorf("%q is missing from\n%s", want, with.String())
+		}
+	}
+	if overview, _, _ := strings.Cut(with.String(), "## Other libraries"); strings.Contains(overview, "seal-wasm") || strings.Contains(text.String(), "Other libraries") {
+		t.Error("another library is in the overview, or a table of none is there")
+	}
 	// What others publish comes after all that was measured.
 	measured, published, _ := strings.Cut(text.String(), "## Published figures")
 	if strings.Contains(measured, "tfhe-rs") || !strings.Contains(published, "| tfhe-rs | 1.7 | add, sub, 64 bits, encrypted operands, latency | 8 x NVIDIA H100 | 9.52 ms |") {

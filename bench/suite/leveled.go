@@ -174,6 +174,14 @@ func (j Job) stride() int {
 // minPrecision is the fewest bits that a result of CKKS must have.
 const minPrecision = 10
 
+// tolerance is how far result i of an item may be from the oracle's.
+func (j Job) tolerance(reals bool, i int) float64 {
+	if v := j.Workload.Vectors; reals && v != nil {
+		return max(j.Workload.Tolerance, v.Unit(i/v.Values(j.Size))*math.Exp2(-minPrecision))
+	}
+	return j.Workload.Tolerance
+}
+
 func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Quality, error) {
 	cs, err := leveled.UnmarshalCiphertexts(response, k.params)
 	if err != nil {
@@ -201,8 +209,7 @@ func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Qua
 				for v := range perItem {
 					oracle, _ := new(big.Float).SetInt(values[i*perItem+v]).Float64()
 					miss := math.Abs(got[item*stride+v]*unit - oracle)
-					limit := max(j.Workload.Tolerance, unit*math.Exp2(-minPrecision))
-					if !(miss <= limit) {
+					if !(miss <= j.tolerance(true, i*perItem+v)) {
 						return Quality{}, &WrongError{j, item, fmt.Sprint(got[item*stride+v] * unit), fmt.Sprint(oracle)}
 					}
 					worst = max(worst, miss/unit)
@@ -221,7 +228,7 @@ func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Qua
 		for item, values := range want {
 			for v := range perItem {
 				x := (got[item*stride+v] + t) % t
-				if err := near(j, item, big.NewInt(x), values[i*perItem+v]); err != nil {
+				if err := near(j, item, big.NewInt(x), values[i*perItem+v], j.Workload.Tolerance); err != nil {
 					return Quality{}, err
 				}
 			}

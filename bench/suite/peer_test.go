@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -102,5 +103,39 @@ func TestRunPeer(t *testing.T) {
 	}
 	if r, err := Load(o.Out); err != nil || len(r.Records) != 4 {
 		t.Errorf("the file: %v", err)
+	}
+}
+
+// TestSharedPrograms compiles an adapter that computes in the clear with the programs
+// that the adapters in C++ share, and holds every workload of theirs against its oracle.
+func TestSharedPrograms(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "clear")
+	if err := exec.Command("g++", "-std=c++17", "-fsyntax-only", "-include", "nlohmann/json.hpp", "-x", "c++", os.DevNull).Run(); err != nil {
+		t.Skip("no C++ compiler with nlohmann-json: ", err)
+	}
+	if out, err := exec.Command("g++", "-std=c++17", "-o", program, "../peers/adapters/common/testdata/clear.cpp").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	a, err := peers.Start(t.Context(), program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Backend: backend(t), Samples: 1, AllowInsecure: true, Out: filepath.Join(t.TempDir(), "results.json")}
+	for _, name := range a.Schemes[1].Workloads { // of CKKS, which runs all
+		w := workloads.Get(name)
+		if w == nil || w.Vectors == nil {
+			t.Errorf("there is no workload %s on vectors", name)
+			continue
+		}
+		for _, size := range w.Sizes {
+			o.Jobs = append(o.Jobs, Job{w, size})
+		}
+	}
+	r, err := RunPeer(t.Context(), o, a)
+	if err := errors.Join(err, a.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Schemes[0].Workloads) != len(a.Schemes[1].Workloads)-1 || len(r.Records) < 4*len(a.Schemes[0].Workloads) {
+		t.Errorf("%+v, %d records", a.Schemes, len(r.Records))
 	}
 }

@@ -54,7 +54,8 @@ type Set struct {
 	Scheme      string  `json:"scheme"`
 	Name        string  `json:"name"`
 	Library     string  `json:"library"`
-	Security    float64 `json:"security_bits"` // of the weakest key, sparse and switching keys included
+	Build       string  `json:"build,omitempty"` // of another library: what its times are those of
+	Security    float64 `json:"security_bits"`   // of the weakest key, sparse and switching keys included
 	Assumption  string  `json:"assumption"`
 	Failure     float64 `json:"failure_log2,omitempty"` // log2 of the failure probability claimed for a bootstrap
 	Description any     `json:"description"`            // of the scheme's own form

@@ -195,7 +195,7 @@ func (k *tfheKeys) Check(j Job, response []byte, want []workloads.Values) (Quali
 			v := list.Value(at)
 			at++
 			got := integer.Decrypt(k.secret, v).Big()
-			if err := near(j, item, got, x); err != nil {
+			if err := near(j, item, got, x, j.Workload.Tolerance); err != nil {
 				return Quality{}, err
 			}
 			for _, b := range v.Blocks {

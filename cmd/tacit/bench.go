@@ -28,7 +28,7 @@ func benchCommand(u *ui) *cobra.Command {
 		Short: "Measure what is claimed",
 	}
 	cmd.AddCommand(
-		benchListCommand(u), benchRunCommand(u), benchReportCommand(u), benchCompareCommand(u),
+		benchListCommand(u), benchPeersCommand(u), benchRunCommand(u), benchReportCommand(u), benchCompareCommand(u),
 		benchMicroCommand(u), benchNoiseCommand(u), benchOpsCommand(u), benchGPUCommand(u), benchLoadCommand(u),
 	)
 	return cmd

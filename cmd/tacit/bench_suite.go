@@ -2,12 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -96,8 +92,9 @@ With --out, results are kept in a file as they come. The same command goes on wh
 it was interrupted; 'tacit bench report' makes reports and plots from the file.
 
 --quick takes the smallest size of the workloads that are quick, and few samples.
---adapter names a program that runs workloads with another library; one that is
-not there is skipped. bench/peers/README.md describes how to write one.
+--adapter names a program that runs workloads with another library, its folder, or a
+folder of such folders; those that are not installed are skipped. 'tacit bench peers'
+lists them, bench/peers/README.md describes how to write one.
 
 JSON: schema, machine, build, started, sets [scheme, name, security_bits, …, keygen_seconds,
 evaluation_key_bytes], records [workload, size, scheme, set, mode, threads, items,
@@ -126,7 +123,7 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record")
 	flags.StringVar(&o.Commit, "commit", "", "commit of the source, where the build does not know it")
 	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
-	flags.StringArrayVar(&f.adapters, "adapter", nil, "program that runs workloads with another library")
+	flags.StringArrayVar(&f.adapters, "adapter", nil, "program, or folder of programs, that runs workloads with another library")
 	flags.BoolVar(&f.published, "published", false, "append figures that other libraries publish to the report")
 	paramsFlag(cmd, &f.params)
 	deviceFlag(cmd, &f.device)
@@ -197,7 +194,7 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 		return nil, err
 	}
 	for _, path := range f.adapters {
-		with, err := u.runAdapter(cmd.Context(), path, o)
+		with, err := u.runAdapters(cmd.Context(), path, o)
 		if err != nil {
 			return nil, err
 		}
@@ -206,24 +203,6 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 		}
 	}
 	return results, nil
-}
-
-// runAdapter measures another library, or returns nothing if its adapter is not
-// there.
-func (u *ui) runAdapter(ctx context.Context, path string, o suite.Options) (*suite.Results, error) {
-	if o.Out == "" {
-		return nil, errors.New("results of adapters are added to a file: name one with --out")
-	}
-	a, err := peers.Start(ctx, path)
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		u.warn("adapter %s is not there: skipped", path)
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	results, err := suite.RunPeer(ctx, o, a)
-	return results, errors.Join(err, a.Close())
 }
 
 // jobsOf are the workloads and sizes that the flags choose.
