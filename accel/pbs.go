@@ -7,11 +7,32 @@ import (
 
 // PBSEngine is a Backend that runs whole bootstraps without leaving its device,
 // many at a time. Backends of the processor have no use for it.
+//
+// Its Rotators and KeySwitchers have a copy of their key in the memory of every device,
+// until they are closed: they are io.Closers. Calls that are under way keep what
+// they use, and later ones are computed by the processor.
 type PBSEngine interface {
 	Backend
 	// PBS joins a Rotator and a KeySwitcher of this backend. It returns the
 	// *UnsupportedError of CheckPBS when their shapes do not go together.
 	PBS(r Rotator, k KeySwitcher) (PBS, error)
+	// KeyMemory is how many bytes of keys there is room for on every device.
+	KeyMemory() int64
+	// DeviceStates describes the devices as they are now.
+	DeviceStates() []DeviceState
+}
+
+// DeviceState is how a device does.
+type DeviceState struct {
+	Index int
+	Name  string
+	// Lost says that the device failed and computes no more in this process.
+	Lost bool
+	// Failures counts batches and keys that the device could not take, for want of
+	// memory or when it was lost.
+	Failures int64
+	// KeyBytes is the memory that keys take, and Memory that of the device.
+	KeyBytes, Memory int64
 }
 
 // PBS runs programmable bootstraps. It is safe for concurrent use.
@@ -20,6 +41,8 @@ type PBS interface {
 	// number of calls at a time that keeps it busy.
 	Batch() int
 	Calls() int
+	// Host computes rotations and key switches under the same keys on the processor.
+	Host() (Rotator, KeySwitcher)
 	// Bootstrap runs the tasks and sets their outputs:
 	//
 	//	KeySwitch       (a_1, ..., a_n, b) = KeySwitcher.Switch(In)
@@ -51,13 +74,13 @@ type PBSTask struct {
 }
 
 // CheckPBS returns an *UnsupportedError unless a rotation and a key switch make a
-// bootstrap: from and to LWE ciphertexts of dimension Rank*N modulo Q, with one step
-// for each group of coefficients in between.
+// bootstrap: with one step for each group of coefficients that the key switch leaves.
+// It may begin at ciphertexts of another dimension and modulus than it ends at.
 func CheckPBS(r RotatorSpec, k KeySwitchSpec) error {
-	if k.NIn == r.Rank*r.N && k.Q == r.Q && k.NOut == r.Steps*r.KeyBits() && (r.Mode != Unrolled || r.Terms == 1<<r.KeyBits()-1) {
+	if k.NOut == r.Steps*r.KeyBits() && (r.Mode != Unrolled || r.Terms == 1<<r.KeyBits()-1) {
 		return nil
 	}
-	reason := fmt.Sprintf("a key switch from dimension %d to %d modulo %d does not fit to %d steps of %d key bits", k.NIn, k.NOut, k.Q, r.Steps, r.KeyBits())
+	reason := fmt.Sprintf("a key switch to dimension %d does not fit to %d steps of %d key bits", k.NOut, r.Steps, r.KeyBits())
 	return &UnsupportedError{Object: "bootstrap", N: r.N, Q: r.Q, Reason: reason}
 }
 

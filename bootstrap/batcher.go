@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/tacit-fhe/tacit/fhe"
 )
@@ -17,6 +18,7 @@ var ErrClosed = errors.New("bootstrap: the batcher is closed")
 type engine interface {
 	check(tasks []fhe.PBS) error
 	run(batch []*fhe.PBS)
+	runOnHost(batch []*fhe.PBS)
 	limits() (batch, workers int)
 }
 
@@ -24,6 +26,10 @@ type engine interface {
 // one pass over the key, and spreads the batches over its workers. There is no
 // timer: a worker that is free takes its share of what waits at that moment, so
 // a lone bootstrap leaves at once and batches grow by themselves under load.
+//
+// Next to a device, the processor helps when more waits than the device takes in a round
+// of whole batches: a core takes tasks from the end of the queue if it will have done
+// them, by what such work has taken so far, before the device would get to them.
 type Batcher struct {
 	engine  engine
 	batch   int // most ciphertexts of a worker at a time
@@ -36,6 +42,9 @@ type Batcher struct {
 	idle  int
 	done  bool
 	stats Stats
+	// How long a whole batch takes, and a batch of a core that helps a device; 0 before
+	// there was one.
+	round, help time.Duration
 }
 
 // queued is one task of a call.
@@ -58,22 +67,28 @@ type Stats struct {
 	Waiting    int   // ciphertexts in the queue now
 }
 
+// slowHelp is how long a core is thought to take for a batch before it has done one.
+const slowHelp = time.Second
+
 // NewBatcher starts a batcher with the given number of workers, one per core
-// that it may use. Where a device computes, there are as many workers as keep it busy
-// instead.
+// that it may use. Where a device computes, as many of them as keep it busy do that, and
+// the others help where it pays.
 func NewBatcher(e *Evaluator, workers int) *Batcher { return newBatcher(e, workers) }
 
 func newBatcher(e engine, workers int) *Batcher {
 	b := &Batcher{engine: e}
 	b.wake.L = &b.mu
-	var busy int
+	var busy, helpers int
 	if b.batch, busy = e.limits(); busy > 0 {
-		workers = busy
+		workers, helpers = busy, workers-busy
 	}
 	workers = max(workers, 1)
 	b.full = workers * b.batch
 	for range workers {
-		b.workers.Go(b.work)
+		b.workers.Go(func() { b.work(b.take, e.run) })
+	}
+	for range helpers {
+		b.workers.Go(func() { b.work(b.takeLast, e.runOnHost) })
 	}
 	return b
 }
@@ -139,11 +154,11 @@ func (c *call) finish(tasks int) {
 	}
 }
 
-// work is the loop of one worker.
-func (b *Batcher) work() {
-	tasks := make([]*fhe.PBS, 0, b.batch)
+// work is the loop of one worker, which runs what take gives it until that is nothing.
+func (b *Batcher) work(take func() (batch []queued, average *time.Duration), run func([]*fhe.PBS)) {
+	var tasks []*fhe.PBS
 	for {
-		batch := b.take()
+		batch, average := take()
 		if batch == nil {
 			return
 		}
@@ -151,8 +166,16 @@ func (b *Batcher) work() {
 		for _, t := range batch {
 			tasks = append(tasks, t.task)
 		}
-		err := b.run(tasks)
+		start := time.Now()
+		err := guard(run, tasks)
+		took := time.Since(start)
 		b.mu.Lock()
+		if average != nil {
+			if *average == 0 {
+				*average = took
+			}
+			*average = (3**average + took) / 4
+		}
 		b.stats.Batches++
 		b.stats.Bootstraps += int64(len(batch))
 		for _, t := range batch {
@@ -162,38 +185,72 @@ func (b *Batcher) work() {
 			t.call.finish(1)
 		}
 		b.mu.Unlock()
+		b.wake.Broadcast() // it may pay to help now
 	}
 }
 
 // take waits for tasks and returns a worker's fair share of them, or nil at the
-// end.
-func (b *Batcher) take() []queued {
+// end, and where to note how long a whole batch takes.
+func (b *Batcher) take() (batch []queued, average *time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.idle++
 	defer func() { b.idle-- }()
 	for len(b.queue) == 0 {
 		if b.done {
-			return nil
+			return nil, nil
 		}
 		b.wake.Wait()
 	}
 	share := min((len(b.queue)+b.idle-1)/b.idle, b.batch)
-	batch := append([]queued(nil), b.queue[:share]...)
-	rest := copy(b.queue, b.queue[share:])
+	if share == b.batch {
+		average = &b.round
+	}
+	return b.cut(0, share), average
+}
+
+// takeLast waits until it pays to help a device and returns the last tasks, or nil at
+// the end, which the workers of the device bring about.
+func (b *Batcher) takeLast() (batch []queued, average *time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.helpPays() {
+		if b.done {
+			return nil, nil
+		}
+		b.wake.Wait()
+	}
+	count := min(len(b.queue), MaxBatch)
+	return b.cut(len(b.queue)-count, count), &b.help
+}
+
+// helpPays says that a core will have done the last tasks before the device begins with
+// them: after as many rounds as there are before them in the queue. b.mu is held.
+func (b *Batcher) helpPays() bool {
+	help := b.help
+	if help == 0 {
+		help = slowHelp
+	}
+	return len(b.queue) > b.full && help <= b.round*time.Duration(len(b.queue)/b.full)
+}
+
+// cut takes tasks out of the queue. b.mu is held.
+func (b *Batcher) cut(first, count int) []queued {
+	batch := append([]queued(nil), b.queue[first:first+count]...)
+	rest := first + copy(b.queue[first:], b.queue[first+count:])
 	clear(b.queue[rest:])
 	b.queue = b.queue[:rest]
 	return batch
 }
 
-// run keeps a panic of the engine away from the worker.
-func (b *Batcher) run(tasks []*fhe.PBS) (err error) {
+// guard keeps a panic of the engine away from the worker.
+func guard(run func([]*fhe.PBS), tasks []*fhe.PBS) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("bootstrap: the engine panicked: %v\n%s", r, debug.Stack())
 		}
 	}()
-	b.engine.run(tasks)
+	run(tasks)
 	return nil
 }
 

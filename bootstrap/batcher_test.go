@@ -21,6 +21,8 @@ type clock struct {
 	refuse  error
 	panics  bool
 	device  bool
+	host    time.Duration // that a batch takes on a core next to the device
+	helped  []int
 }
 
 func (c *clock) check([]fhe.PBS) error { return c.refuse }
@@ -40,6 +42,16 @@ func (c *clock) run(batch []*fhe.PBS) {
 	if c.panics {
 		panic("broken engine")
 	}
+	for _, task := range batch {
+		task.Out = []fhe.LWE{task.In}
+	}
+}
+
+func (c *clock) runOnHost(batch []*fhe.PBS) {
+	c.mu.Lock()
+	c.helped = append(c.helped, len(batch))
+	c.mu.Unlock()
+	time.Sleep(c.host)
 	for _, task := range batch {
 		task.Out = []fhe.LWE{task.In}
 	}
@@ -109,11 +121,51 @@ func TestBatcherMergesCallers(t *testing.T) {
 	})
 }
 
+// Cores help a device where they will have done their part before it would get there, and
+// nowhere else.
+func TestBatcherHelpsADevice(t *testing.T) {
+	for _, c := range []struct {
+		host           time.Duration // of a batch of a core
+		tasks, workers int
+		helped         int           // at most so many batches of cores, and one at least if any
+		took           time.Duration // all together, at most
+	}{
+		{time.Second, 100, 3, 0, time.Second},           // the device takes them at once
+		{time.Second, 1000, 1, 0, 10 * time.Second},     // there is no core
+		{time.Second, 200, 3, 0, 2 * time.Second},       // nothing waits when it is known how fast the device is
+		{time.Second, 1000, 26, 75, 5 * time.Second},    // after the first round, up to 300 in each
+		{4 * time.Second, 1000, 3, 4, 10 * time.Second}, // as long as four rounds wait
+		{9 * time.Second, 1000, 3, 2, 10 * time.Second}, // until it is known how slow the cores are
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := &clock{device: true, host: c.host}
+			b := newBatcher(e, c.workers)
+			defer b.Close()
+			tasks := make([]fhe.PBS, c.tasks)
+			start := time.Now()
+			if err := b.Bootstrap(t.Context(), tasks); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took > c.took || len(e.helped) > c.helped || len(e.helped) == 0 && c.helped > 0 {
+				t.Errorf("%+v: %v, batches %v, helped %v", c, took, e.batches, e.helped)
+			}
+			for i := range tasks {
+				if tasks[i].Out == nil {
+					t.Errorf("%+v: task %d has no output", c, i)
+				}
+			}
+			if s := b.Stats(); s.Bootstraps != int64(c.tasks) || s.Waiting != 0 {
+				t.Errorf("stats %+v", s)
+			}
+		})
+	}
+}
+
 // A device gets its own number of workers, and larger batches.
 func TestBatcherFillsADevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &clock{device: true}
-		b := newBatcher(c, 16)
+		b := newBatcher(c, 1)
 		defer b.Close()
 		if b.Full() != 100 {
 			t.Errorf("full with %d", b.Full())

@@ -1,7 +1,9 @@
 package bootstrap
 
 import (
+	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/accel/cuda/cudatest"
@@ -58,6 +60,59 @@ func TestDeviceBootstraps(t *testing.T) {
 					t.Errorf("%s: bound %v, want %v", preset, task.Out[0].Bound, want[i].Out[0].Bound)
 				}
 			}
+		}
+	}
+}
+
+// Migrations on a device have the bits of the processor, and so has what is left when the
+// evaluator and the migrator are closed.
+func TestDeviceMigrates(t *testing.T) {
+	from, to := load(t, fhe.TestPreset), load(t, "insecure-test-unroll2-v1")
+	key, err := fhe.NewMigrationKey(from.keys.Secret, to.keys.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := from.encrypt("device", 3, 0, 1, 2, 3, 1)
+	want, err := rotate2(t, from, to).migrator.Migrate(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := cudatest.NewDriver(1)
+	var launches atomic.Int64
+	d.Fault = func(_ int, call string) error {
+		if call == "cuLaunchKernel" {
+			launches.Add(1)
+		}
+		return nil
+	}
+	backend := cudatest.Open(t, d, nil)
+	eval, err := NewEvaluator(to.keys.Evaluation, backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMigrator(key, eval)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, closed := range []bool{false, true} {
+		if closed {
+			if err := errors.Join(eval.Close(), m.Close()); err != nil {
+				t.Error(err)
+			}
+			if bytes := backend.DeviceStates()[0].KeyBytes; bytes != 0 {
+				t.Errorf("%d bytes of keys are left on the device", bytes)
+			}
+		}
+		before := launches.Load()
+		got, err := m.Migrate(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest(got) != digest(want) {
+			t.Error("the migration differs from that of the processor")
+		}
+		if onDevice := launches.Load() > before; onDevice == closed {
+			t.Errorf("closed %v, launches %v", closed, onDevice)
 		}
 	}
 }

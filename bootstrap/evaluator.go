@@ -9,7 +9,9 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -28,11 +30,15 @@ const MaxBatch = 8
 // Evaluator bootstraps under one evaluation key. It is safe for concurrent use.
 type Evaluator struct {
 	params   *fhe.Parameters
-	switcher accel.KeySwitcher
+	switcher accel.KeySwitcher // the processor's, as rotator is
 	rotator  accel.Rotator
-	device   accel.PBS // nil if the backend has no whole bootstraps
 	packer   *Packer   // nil if the parameters do not pack
 	scratch  sync.Pool // *scratch
+
+	backend  accel.Backend
+	device   accel.PBS     // or nil if the backend runs no whole bootstraps on a device
+	resident accel.Rotator // the backend's
+	release  []any         // what Close closes
 }
 
 // scratch is the memory of one batch.
@@ -54,7 +60,7 @@ type Key interface {
 }
 
 // NewEvaluator prepares an evaluation key on a backend. The key itself is not
-// needed afterwards.
+// needed afterwards. Close gives back what the evaluator holds on devices.
 func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 	p := key.Parameters()
 	l := p.Literal()
@@ -65,18 +71,18 @@ func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 	}
 	switcher, err := backend.KeySwitcher(p.KeySwitch(), key.KeySwitchRows)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the key-switching key: %w", err)
+		return nil, errors.Join(fmt.Errorf("prepare the key-switching key: %w", err), closeAll(rotator))
 	}
-	var device accel.PBS
+	e := &Evaluator{params: p, switcher: switcher, rotator: rotator, backend: backend, resident: rotator, release: []any{rotator, switcher}}
 	if engine, ok := backend.(accel.PBSEngine); ok {
-		if device, err = engine.PBS(rotator, switcher); err != nil {
-			return nil, fmt.Errorf("prepare bootstraps on the device: %w", err)
+		if e.device, err = engine.PBS(rotator, switcher); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare bootstraps on the device: %w", err), e.Close())
 		}
+		e.rotator, e.switcher = e.device.Host()
 	}
-	e := &Evaluator{params: p, switcher: switcher, rotator: rotator, device: device}
 	if p.Packs() {
 		if e.packer, err = NewPacker(key, backend); err != nil {
-			return nil, err
+			return nil, errors.Join(err, e.Close())
 		}
 	}
 	e.scratch.New = func() any {
@@ -89,6 +95,20 @@ func NewEvaluator(key Key, backend accel.Backend) (*Evaluator, error) {
 		return s
 	}
 	return e, nil
+}
+
+// Close gives the memory of devices back, when the calls under way have ended. Calls
+// that come later are computed by the processor.
+func (e *Evaluator) Close() error { return closeAll(e.release...) }
+
+// closeAll closes those of prepared keys that hold something.
+func closeAll(keys ...any) (err error) {
+	for _, key := range keys {
+		if c, ok := key.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+	}
+	return err
 }
 
 // PreparedSize is about how many bytes an evaluator of a parameter set takes: those of
@@ -126,6 +146,11 @@ func (e *Evaluator) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 	if err := e.check(tasks); err != nil {
 		return err
 	}
+	return e.inBatches(ctx, tasks, e.run)
+}
+
+// inBatches runs tasks, as many at a time as limits says, until ctx ends.
+func (e *Evaluator) inBatches(ctx context.Context, tasks []fhe.PBS, run func([]*fhe.PBS)) error {
 	size, _ := e.limits()
 	batch := make([]*fhe.PBS, 0, min(size, len(tasks)))
 	for i := range tasks {
@@ -134,7 +159,7 @@ func (e *Evaluator) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			e.run(batch)
+			run(batch)
 			batch = batch[:0]
 		}
 	}
@@ -174,19 +199,27 @@ func checkTasks(p *fhe.Parameters, tasks []fhe.PBS) error {
 }
 
 // run bootstraps checked tasks, as many as limits says.
-func (e *Evaluator) run(batch []*fhe.PBS) {
-	if e.device != nil && e.runOnDevice(batch) == nil {
+func (e *Evaluator) run(batch []*fhe.PBS) { e.runAll(e.device, e.switcher, batch) }
+
+// runOnHost bootstraps at most MaxBatch checked tasks on the calling goroutine.
+func (e *Evaluator) runOnHost(batch []*fhe.PBS) { e.runFrom(e.switcher, batch) }
+
+// runAll bootstraps on a device, or on the processor where there is none or it fails: a
+// small batch on the calling goroutine, a larger one on all cores. device begins with
+// the key switch of switcher.
+func (e *Evaluator) runAll(device accel.PBS, switcher accel.KeySwitcher, batch []*fhe.PBS) {
+	if device != nil && e.runOnDevice(device, batch) == nil {
 		return
 	}
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for piece := range slices.Chunk(batch, MaxBatch) {
 		if len(piece) == len(batch) {
-			e.runFrom(e.switcher, piece)
+			e.runFrom(switcher, piece)
 			return
 		}
 		group.Go(func() error {
-			e.runFrom(e.switcher, piece)
+			e.runFrom(switcher, piece)
 			return nil
 		})
 	}
@@ -194,7 +227,7 @@ func (e *Evaluator) run(batch []*fhe.PBS) {
 }
 
 // runOnDevice is run on the device. The backend reports what its error is about.
-func (e *Evaluator) runOnDevice(batch []*fhe.PBS) error {
+func (e *Evaluator) runOnDevice(device accel.PBS, batch []*fhe.PBS) error {
 	width := e.params.BigDimension() + 1
 	tasks := make([]accel.PBSTask, len(batch))
 	for t, task := range batch {
@@ -205,7 +238,7 @@ func (e *Evaluator) runOnDevice(batch []*fhe.PBS) error {
 		}
 		tasks[t] = to
 	}
-	if err := e.device.Bootstrap(tasks); err != nil {
+	if err := device.Bootstrap(tasks); err != nil {
 		return err
 	}
 	for t, task := range batch {

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tacit-fhe/tacit/accel"
@@ -15,29 +16,42 @@ import (
 // concurrent use.
 type Migrator struct {
 	key      *fhe.MigrationKey
-	switcher accel.KeySwitcher
+	switcher accel.KeySwitcher // the processor's
+	device   accel.PBS         // nil if the evaluator has no device
+	resident accel.KeySwitcher // the backend's
 	eval     *Evaluator
 }
 
-// NewMigrator prepares a migration key. The evaluator is that of the new key set; its
-// parameters must be the new ones.
-func NewMigrator(key *fhe.MigrationKey, eval *Evaluator, backend accel.Backend) (*Migrator, error) {
+// NewMigrator prepares a migration key on the backend of the evaluator, which is that of
+// the new key set and has its parameters. Close gives back what the migrator holds on
+// devices.
+func NewMigrator(key *fhe.MigrationKey, eval *Evaluator) (*Migrator, error) {
 	if got, want := eval.params.Fingerprint(), key.ToParameters().Fingerprint(); got != want {
 		return nil, &fhe.MigrationError{
 			From: key.FromParameters().Name(), To: key.ToParameters().Name(), Reason: "the evaluation key is one of " + eval.params.Name(),
 		}
 	}
-	switcher, err := backend.KeySwitcher(key.KeySwitch(), key.KeySwitchRows)
+	switcher, err := eval.backend.KeySwitcher(key.KeySwitch(), key.KeySwitchRows)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the migration key: %w", err)
 	}
-	return &Migrator{key, switcher, eval}, nil
+	m := &Migrator{key: key, switcher: switcher, resident: switcher, eval: eval}
+	if engine, ok := eval.backend.(accel.PBSEngine); ok {
+		if m.device, err = engine.PBS(eval.resident, switcher); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare bootstraps on the device: %w", err), m.Close())
+		}
+		_, m.switcher = m.device.Host()
+	}
+	return m, nil
 }
 
+// Close gives the memory of devices back, as Evaluator.Close does.
+func (m *Migrator) Close() error { return closeAll(m.resident) }
+
 // Migrate returns ciphertexts of the new key with the messages of those of the old
-// one, whose bounds they keep but for the noise. It runs on the calling goroutine, at
-// most MaxBatch ciphertexts at a time, and stops between batches when ctx ends. All
-// are checked before the first is computed: the error is a *TaskError.
+// one, whose bounds they keep but for the noise. It runs as Evaluator.Bootstrap does, and
+// stops between batches when ctx ends. All are checked before the first is computed: the
+// error is a *TaskError.
 func (m *Migrator) Migrate(ctx context.Context, in []fhe.LWE) ([]fhe.LWE, error) {
 	tables := make(map[[2]int64]*fhe.LUT)
 	tasks := make([]fhe.PBS, len(in))
@@ -55,16 +69,8 @@ func (m *Migrator) Migrate(ctx context.Context, in []fhe.LWE) ([]fhe.LWE, error)
 		}
 		tasks[i] = fhe.PBS{In: x, LUT: tables[domain]}
 	}
-	batch := make([]*fhe.PBS, 0, MaxBatch)
-	for i := range tasks {
-		batch = append(batch, &tasks[i])
-		if len(batch) == MaxBatch || i == len(tasks)-1 {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			m.eval.runFrom(m.switcher, batch)
-			batch = batch[:0]
-		}
+	if err := m.eval.inBatches(ctx, tasks, func(batch []*fhe.PBS) { m.eval.runAll(m.device, m.switcher, batch) }); err != nil {
+		return nil, err
 	}
 	out := make([]fhe.LWE, len(tasks))
 	for i, t := range tasks {

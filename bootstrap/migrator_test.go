@@ -34,11 +34,7 @@ func rotate2(t testing.TB, from, to *fixture) *rotation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend, err := cpu.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := NewMigrator(key, to.eval, backend)
+	m, err := NewMigrator(key, to.eval)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +99,7 @@ func TestMigrateIsExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := NewMigrator(key, eval, backend)
+		m, err := NewMigrator(key, eval)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,11 +133,7 @@ func TestMigrateRefuses(t *testing.T) {
 	if _, err := r.migrator.Migrate(ctx, in[:1]); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	backend, err := cpu.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewMigrator(r.key, r.from.eval, backend); !errors.As(err, new(*fhe.MigrationError)) {
+	if _, err := NewMigrator(r.key, r.from.eval); !errors.As(err, new(*fhe.MigrationError)) {
 		t.Errorf("the evaluator of the old key: %v", err)
 	}
 }

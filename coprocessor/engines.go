@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -46,8 +47,9 @@ type engine interface {
 type value any
 
 // engines prepares evaluation keys when they are first needed, once for all who wait
-// for one, and keeps as many as fit into so many bytes: a prepared key takes some
-// hundred megabytes. Keys in use stay whatever they take, and so does the one that was
+// for one, and keeps as many as fit into so many bytes, and into the memory of the
+// devices where there are any, which take a copy: a prepared key takes some hundred
+// megabytes. Keys in use stay whatever they take, and so does the one that was
 // used last.
 type engines struct {
 	params  *fhe.Parameters
@@ -84,6 +86,9 @@ func (s *slot) prepared() bool {
 }
 
 func newEngines(p *fhe.Parameters, backend accel.Backend, keys *store.Keys, workers int, limit int64, m *monitor.Metrics) *engines {
+	if devices, ok := backend.(accel.PBSEngine); ok {
+		limit = min(limit, devices.KeyMemory())
+	}
 	return &engines{
 		params: p, backend: backend, keys: keys, workers: workers, limit: limit, size: bootstrap.PreparedSize(p),
 		metrics: m, byID: make(map[fhe.KeyID]*slot),
@@ -211,7 +216,7 @@ type integerEngine struct {
 	nodes    int // that may run at a time
 }
 
-func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (*integerEngine, error) {
+func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (_ *integerEngine, err error) {
 	key, err := fhe.StreamEvaluationKey(r, p)
 	if err != nil {
 		return nil, err
@@ -220,6 +225,11 @@ func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend acce
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, evaluator.Close())
+		}
+	}()
 	got, err := key.Close()
 	if err != nil {
 		return nil, err
@@ -248,9 +258,15 @@ func newIntegerEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend acce
 func (e *integerEngine) fingerprint() [32]byte  { return e.params.Fingerprint() }
 func (e *integerEngine) size() int64            { return bootstrap.PreparedSize(e.params) }
 func (e *integerEngine) stats() bootstrap.Stats { return e.batcher.Stats() }
-func (e *integerEngine) close()                 { e.batcher.Close() }
 func (e *integerEngine) parallel() int          { return e.nodes }
 func (e *integerEngine) meter() *meter          { return &meter{params: e.params, boot: e.batcher} }
+
+// close gives the memory of devices back at once; an error of a device is the backend's to
+// report.
+func (e *integerEngine) close() {
+	e.batcher.Close()
+	e.boot.Close()
+}
 
 func (e *integerEngine) decode(record []byte, h graph.Handle) (value, error) {
 	list, err := storedList(record, h, e.params)

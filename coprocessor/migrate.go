@@ -110,9 +110,10 @@ func (s *Server) migrate(ctx context.Context, from fhe.KeyID, m keyring.Migratio
 			return false, fmt.Errorf("the key %x is one of vectors, which do not migrate", m.To)
 		}
 		move.packer = integers.packer
-		if move.migrator, err = bootstrap.NewMigrator(move.key, integers.boot, s.opts.Backend); err != nil {
+		if move.migrator, err = bootstrap.NewMigrator(move.key, integers.boot); err != nil {
 			return false, err
 		}
+		defer move.migrator.Close()
 		// Processes that begin at different places do little twice.
 		start := rand.IntN(len(handles))
 		if err := move.all(ctx, slices.Concat(handles[start:], handles[:start])); err != nil {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/accel/cuda/cudatest"
 	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
@@ -642,6 +643,46 @@ func TestKeysAreEvicted(t *testing.T) {
 	}
 	if n := prepared(); n != 1 {
 		t.Errorf("%d keys are prepared at the end", n)
+	}
+}
+
+// Keys that are evicted leave the memory of GPUs at once, which is a limit of its own.
+func TestKeysLeaveTheDevice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some seconds of emulation")
+	}
+	d := cudatest.NewDriver(1)
+	d.Properties[0].Memory = 2 * bootstrap.PreparedSize(testKeys().Secret.Parameters()) // of which one key gets its part
+	backend := cudatest.Open(t, d, nil)
+	s, _ := small(t, func(o *Options) { o.Backend = backend })
+	s.underOther(9)
+	held := func() int64 { return backend.DeviceStates()[0].KeyBytes }
+	var one int64
+	for i, id := range []fhe.KeyID{testKeys().Secret.ID(), otherKeys().Secret.ID(), testKeys().Secret.ID()} {
+		_, release, err := s.engines.acquire(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			one = held()
+		}
+		if got := held(); got != one || got == 0 {
+			t.Errorf("key %d: %d bytes on the device, want %d", i, got, one)
+		}
+		release()
+	}
+	for name, want := range map[string]float64{
+		`tacit_prepared_keys_limit_bytes`:                         float64(backend.KeyMemory()),
+		`tacit_device_up{device="0",name="PTX emulator"}`:         1,
+		`tacit_device_keys_bytes{device="0",name="PTX emulator"}`: float64(one),
+	} {
+		if got := metric(t, s.Server, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	s.engines.close()
+	if got := held(); got != 0 {
+		t.Errorf("%d bytes on the device at the end", got)
 	}
 }
 

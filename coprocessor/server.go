@@ -76,7 +76,8 @@ type Options struct {
 	// bootstraps, one in each job, fill the batches of all workers, but at most 64.
 	ConcurrentJobs int
 	// KeyMemory is how many bytes of prepared evaluation keys stay in memory when they
-	// are not in use; 0 means 1 GiB.
+	// are not in use; 0 means 1 GiB. Where the backend computes on devices, it is at most
+	// what they have room for, which have a copy of each.
 	KeyMemory int64
 	// MaxQueued is how many jobs may wait; 0 means 10,000.
 	MaxQueued int

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -36,10 +37,15 @@ func (s source) Snapshot() monitor.Snapshot {
 		states[state.String()] = n
 	}
 	done, prepared, bytes := s.s.engines.stats()
+	var devices []accel.DeviceState
+	if engine, ok := s.s.opts.Backend.(accel.PBSEngine); ok {
+		devices = engine.DeviceStates()
+	}
 	return monitor.Snapshot{
 		Jobs: states, OldestQueued: queue.Oldest,
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
-		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.opts.KeyMemory, Uploads: len(s.s.uploads),
+		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: len(s.s.uploads),
+		Devices: devices,
 	}
 }
 

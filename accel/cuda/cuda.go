@@ -4,12 +4,14 @@
 // the program runs (Find); a program starts and works without one.
 //
 // A batch of bootstraps is uploaded, key-switched, rotated and extracted on a
-// device, and downloaded. Keys stay on every device. Each device has lanes, which are
+// device, and downloaded. Keys stay on every device until they are closed. Each device has lanes, which are
 // streams with page-locked buffers, so that the transfers of one batch go on while
 // another is computed.
 //
 // Whatever a device cannot do, because it has no memory left or is lost, the host's
-// backend computes, which holds the same keys for that. Single transforms are the
+// backend computes, which holds the same keys for that. A device without memory is asked
+// again for the next batch, with smaller ones. One that fails in any other way is not: after
+// an error of a kernel or of the machine, CUDA answers every call of the process with it. Single transforms are the
 // host's anyway (Backend.Ring): the way to the device takes longer; BatchRing has those of
 // the device.
 package cuda
@@ -57,10 +59,12 @@ type Backend struct {
 	devices []*device
 	report  func(error)
 
-	mu     sync.Mutex
-	freed  sync.Cond // a lane is free or lost
-	free   []*lane
-	closed bool
+	mu    sync.Mutex
+	freed sync.Cond // a lane is free or lost
+	free  []*lane
+
+	freeing sync.Mutex // held while keys are freed
+	closed  bool       // guarded by freeing
 }
 
 // New opens devices. The error says what is wrong with the driver, or is the
@@ -134,8 +138,10 @@ func (b *Backend) Ring(n int, q uint64) (accel.Ring, error) { return b.host.Ring
 func (b *Backend) Close() error { return errors.Join(b.closeDevices(), b.host.Close()) }
 
 func (b *Backend) closeDevices() (err error) {
-	b.mu.Lock()
+	b.freeing.Lock()
 	b.closed = true
+	b.freeing.Unlock()
+	b.mu.Lock()
 	free := b.free
 	b.free = nil
 	b.mu.Unlock()
@@ -148,6 +154,49 @@ func (b *Backend) closeDevices() (err error) {
 		}
 	}
 	return err
+}
+
+// count adds to the bytes that keys take on a device.
+func (b *Backend) count(d *device, bytes int64) {
+	b.mu.Lock()
+	d.keyBytes += bytes
+	b.mu.Unlock()
+}
+
+// freeKey gives the memory of a key back. Devices that are lost or closed have given it
+// up.
+func (b *Backend) freeKey(d *device, p driver.Pointer, size int64) {
+	b.freeing.Lock()
+	defer b.freeing.Unlock()
+	b.mu.Lock()
+	d.keyBytes -= size
+	gone := d.lost || b.closed
+	b.mu.Unlock()
+	if !gone {
+		d.Free(p) // a device that cannot free fails at its next work
+	}
+}
+
+// KeyMemory implements accel.PBSEngine: an eighth of the memory is left to batches.
+func (b *Backend) KeyMemory() int64 {
+	least := b.devices[0].properties.Memory
+	for _, d := range b.devices {
+		least = min(least, d.properties.Memory)
+	}
+	return least - least/8
+}
+
+// DeviceStates implements accel.PBSEngine.
+func (b *Backend) DeviceStates() []accel.DeviceState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []accel.DeviceState
+	for _, d := range b.devices {
+		all = append(all, accel.DeviceState{
+			Index: d.index, Name: d.properties.Name, Lost: d.lost, Failures: d.failures, KeyBytes: d.keyBytes, Memory: d.properties.Memory,
+		})
+	}
+	return all
 }
 
 // take waits for a free lane of a device that may be used and is fit; it returns
@@ -188,6 +237,7 @@ func (b *Backend) lose(d *device, err error) {
 	b.mu.Lock()
 	first := !d.lost
 	d.lost = true
+	d.failures++
 	kept := b.free[:0]
 	for _, l := range b.free {
 		if l.device != d {
@@ -225,6 +275,9 @@ func (b *Backend) run(fit func(*device) bool, enqueue func(*work) (finish func()
 			return nil
 		case driver.IsOutOfMemory(w.err):
 			err := &DeviceError{l.device.index, w.err}
+			b.mu.Lock()
+			l.device.failures++
+			b.mu.Unlock()
 			l.shrink()
 			b.give(l)
 			return err

@@ -3,6 +3,7 @@ package cuda_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -63,6 +64,12 @@ func switchKey(i int, dst []uint32) { xof.New(fmt.Sprintf("rows %d", i)).Words(d
 // solve rotates and switches so many ciphertexts.
 func solve(t *testing.T, b accel.Backend, count int) [][]uint64 {
 	t.Helper()
+	r, k := keys(t, b)
+	return compute(r, k, count)
+}
+
+func keys(t *testing.T, b accel.Backend) (accel.Rotator, accel.KeySwitcher) {
+	t.Helper()
 	r, err := b.Rotator(rotation, rotatorKey)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +78,7 @@ func solve(t *testing.T, b accel.Backend, count int) [][]uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compute(r, k, count)
+	return r, k
 }
 
 func compute(r accel.Rotator, k accel.KeySwitcher, count int) [][]uint64 {
@@ -143,14 +150,7 @@ func (l *log) want(t *testing.T, count int, text string) {
 func TestSeveralDevicesAndCallers(t *testing.T) {
 	b := cudatest.Open(t, cudatest.NewDriver(3), nil)
 	want := host(t, 5)
-	r, err := b.Rotator(rotation, rotatorKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := b.KeySwitcher(keySwitch, switchKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, k := keys(t, b)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() { same(t, compute(r, k, 5), want) })
@@ -223,14 +223,7 @@ func TestNoMemoryForABatch(t *testing.T) {
 	}
 	var l log
 	b := cudatest.Open(t, d, l.report)
-	r, err := b.Rotator(rotation, rotatorKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := b.KeySwitcher(keySwitch, switchKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, k := keys(t, b)
 	want := host(t, 3)
 	full = true
 	same(t, compute(r, k, 3), want)
@@ -240,9 +233,107 @@ func TestNoMemoryForABatch(t *testing.T) {
 	l.want(t, 2, "out of memory")
 }
 
-// The memory of keys that nobody uses any more goes back to the device.
+// TestEveryCallMayFail has each call of a batch fail in turn, for good or for want of
+// memory: results are those of the host, or whoever asked for whole bootstraps is told,
+// and a device that is not lost computes the next batch.
+func TestEveryCallMayFail(t *testing.T) {
+	want := host(t, 3)
+	wantTasks := bootstraps(3)
+	for _, failure := range []error{cudatest.ErrLost, cudatest.ErrOutOfMemory} {
+		calls := 1
+		for at := 0; at < calls; at++ {
+			d := cudatest.NewDriver(1)
+			var mu sync.Mutex
+			armed, seen, lost := false, 0, false
+			d.Fault = func(_ int, call string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if !armed {
+					return nil
+				}
+				seen++
+				if lost = lost || failure == cudatest.ErrLost && seen > at; lost || seen == at+1 {
+					return failure
+				}
+				return nil
+			}
+			var l log
+			b := cudatest.Open(t, d, l.report)
+			r, k := keys(t, b)
+			pbs, err := b.PBS(r, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Without a failure, for the number of calls and the results.
+			if at == 0 {
+				mu.Lock()
+				armed, seen = true, -1<<30
+				mu.Unlock()
+				compute(r, k, 3)
+				if err := pbs.Bootstrap(wantTasks); err != nil {
+					t.Fatal(err)
+				}
+				mu.Lock()
+				calls, armed, seen = seen+1<<30, false, 0
+				mu.Unlock()
+				b = cudatest.Open(t, d, l.report)
+				if r, k = keys(t, b); err != nil {
+					t.Fatal(err)
+				}
+				if pbs, err = b.PBS(r, k); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mu.Lock()
+			armed = true
+			mu.Unlock()
+			same(t, compute(r, k, 3), want)
+			tasks := bootstraps(3)
+			if err := pbs.Bootstrap(tasks); err == nil {
+				same(t, tasksOut(tasks), tasksOut(wantTasks))
+			} else if failure != cudatest.ErrLost {
+				t.Errorf("call %d: %v", at, err)
+			}
+			mu.Lock()
+			armed = false
+			mu.Unlock()
+			same(t, compute(r, k, 3), want)
+			l.want(t, 1, failure.Error()[len("cuLaunchKernel"):])
+			if state := b.DeviceStates()[0]; state.Lost != (failure == cudatest.ErrLost) || state.Failures != 1 {
+				t.Errorf("call %d: state %+v", at, state)
+			}
+		}
+		if calls < 20 {
+			t.Errorf("%d calls", calls)
+		}
+	}
+}
+
+// bootstraps are tasks of some shape, without results yet.
+func bootstraps(count int) []accel.PBSTask {
+	tasks := make([]accel.PBSTask, count)
+	for i := range tasks {
+		tasks[i] = accel.PBSTask{
+			In: make([]uint64, keySwitch.NIn+1), Test: make([]uint64, rotation.N), Offsets: []int{0, 200},
+			Out: [][]uint64{make([]uint64, rotation.N+1), make([]uint64, rotation.N+1)},
+		}
+		xof.New(fmt.Sprintf("LWE %d", i)).Residues(tasks[i].In, acceltest.Q)
+		xof.New(fmt.Sprintf("test %d", i)).Residues(tasks[i].Test, acceltest.Q)
+	}
+	return tasks
+}
+
+func tasksOut(tasks []accel.PBSTask) (out [][]uint64) {
+	for _, task := range tasks {
+		out = append(out, task.Out...)
+	}
+	return out
+}
+
+// The memory of keys goes back to the devices when they are closed, or when nobody
+// has them any more.
 func TestKeysAreFreed(t *testing.T) {
-	d := cudatest.NewDriver(1)
+	d := cudatest.NewDriver(2)
 	freed := make(chan struct{}, 100)
 	var loaded atomic.Bool
 	d.Fault = func(_ int, call string) error {
@@ -252,16 +343,74 @@ func TestKeysAreFreed(t *testing.T) {
 		return nil
 	}
 	b := cudatest.Open(t, d, nil)
-	if _, err := b.Rotator(rotation, rotatorKey); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.KeySwitcher(keySwitch, switchKey); err != nil {
-		t.Fatal(err)
+	r, k := keys(t, b)
+	for _, state := range b.DeviceStates() {
+		if want := int64(8*2*4*2*2*256 + 4*256*8*5); state.KeyBytes != want {
+			t.Errorf("keys take %d bytes, want %d", state.KeyBytes, want)
+		}
 	}
 	loaded.Store(true)
-	runtime.GC()
-	for range 2 {
+	for _, key := range []any{r, k} {
+		for range 2 { // a second time does nothing
+			if err := key.(io.Closer).Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, state := range b.DeviceStates() {
+		if state.KeyBytes != 0 {
+			t.Errorf("keys take %d bytes", state.KeyBytes)
+		}
+	}
+	if len(freed) != 4 {
+		t.Errorf("%d buffers freed", len(freed))
+	}
+	same(t, compute(r, k, 2), host(t, 2)) // on the host
+	for range 4 {
 		<-freed
+	}
+	loaded.Store(false)
+	keys(t, b)
+	loaded.Store(true)
+	runtime.GC()
+	for range 4 {
+		<-freed
+	}
+}
+
+// A key that is closed while a batch uses it stays until the batch has ended.
+func TestKeysOutliveTheirUse(t *testing.T) {
+	d := cudatest.NewDriver(1)
+	inside, closed := make(chan struct{}), make(chan struct{})
+	var hold atomic.Bool
+	d.Fault = func(_ int, call string) error {
+		if call == "cuLaunchKernel" && hold.CompareAndSwap(true, false) {
+			close(inside)
+			<-closed
+		}
+		return nil
+	}
+	b := cudatest.Open(t, d, nil)
+	r, k := keys(t, b)
+	hold.Store(true)
+	var results [][]uint64
+	var wg sync.WaitGroup
+	wg.Go(func() { results = compute(r, k, 2) })
+	<-inside // of the rotation
+	if err := r.(io.Closer).Close(); err != nil {
+		t.Error(err)
+	}
+	if state := b.DeviceStates()[0]; state.KeyBytes == 0 {
+		t.Error("the key is gone while it is in use")
+	}
+	close(closed)
+	wg.Wait()
+	same(t, results, host(t, 2))
+	if err := k.(io.Closer).Close(); err != nil {
+		t.Error(err)
+	}
+	if state := b.DeviceStates()[0]; state.KeyBytes != 0 {
+		t.Errorf("keys take %d bytes", state.KeyBytes)
 	}
 }
 

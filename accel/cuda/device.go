@@ -42,7 +42,11 @@ type device struct {
 	index      int
 	properties driver.Properties
 	kernels    map[string]driver.Kernel
-	lost       bool // guarded by Backend.mu
+
+	// Guarded by Backend.mu.
+	lost     bool
+	failures int64
+	keyBytes int64
 
 	mu    sync.Mutex
 	rings map[ringKey]*ringTables

@@ -1,8 +1,8 @@
 package cuda
 
 import (
+	"errors"
 	"math/bits"
-	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -15,12 +15,11 @@ const (
 	switchChunk   = 128
 )
 
-// keySwitcher is an accel.KeySwitcher.
+// keySwitcher is an accel.KeySwitcher, closed with its key.
 type keySwitcher struct {
-	backend *Backend
-	spec    accel.KeySwitchSpec
-	host    accel.KeySwitcher
-	key     *residentKey
+	*residentKey
+	spec accel.KeySwitchSpec
+	host accel.KeySwitcher
 }
 
 // KeySwitcher implements accel.Backend.
@@ -28,23 +27,20 @@ func (b *Backend) KeySwitcher(spec accel.KeySwitchSpec, rows func(i int, dst []u
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	k := &keySwitcher{backend: b, spec: spec}
-	each := spec.Levels * (spec.NOut + 1)
-	k.key = newResidentKey(b, k, 4*spec.NIn*each)
-	var err error
-	k.host, err = b.host.KeySwitcher(spec, func(i int, dst []uint32) {
-		rows(i, dst)
-		k.key.load(func(w *work, key driver.Pointer) {
-			src := pinned[uint32](w, "rows", each)
-			if w.err == nil {
-				copy(src, dst)
-				w.err = w.stream.Upload(key+driver.Pointer(4*i*each), bytesOf(src))
-			}
-		})
-	})
+	each := 4 * spec.Levels * (spec.NOut + 1)
+	key := newResidentKey(b, spec.NIn*each)
+	host, err := b.host.KeySwitcher(spec, filling(key, each, rows, func(w *work, to driver.Pointer, src []uint32) {
+		rows := pinned[uint32](w, "rows", len(src))
+		if w.err == nil {
+			copy(rows, src)
+			w.err = w.stream.Upload(to, bytesOf(rows))
+		}
+	}))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, key.Close())
 	}
+	k := &keySwitcher{key, spec, host}
+	closeWith(k, key)
 	return k, nil
 }
 
@@ -63,13 +59,13 @@ func (k *keySwitcher) Switch(out [][]uint32, in [][]uint64) {
 }
 
 func (k *keySwitcher) doSwitch(out [][]uint32, in [][]uint64) {
-	err := k.backend.run(k.key.has, func(w *work) func() {
+	defer k.use()()
+	err := k.backend.run(k.has, func(w *work) func() {
 		src := upload(w, "inputs", len(in)*(k.spec.NIn+1), func(to []uint64) { gather(to, in) })
 		small := k.queue(w, src, len(in))
 		result := download[uint32](w, "small", small, len(in)*(k.spec.NOut+1))
 		return func() { scatter(out, result) }
 	})
-	runtime.KeepAlive(k) // and its key
 	if err != nil {
 		k.backend.fallBack(err)
 		k.host.Switch(out, in)
@@ -81,7 +77,7 @@ func (k *keySwitcher) doSwitch(out [][]uint32, in [][]uint64) {
 func (k *keySwitcher) queue(w *work, in driver.Pointer, batch int) driver.Pointer {
 	s := k.spec
 	rows, width := s.NIn*s.Levels, s.NOut+1
-	key, _ := k.key.pointer(w.device)
+	key := k.pointer(w.device)
 	digits := w.memory("switch digits", 4*batch*rows)
 	out := w.memory("small", 4*batch*width)
 	reciprocal := func(bl int) uint64 {

@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"math/bits"
-	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -37,6 +36,9 @@ func (p *PBS) Batch() int { return p.backend.batch() }
 
 // Calls implements accel.PBS.
 func (p *PBS) Calls() int { return lanesPerDevice * len(p.backend.devices) }
+
+// Host implements accel.PBS.
+func (p *PBS) Host() (accel.Rotator, accel.KeySwitcher) { return p.rotator.host, p.switcher.host }
 
 // Bootstrap implements accel.PBS. Where memory is short it runs smaller batches.
 func (p *PBS) Bootstrap(tasks []accel.PBSTask) error {
@@ -106,8 +108,9 @@ func (p *PBS) run(tasks []accel.PBSTask) error {
 	}
 	width, each := spec.Rank*spec.N+1, spec.Steps*spec.Exponents()
 	logN, rank := uint64(bits.Len(uint(spec.N))-1), uint64(spec.Rank)
-	fit := func(d *device) bool { return p.rotator.key.has(d) && p.switcher.key.has(d) }
-	defer runtime.KeepAlive(p) // and its keys
+	fit := func(d *device) bool { return p.rotator.has(d) && p.switcher.has(d) }
+	defer p.rotator.use()()
+	defer p.switcher.use()()
 	return p.backend.run(fit, func(w *work) func() {
 		in := upload(w, "inputs", batch*(nIn+1), func(to []uint64) {
 			for i, t := range tasks {

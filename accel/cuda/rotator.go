@@ -1,9 +1,8 @@
 package cuda
 
 import (
+	"errors"
 	"math/bits"
-	"runtime"
-	"sync"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/accel/cuda/internal/driver"
@@ -19,82 +18,11 @@ const (
 	combinedBytes = 64 << 20
 )
 
-// residentKey is key material on devices.
-type residentKey struct {
-	backend *Backend
-	mu      sync.Mutex
-	on      map[*device]driver.Pointer // guarded by mu while the key is loaded, then fixed
-}
-
-// newResidentKey allocates size bytes on every device that has them. They are freed
-// when owner is no longer used.
-func newResidentKey[T any](b *Backend, owner *T, size int) *residentKey {
-	k := &residentKey{backend: b, on: make(map[*device]driver.Pointer)}
-	for _, d := range b.devices {
-		err := b.run(func(fit *device) bool { return fit == d }, func(w *work) func() {
-			p, err := d.Alloc(size)
-			w.err = err
-			return func() { k.on[d] = p }
-		})
-		if err != nil {
-			b.fallBack(err)
-		}
-	}
-	runtime.AddCleanup(owner, func(k *residentKey) { k.free() }, k)
-	return k
-}
-
-// load queues a part of the key on every device that has it. A device that fails
-// does without the key.
-func (k *residentKey) load(enqueue func(w *work, key driver.Pointer)) {
-	for _, d := range k.backend.devices {
-		p, ok := k.pointer(d)
-		if !ok {
-			continue
-		}
-		err := k.backend.run(func(fit *device) bool { return fit == d }, func(w *work) func() {
-			enqueue(w, p)
-			return func() {}
-		})
-		if err != nil {
-			k.backend.fallBack(err)
-			k.mu.Lock()
-			delete(k.on, d) // its memory goes with the backend
-			k.mu.Unlock()
-		}
-	}
-}
-
-func (k *residentKey) pointer(d *device) (driver.Pointer, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	p, ok := k.on[d]
-	return p, ok
-}
-
-// has says that a device has the key.
-func (k *residentKey) has(d *device) bool {
-	_, ok := k.pointer(d)
-	return ok
-}
-
-func (k *residentKey) free() {
-	b := k.backend
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for d, p := range k.on {
-		if !b.closed && !d.lost {
-			d.Free(p) // a device that cannot free fails at its next work
-		}
-	}
-}
-
-// rotator is an accel.Rotator.
+// rotator is an accel.Rotator, closed with its key.
 type rotator struct {
-	backend *Backend
-	spec    accel.RotatorSpec
-	host    accel.Rotator
-	key     *residentKey
+	*residentKey
+	spec accel.RotatorSpec
+	host accel.Rotator
 }
 
 // Rotator implements accel.Backend.
@@ -102,26 +30,20 @@ func (b *Backend) Rotator(spec accel.RotatorSpec, ggsw func(i int, dst []uint64)
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	r := &rotator{backend: b, spec: spec}
 	k1, rows, n := spec.Rank+1, (spec.Rank+1)*spec.Levels, spec.N
 	step := spec.GGSWs() * rows * k1
-	r.key = newResidentKey(b, r, 8*spec.Steps*step*n)
-	load := func(i int, src []uint64) {
-		r.key.load(func(w *work, key driver.Pointer) {
-			t := w.tables(n, spec.Q)
-			data := upload(w, "rows", step*n, func(to []uint64) { copy(to, src) })
-			w.forwardTransforms(t, data, step)
-			w.spread("pack_key", step*n/16, uint64(key)+uint64(8*i*step*n), uint64(data), bitsOf(float64(spec.Q)), bitsOf(t.scale), uint64(n), uint64(k1), uint64(rows), uint64(step))
-		})
-	}
-	var err error
-	r.host, err = b.host.Rotator(spec, func(i int, dst []uint64) {
-		ggsw(i, dst)
-		load(i, dst)
-	})
+	key := newResidentKey(b, 8*spec.Steps*step*n)
+	host, err := b.host.Rotator(spec, filling(key, 8*step*n, ggsw, func(w *work, to driver.Pointer, src []uint64) {
+		t := w.tables(n, spec.Q)
+		data := upload(w, "rows", step*n, func(to []uint64) { copy(to, src) })
+		w.forwardTransforms(t, data, step)
+		w.spread("pack_key", step*n/16, uint64(to), uint64(data), bitsOf(float64(spec.Q)), bitsOf(t.scale), uint64(n), uint64(k1), uint64(rows), uint64(step))
+	}))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, key.Close())
 	}
+	r := &rotator{key, spec, host}
+	closeWith(r, key)
 	return r, nil
 }
 
@@ -141,14 +63,14 @@ func (r *rotator) Rotate(acc [][]uint64, exps [][]uint32) {
 
 func (r *rotator) rotate(acc [][]uint64, exps [][]uint32) {
 	size, each := (r.spec.Rank+1)*r.spec.N, r.spec.Steps*r.spec.Exponents()
-	err := r.backend.run(r.key.has, func(w *work) func() {
+	defer r.use()()
+	err := r.backend.run(r.has, func(w *work) func() {
 		a := upload(w, "accumulators", len(acc)*size, func(to []uint64) { gather(to, acc) })
 		e := upload(w, "exponents", len(acc)*each, func(to []uint32) { gather(to, exps) })
 		r.queue(w, a, e, len(acc), automatic)
 		out := download[uint64](w, "accumulators", a, len(acc)*size)
 		return func() { scatter(acc, out) }
 	})
-	runtime.KeepAlive(r) // and its key
 	if err != nil {
 		r.backend.fallBack(err)
 		r.host.Rotate(acc, exps)
@@ -186,7 +108,7 @@ func (k Kernel) String() string { return [...]string{"automatic", "throughput", 
 // queue queues the rotation of batch accumulators on a device that has the key.
 func (r *rotator) queue(w *work, acc, exps driver.Pointer, batch int, kernel Kernel) {
 	s := r.spec
-	key, _ := r.key.pointer(w.device)
+	key := r.pointer(w.device)
 	t := w.tables(s.N, s.Q)
 	threads, shared, ok := fused(s, w.device.properties.SharedMemory)
 	if !ok {

@@ -189,7 +189,7 @@ median, max], per_second].`,
 	flags.StringVar(&typeName, "type", integer.Uint64.String(), "type to time them on")
 	flags.StringVar(&strategy, "strategy", integer.Throughput.String(), "throughput or latency")
 	deviceFlag(cmd, &device)
-	flags.IntVar(&o.Workers, "workers", 0, "cores to use where no GPU computes; 0 is all")
+	flags.IntVar(&o.Workers, "workers", 0, "cores to use, or to help a GPU with; 0 is all")
 	flags.IntVar(&o.Concurrency, "concurrency", 0, "operations at a time; 0 is enough to fill the batches")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often that many run; 0 is 3")
 	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")

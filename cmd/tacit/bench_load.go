@@ -77,7 +77,7 @@ refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds].`,
 	paramsFlag(cmd, &params)
 	deviceFlag(cmd, &device)
 	flags.StringVar(&typeName, "type", integer.Uint64.String(), "type of the operands")
-	flags.IntVar(&o.Workers, "workers", 0, "cores that bootstrap; 0 is all")
+	flags.IntVar(&o.Workers, "workers", 0, "cores that bootstrap, or help a GPU where that pays; 0 is all")
 	flags.IntVar(&o.Principals, "principals", 50, "how many submit jobs")
 	flags.IntVar(&o.Jobs, "jobs", 1000, "jobs of a round")
 	flags.IntVar(&o.Adds, "adds", 1, "additions of a job, one after the other")

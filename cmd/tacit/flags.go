@@ -94,7 +94,7 @@ func paramsFlag(cmd *cobra.Command, name *string, more ...string) {
 
 // deviceFlag adds --device to a command.
 func deviceFlag(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVar(name, "device", device.Auto, "auto, cpu, cuda or cuda:0,1: GPUs if there are any, or what is named")
+	cmd.Flags().StringVar(name, "device", device.Auto, "auto, cpu, cuda or cuda:0,1: GPUs if there are any, or what is named; cores help GPUs where that pays")
 	env(cmd, "device")
 	complete(cmd, "device", device.Auto, device.CPU, device.CUDA)
 }

@@ -7,10 +7,13 @@ package monitor
 import (
 	"context"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tacit-fhe/tacit/accel"
 )
 
 // Identity is what does not change while a service runs.
@@ -33,6 +36,7 @@ type Snapshot struct {
 	PreparedBytes int64
 	PreparedLimit int64 // bytes
 	Uploads       int   // under way
+	Devices       []accel.DeviceState
 }
 
 // PreparedMiB and LimitMiB are the memory of prepared keys and its limit, for people.
@@ -210,11 +214,16 @@ var (
 	preparedSize = desc("tacit_prepared_keys_bytes", "About how much memory the prepared keys take.")
 	preparedMax  = desc("tacit_prepared_keys_limit_bytes", "How much of it may stay when the keys are not in use.")
 	uploads      = desc("tacit_uploads", "Uploads under way.")
+	deviceUp     = desc("tacit_device_up", "Whether a GPU computes: 0 when it is lost and the processor, or another one, does its work.", "device", "name")
+	deviceFails  = desc("tacit_device_failures_total", "Batches and keys that a GPU could not take.", "device", "name")
+	deviceKeys   = desc("tacit_device_keys_bytes", "Memory of a GPU that keys take.", "device", "name")
+	deviceMemory = desc("tacit_device_memory_bytes", "Memory of a GPU.", "device", "name")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads} {
+	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
+		deviceUp, deviceFails, deviceKeys, deviceMemory} {
 		ch <- d
 	}
 }
@@ -236,6 +245,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(preparedSize, float64(s.PreparedBytes))
 	gauge(preparedMax, float64(s.PreparedLimit))
 	gauge(uploads, float64(s.Uploads))
+	for _, d := range s.Devices {
+		up, labels := 1.0, []string{strconv.Itoa(d.Index), d.Name}
+		if d.Lost {
+			up = 0
+		}
+		gauge(deviceUp, up, labels...)
+		gauge(deviceKeys, float64(d.KeyBytes), labels...)
+		gauge(deviceMemory, float64(d.Memory), labels...)
+		ch <- prometheus.MustNewConstMetric(deviceFails, prometheus.CounterValue, float64(d.Failures), labels...)
+	}
 	ch <- prometheus.MustNewConstMetric(bootstraps, prometheus.CounterValue, float64(s.Bootstraps))
 	ch <- prometheus.MustNewConstMetric(batches, prometheus.CounterValue, float64(s.Batches))
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/tacit-fhe/tacit/accel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,6 +51,7 @@ func TestMetrics(t *testing.T) {
 	f := &fake{snapshot: Snapshot{
 		Jobs: map[string]int{"queued": 2, "done": 5}, OldestQueued: time.Now().Add(-time.Hour),
 		Bootstraps: 30, Batches: 10, Waiting: 4, PreparedKeys: 1, PreparedBytes: 3 << 20, PreparedLimit: 8 << 20, Uploads: 6,
+		Devices: []accel.DeviceState{{Index: 0, Name: "A", KeyBytes: 5, Memory: 7}, {Index: 2, Name: "B", Lost: true, Failures: 3}},
 	}}
 	m := NewMetrics(f)
 	m.JobStarted(20 * time.Millisecond)
@@ -70,6 +73,8 @@ func TestMetrics(t *testing.T) {
 		`tacit_jobs{state="queued"} 2`, `tacit_jobs{state="done"} 5`, "tacit_queue_oldest_seconds 36",
 		"tacit_bootstraps_total 30", "tacit_batches_total 10", "tacit_bootstraps_waiting 4",
 		"tacit_prepared_keys 1", "tacit_prepared_keys_bytes 3.145728e+06", "tacit_prepared_keys_limit_bytes 8.388608e+06", "tacit_uploads 6",
+		`tacit_device_up{device="0",name="A"} 1`, `tacit_device_up{device="2",name="B"} 0`, `tacit_device_failures_total{device="2",name="B"} 3`,
+		`tacit_device_keys_bytes{device="0",name="A"} 5`, `tacit_device_memory_bytes{device="0",name="A"} 7`,
 		`tacit_job_wait_seconds_bucket{le="0.04"} 1`, `tacit_job_seconds_count{outcome="succeeded"} 1`,
 		`tacit_job_errors_total{reason="NOISE_BOUND"} 1`, `tacit_node_seconds_count{op="add",type="euint8"} 2`,
 		`tacit_grpc_seconds_bucket{code="OK",method="/tacit.v1.Coprocessor/GetJob",le="0.001"} 1`,
@@ -136,7 +141,8 @@ func TestRoutes(t *testing.T) {
 func TestPage(t *testing.T) {
 	now := time.Now()
 	f := &fake{
-		snapshot: Snapshot{Jobs: map[string]int{"queued": 17, "running": 23}, OldestQueued: now.Add(-90 * time.Second), Bootstraps: 7, Batches: 2},
+		snapshot: Snapshot{Jobs: map[string]int{"queued": 17, "running": 23}, OldestQueued: now.Add(-90 * time.Second), Bootstraps: 7, Batches: 2,
+			Devices: []accel.DeviceState{{Index: 4, Name: "<GPU>", Lost: true, Failures: 6}}},
 		jobs: []Job{
 			{ID: "<script>alert(1)</script>", State: "failed", Created: now, Started: now, Ended: now.Add(2 * time.Second), Attempts: 3, Reason: "NOISE_BOUND"},
 			{ID: "waits", State: "queued", Created: now},
@@ -149,7 +155,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("%d, %v", code, header)
 	}
 	for _, want := range []string{
-		"portable, 3 workers", ">ready<", "17, the oldest for 1m30s", ">23<", ">3.50<", "7, 0 waiting",
+		"portable, 3 workers", ">ready<", "17, the oldest for 1m30s", ">23<", ">3.50<", "7, 0 waiting", `GPU 4</th><td>&lt;GPU&gt;, <span class="bad">lost</span>, 6 failures<`,
 		"&lt;script&gt;alert(1)&lt;/script&gt;", ">2s<", ">NOISE_BOUND<", ">5s<",
 	} {
 		if !strings.Contains(body, want) {

@@ -1,4 +1,5 @@
-// Package device chooses what computes: GPUs or the processor.
+// Package device chooses what computes: GPUs, which the processor helps where that
+// pays and stands in for where they fail, or the processor alone.
 package device
 
 import (
