@@ -69,6 +69,9 @@ func roomFor(p *leveled.Parameters, v *workloads.Vectors, size int) bool {
 		return false
 	}
 	if p.Scheme() != leveled.BFV {
+		if p.Scheme() == leveled.CKKS {
+			depth += v.Spare
+		}
 		return p.Levels() >= depth
 	}
 	total := 0
@@ -192,6 +195,7 @@ func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Qua
 	if len(want[0]) != len(cs)*perItem {
 		return Quality{}, errors.New("the response has another number of results")
 	}
+	slot := func(item, v int) int { return item*stride + program.Slot(j.Size, v) }
 	d := leveled.NewDecryptor(k.keys.Secret)
 	q := Quality{Measured: math.Inf(-1), Predicted: math.Inf(-1)}
 	worst, squares, count := 0.0, 0.0, 0.0
@@ -208,9 +212,9 @@ func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Qua
 			for item, values := range want {
 				for v := range perItem {
 					oracle, _ := new(big.Float).SetInt(values[i*perItem+v]).Float64()
-					miss := math.Abs(got[item*stride+v]*unit - oracle)
+					miss := math.Abs(got[slot(item, v)]*unit - oracle)
 					if !(miss <= j.tolerance(true, i*perItem+v)) {
-						return Quality{}, &WrongError{j, item, fmt.Sprint(got[item*stride+v] * unit), fmt.Sprint(oracle)}
+						return Quality{}, &WrongError{j, item, fmt.Sprint(got[slot(item, v)] * unit), fmt.Sprint(oracle)}
 					}
 					worst = max(worst, miss/unit)
 					squares += miss / unit * miss / unit
@@ -227,7 +231,7 @@ func (k *vectorKeys) Check(j Job, response []byte, want []workloads.Values) (Qua
 		t := int64(k.params.PlaintextModulus())
 		for item, values := range want {
 			for v := range perItem {
-				x := (got[item*stride+v] + t) % t
+				x := (got[slot(item, v)] + t) % t
 				if err := near(j, item, big.NewInt(x), values[i*perItem+v], j.Workload.Tolerance); err != nil {
 					return Quality{}, err
 				}

@@ -288,7 +288,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	record.RequestBytes, record.ResponseBytes, record.PlaintextBytes = s.request, s.response, s.plaintext
 	record.NoisePredicted, record.NoiseMeasured, record.Precision = s.quality.Predicted, s.quality.Measured, s.quality.Precision
 	if model := p.job.Workload.Model; model != nil {
-		accuracy := model()
+		accuracy := model(p.job.Size)
 		record.Accuracy = &accuracy
 	}
 	if p.set.Failure < 0 && record.Bootstraps > 0 {

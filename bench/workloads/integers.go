@@ -235,3 +235,60 @@ func Find(ctx context.Context, e *integer.Evaluator, key *integer.Value, keys, v
 	})
 	return value, found, g.end()
 }
+
+func operands(values []*integer.Value) []integer.Operand {
+	out := make([]integer.Operand, len(values))
+	for i, v := range values {
+		out[i] = v
+	}
+	return out
+}
+
+// widen casts values. Of those that were narrower, the upper part is known to be 0
+// and costs nothing.
+func widen(ctx context.Context, e *integer.Evaluator, t integer.Type, in []*integer.Value) ([]*integer.Value, error) {
+	out := make([]*integer.Value, len(in))
+	for i, v := range in {
+		x, err := e.Cast(ctx, v, t)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = x
+	}
+	return out, nil
+}
+
+// weighted is Σ weights·in modulo the range of t: what is added, less what is
+// taken away.
+func weighted(ctx context.Context, e *integer.Evaluator, t integer.Type, weights []int64, in []*integer.Value) (*integer.Value, error) {
+	in, err := widen(ctx, e, t, in)
+	if err != nil {
+		return nil, err
+	}
+	terms := make([]*integer.Value, len(in))
+	var g group
+	for i, w := range weights {
+		g.set(&terms[i], func() (*integer.Value, error) {
+			return e.Mul(ctx, in[i], integer.Plain(t, uint64(max(w, -w))))
+		})
+	}
+	if err := g.end(); err != nil {
+		return nil, err
+	}
+	side := func(sign int64) (*integer.Value, error) {
+		of := []integer.Operand{integer.Plain(t, 0)}
+		for i, w := range weights {
+			if w*sign > 0 {
+				of = append(of, terms[i])
+			}
+		}
+		return e.Sum(ctx, of...)
+	}
+	var plus, minus *integer.Value
+	g.set(&plus, func() (*integer.Value, error) { return side(1) })
+	g.set(&minus, func() (*integer.Value, error) { return side(-1) })
+	if err := g.end(); err != nil {
+		return nil, err
+	}
+	return e.Sub(ctx, plus, minus)
+}

@@ -108,6 +108,7 @@ const (
 type linear struct {
 	weights  []int64
 	bias     int64
+	real     func(s labelled) float64 // the score before rounding, in units of its own
 	accuracy Accuracy
 }
 
@@ -161,134 +162,18 @@ var cancerLinear = sync.OnceValue(func() *linear {
 	for _, v := range w {
 		most = max(most, math.Abs(v))
 	}
-	l := &linear{}
+	l := &linear{real: func(s labelled) float64 { return score(scale(s)) }}
 	for _, v := range w {
 		l.weights = append(l.weights, int64(math.Round(v/most*cancerWeight)))
 	}
 	l.bias = int64(math.Round(b / most * cancerWeight * (1<<cancerBits - 1)))
 	l.accuracy = Accuracy{
 		len(d.test),
-		d.accuracy(func(s labelled) bool { return score(scale(s)) > 0 }),
+		d.accuracy(func(s labelled) bool { return l.real(s) > 0 }),
 		d.accuracy(func(s labelled) bool { return l.score(d.quantise(s, cancerBits)) > 0 }),
 	}
 	return l
 })
-
-// treeBits are those of the features of the decision tree.
-const treeBits = 8
-
-// node is a decision: the first branch where the feature is above the threshold, a
-// class where there are no branches.
-type node struct {
-	feature      int
-	threshold    int64
-	above, below *node
-	class        int
-}
-
-// tree is a decision tree and how good it is.
-type tree struct {
-	root     *node
-	accuracy Accuracy
-}
-
-// cancerTree is grown to a depth of 3 by the impurity of Gini (Breiman et al., "Classification and
-// Regression Trees", 1984), once on the features as they are and once on 8 bits.
-var cancerTree = sync.OnceValue(func() *tree {
-	d := cancer()
-	const depth = 3
-	fine := grow(d, d.train, depth, 20) // 20 bits are as good as the features themselves
-	t := &tree{root: grow(d, d.train, depth, treeBits)}
-	t.accuracy = Accuracy{
-		len(d.test),
-		d.accuracy(func(s labelled) bool { return fine.decide(d.quantise(s, 20)) == 1 }),
-		d.accuracy(func(s labelled) bool { return t.root.decide(d.quantise(s, treeBits)) == 1 }),
-	}
-	return t
-})
-
-func (n *node) decide(x []int64) int {
-	for n.above != nil {
-		if x[n.feature] > n.threshold {
-			n = n.above
-		} else {
-			n = n.below
-		}
-	}
-	return n.class
-}
-
-// grow makes the tree of samples whose features have so many bits.
-func grow(d *dataset, samples []labelled, depth, bits int) *node {
-	ones := 0
-	for _, s := range samples {
-		ones += s.class
-	}
-	leaf := &node{class: int(boolean(2*ones > len(samples)))}
-	if depth == 0 || ones == 0 || ones == len(samples) {
-		return leaf
-	}
-	best, lowest := node{feature: -1}, impurity(ones, len(samples))
-	quantised := make([][]int64, len(samples))
-	for i, s := range samples {
-		quantised[i] = d.quantise(s, bits)
-	}
-	for f := range d.low {
-		for _, at := range quantised {
-			above, onesAbove := 0, 0
-			for i, x := range quantised {
-				if x[f] > at[f] {
-					above++
-					onesAbove += samples[i].class
-				}
-			}
-			if g := impurity(onesAbove, above) + impurity(ones-onesAbove, len(samples)-above); g < lowest {
-				best, lowest = node{feature: f, threshold: at[f]}, g
-			}
-		}
-	}
-	if best.feature < 0 {
-		return leaf
-	}
-	var above, below []labelled
-	for i, s := range samples {
-		if quantised[i][best.feature] > best.threshold {
-			above = append(above, s)
-		} else {
-			below = append(below, s)
-		}
-	}
-	best.above, best.below = grow(d, above, depth-1, bits), grow(d, below, depth-1, bits)
-	return &best
-}
-
-// impurity is that of Gini, times the number of samples.
-func impurity(ones, count int) float64 {
-	if count == 0 {
-		return 0
-	}
-	p := float64(ones) / float64(count)
-	return 2 * p * (1 - p) * float64(count)
-}
-
-// decide returns the class that an encrypted sample has by a tree of public
-// thresholds: all comparisons at once, then what they choose, from the leaves up.
-func decide(ctx context.Context, e *integer.Evaluator, n *node, x []*integer.Value) (*integer.Value, error) {
-	if n.above == nil {
-		return e.Trivial(integer.Plain(integer.Bool, uint64(n.class)))
-	}
-	var test, above, below *integer.Value
-	var g group
-	g.set(&test, func() (*integer.Value, error) {
-		return e.Gt(ctx, x[n.feature], integer.Plain(integer.Uint8, uint64(n.threshold)))
-	})
-	g.set(&above, func() (*integer.Value, error) { return decide(ctx, e, n.above, x) })
-	g.set(&below, func() (*integer.Value, error) { return decide(ctx, e, n.below, x) })
-	if err := g.end(); err != nil {
-		return nil, err
-	}
-	return e.Select(ctx, test, above, below)
-}
 
 // models are those on real data, which is public: the samples are encrypted, the
 // models are the server's.
@@ -298,7 +183,7 @@ var models = []*Workload{
 		Unit: "features", Sizes: []int{30},
 		Inputs: func(r *rand.Rand, _ int) Values { return cancer().draw(r, cancerBits) },
 		Oracle: func(_ int, in Values) Values { return of(cancerLinear().score(ints(in)) + cancerOffset) },
-		Model:  func() Accuracy { return cancerLinear().accuracy },
+		Model:  func(int) Accuracy { return cancerLinear().accuracy },
 		Integers: &Integers{
 			Types: func(size int) []integer.Type { return same(integer.Uint8, size) },
 			Compute: func(ctx context.Context, e *integer.Evaluator, _ int, in []*integer.Value) ([]*integer.Value, error) {
@@ -320,11 +205,11 @@ var models = []*Workload{
 		},
 	},
 	{
-		Name: "cancer-tree", About: "The class of a sample of the Breast Cancer Wisconsin data by a decision tree of depth 3.",
+		Name: "cancer-tree", About: "The class of a sample of the Breast Cancer Wisconsin data by a decision tree of depth 4.",
 		Unit: "features", Sizes: []int{30},
 		Inputs: func(r *rand.Rand, _ int) Values { return cancer().draw(r, treeBits) },
 		Oracle: func(_ int, in Values) Values { return of(int64(cancerTree().root.decide(ints(in)))) },
-		Model:  func() Accuracy { return cancerTree().accuracy },
+		Model:  func(int) Accuracy { return cancerTree().accuracy },
 		Integers: &Integers{
 			Types: func(size int) []integer.Type { return same(integer.Uint8, size) },
 			Compute: func(ctx context.Context, e *integer.Evaluator, _ int, in []*integer.Value) ([]*integer.Value, error) {

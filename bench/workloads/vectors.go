@@ -22,9 +22,11 @@ type Vectors struct {
 	// Split makes vectors of the inputs of an item, one ciphertext each. If nil, all
 	// inputs are one vector.
 	Split func(size int, in []int64) [][]int64
-	// Results is how many values an item has at the beginning of each ciphertext of
-	// the result. If nil, there is one.
+	// Results is how many values an item has in each ciphertext of the result, from its first slot
+	// on. If nil, there is one.
 	Results func(size int) int
+	// Spread is how many slots a value is behind the one before it. If nil, it is one.
+	Spread func(size int) int
 	// Compute returns the ciphertexts of the results. Errors stay with the evaluator.
 	Compute func(e *VectorEvaluator, size int, in []Vector) []Vector
 
@@ -33,6 +35,9 @@ type Vectors struct {
 	// counts for all that follow; if nil, they are 1.
 	Bits    int
 	Degrees []int
+	// Spare is how many levels of CKKS have to be left for the size of the numbers that are
+	// computed with.
+	Spare int
 	// Bootstraps says that the program bootstraps, which takes a set that can.
 	Bootstraps bool
 	// Real says that the program takes real numbers, so that CKKS alone runs it.
@@ -64,6 +69,14 @@ func (v *Vectors) Values(size int) int {
 		return 1
 	}
 	return v.Results(size)
+}
+
+// Slot is the slot of value i of an item, counted from its first one.
+func (v *Vectors) Slot(size, i int) int {
+	if v.Spread == nil {
+		return i
+	}
+	return i * v.Spread(size)
 }
 
 // Stride is the number of slots of an item with the given vectors.
@@ -147,11 +160,29 @@ func (e *VectorEvaluator) MulScalar(a Vector, k int64) Vector {
 
 // MulPlain multiplies the slots of every item by known values.
 func (e *VectorEvaluator) MulPlain(a Vector, values []int64) Vector {
-	return e.rescale(func() (Vector, error) {
-		if e.reals() {
-			return e.MulReals(a, tile(e, values, 1.0))
+	return e.Combine([]Vector{a}, [][]int64{values})
+}
+
+// Combine returns the sum of vectors, the slots of every item multiplied by known values. It
+// rescales once.
+func (e *VectorEvaluator) Combine(vectors []Vector, values [][]int64) Vector {
+	return e.rescale(func() (total Vector, err error) {
+		for i, a := range vectors {
+			var term Vector
+			if e.reals() {
+				term, err = e.MulReals(a, tile(e, values[i], 1.0))
+			} else {
+				term, err = e.MulIntegers(a, tile(e, values[i], int64(1)))
+			}
+			if err == nil && total != nil {
+				term, err = e.Evaluator.Add(total, term)
+			}
+			if err != nil {
+				return nil, err
+			}
+			total = term
 		}
-		return e.MulIntegers(a, tile(e, values, int64(1)))
+		return total, nil
 	})
 }
 
@@ -210,3 +241,11 @@ func (e *VectorEvaluator) Evaluate(a Vector, f leveled.Polynomial) Vector {
 
 // constant is a function of the size that does not depend on it.
 func constant[T any](x T) func(int) T { return func(int) T { return x } }
+
+// apart makes a vector of every input.
+func apart(_ int, in []int64) (out [][]int64) {
+	for _, x := range in {
+		out = append(out, []int64{x})
+	}
+	return out
+}

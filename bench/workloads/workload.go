@@ -28,7 +28,7 @@ type Workload struct {
 	// approximate; 0 means exact, up to the precision of CKKS.
 	Tolerance float64
 	// Model is how good the model is that the workload computes, or nil.
-	Model func() Accuracy
+	Model func(size int) Accuracy
 
 	// The programs. A workload has Integers or Bits, or neither.
 	Integers *Integers
@@ -75,7 +75,7 @@ func Get(name string) *Workload {
 }
 
 // All are the workloads, in the order in which they are reported.
-var All = slices.Concat(programs, studies, models, operations(), vectorOperations, []*Workload{bootstrapping})
+var All = slices.Concat(programs, studies, models, images, operations(), vectorOperations, []*Workload{bootstrapping})
 
 // uniform draws n values below 2^bits.
 func uniform(r *rand.Rand, n, bits int) Values {
