@@ -181,8 +181,8 @@ func TestQuoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range p.Sources {
-		if s.Library == "" || s.Source == "" || s.Machine == "" || len(s.Figures) == 0 {
-			t.Errorf("%s %s: no source, machine or figures", s.Library, s.Version)
+		if s.Library == "" || s.Version == "" || s.Source == "" || s.Machine == "" || s.Setting == "" || len(s.Figures) == 0 {
+			t.Errorf("%s %s: no version, source, machine, setting or figures", s.Library, s.Version)
 		}
 		for _, f := range s.Figures {
 			if f.What == "" || f.Unit == "" || !(f.Value > 0) {
