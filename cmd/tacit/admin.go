@@ -68,11 +68,7 @@ func counts(list []*tacitv1.JobCount) map[string]uint64 {
 	return m
 }
 
-func (u *ui) showStatus(s *tacitv1.ServiceStatus, asJSON bool) error {
-	v := newStatusView(s)
-	if asJSON {
-		return u.printJSON(v)
-	}
+func (u *ui) printStatus(v statusView) {
 	switch {
 	case v.Paused && v.Draining:
 		u.printf("paused, draining\n")
@@ -96,44 +92,35 @@ func (u *ui) showStatus(s *tacitv1.ServiceStatus, asJSON bool) error {
 	for _, k := range v.Keys {
 		u.printf("quarantined: key %s\n", k)
 	}
-	return nil
+}
+
+// statusOf makes a view of an answer.
+func statusOf(s *tacitv1.ServiceStatus, err error) (statusView, error) {
+	if err != nil {
+		return statusView{}, err
+	}
+	return newStatusView(s), nil
 }
 
 // adminCall is a command that makes one call without arguments and prints the
 // status.
 func adminCall(u *ui, name, short, long string, call func(*client.Client, context.Context) (*tacitv1.ServiceStatus, error)) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   name,
 		Short: short,
 		Long:  short + ".\n\n" + long + "JSON: " + statusFields + ".",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			s, err := call(c, cmd.Context())
-			if err != nil {
-				return err
-			}
-			return u.showStatus(s, asJSON)
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, c *client.Client, _ []string) (statusView, error) {
+		return statusOf(call(c, ctx))
+	}, u.printStatus)
 }
 
 // drainStep is how often a drain looks whether it is over.
 const drainStep = 200 * time.Millisecond
 
 func adminDrainCommand(u *ui) *cobra.Command {
-	var conn connection
-	var wait, asJSON bool
-	cmd := &cobra.Command{
+	var wait bool
+	cmd := request(u, &cobra.Command{
 		Use:   "drain",
 		Short: "Have the process that is called take no new jobs and start none",
 		Long: `Has the process that is called, and no other, take no new jobs and start none. What
@@ -142,120 +129,95 @@ stopped. Health checks answer NOT_SERVING meanwhile.
 
 JSON: ` + statusFields + `.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
+	}, func(ctx context.Context, c *client.Client, _ []string) (statusView, error) {
+		s, err := c.Drain(ctx)
+		bar := u.progress("drain")
+		defer bar.end()
+		for err == nil && wait && s.RunningHere > 0 {
+			bar.status(func(elapsed time.Duration) string {
+				return fmt.Sprintf("%d jobs run, %s", s.RunningHere, elapsed.Round(time.Second))
+			})
+			select {
+			case <-time.After(drainStep):
+			case <-ctx.Done():
+				return statusView{}, ctx.Err()
 			}
-			defer c.Close()
-			s, err := c.Drain(cmd.Context())
-			bar := u.progress("drain")
-			defer bar.end()
-			for err == nil && wait && s.RunningHere > 0 {
-				bar.status(func(elapsed time.Duration) string {
-					return fmt.Sprintf("%d jobs run, %s", s.RunningHere, elapsed.Round(time.Second))
-				})
-				select {
-				case <-time.After(drainStep):
-				case <-cmd.Context().Done():
-					return cmd.Context().Err()
-				}
-				s, err = c.Status(cmd.Context())
-			}
-			if err != nil {
-				return err
-			}
-			return u.showStatus(s, asJSON)
-		},
-	}
-	connectionFlags(cmd, &conn)
+			s, err = c.Status(ctx)
+		}
+		return statusOf(s, err)
+	}, u.printStatus)
 	cmd.Flags().BoolVar(&wait, "wait", false, "end when no job runs any more")
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 // adminHoldCommand is a command about a principal or a key.
 func adminHoldCommand(u *ui, name, short string, call func(*client.Client, context.Context, string, []byte) (*tacitv1.ServiceStatus, error)) *cobra.Command {
-	var conn connection
 	var principal, key string
-	var asJSON bool
-	cmd := &cobra.Command{
+	var id []byte
+	cmd := request(u, &cobra.Command{
 		Use:   name + " {--principal NAME | --key ID}",
 		Short: short,
 		Long:  short + ", on all processes of the service, also\nafter a restart. Jobs that run go on.\n\nJSON: " + statusFields + ".",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if (principal == "") == (key == "") {
 				return wrongUsage(cmd, "one of --principal and --key is needed")
 			}
-			var id []byte
-			if key != "" {
-				h, err := graph.ParseHandle(key)
-				if err != nil {
-					return wrongUsage(cmd, "--key: a key id is 64 hexadecimal digits")
-				}
-				id = h[:]
+			if key == "" {
+				return nil
 			}
-			c, err := conn.dial()
+			h, err := graph.ParseHandle(key)
 			if err != nil {
-				return err
+				return wrongUsage(cmd, "--key: a key id is 64 hexadecimal digits")
 			}
-			defer c.Close()
-			s, err := call(c, cmd.Context(), principal, id)
-			if err != nil {
-				return err
-			}
-			return u.showStatus(s, asJSON)
+			id = h[:]
+			return nil
 		},
-	}
-	connectionFlags(cmd, &conn)
+	}, func(ctx context.Context, c *client.Client, _ []string) (statusView, error) {
+		return statusOf(call(c, ctx, principal, id))
+	}, u.printStatus)
 	cmd.Flags().StringVar(&principal, "principal", "", "whose jobs")
 	cmd.Flags().StringVar(&key, "key", "", "the jobs of this evaluation key")
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 func adminDeadLettersCommand(u *ui) *cobra.Command {
-	var conn connection
 	var limit int
-	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := request(u, &cobra.Command{
 		Use:   "dead-letters",
 		Short: "List the jobs that failed in every attempt, the newest first",
 		Long: `Lists the jobs that were given up after as many attempts as the server makes, the
 newest first. 'tacit admin retry' tries one again.
 
 JSON: as 'tacit job list'.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 0 {
-				return wrongUsage(cmd, "--limit is not negative")
-			}
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			views := []jobView{}
-			if err := c.DeadLetters(cmd.Context(), limit, func(job *tacitv1.Job) bool {
-				views = append(views, newJobView(job))
-				return true
-			}); err != nil {
-				return err
-			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			for _, v := range views {
-				u.printf("%v\n", &jobEndError{v})
-			}
-			return nil
-		},
-	}
-	connectionFlags(cmd, &conn)
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 is all")
-	jsonFlag(cmd, &asJSON)
+		Args:    cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return checkLimit(cmd, limit) },
+	}, func(ctx context.Context, c *client.Client, _ []string) ([]jobView, error) {
+		views := []jobView{}
+		err := c.DeadLetters(ctx, limit, func(job *tacitv1.Job) bool {
+			views = append(views, newJobView(job))
+			return true
+		})
+		return views, err
+	}, func(views []jobView) {
+		for _, v := range views {
+			u.printf("%v\n", &jobEndError{v})
+		}
+	})
+	limitFlag(cmd, &limit)
 	return cmd
+}
+
+// limitFlag adds --limit to a command that lists jobs.
+func limitFlag(cmd *cobra.Command, limit *int) {
+	cmd.Flags().IntVar(limit, "limit", 100, "at most this many; 0 is all")
+}
+
+func checkLimit(cmd *cobra.Command, limit int) error {
+	if limit < 0 {
+		return wrongUsage(cmd, "--limit is not negative")
+	}
+	return nil
 }
 
 // usageView is what a principal has and may have.
@@ -299,9 +261,7 @@ func (u *ui) printUsage(views []usageView) {
 }
 
 func adminUsageCommand(u *ui) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   "usage",
 		Short: "Say what all principals use of their budgets",
 		Long: `Prints, for every principal that has jobs, the bootstraps of the jobs that it has
@@ -310,36 +270,18 @@ estimated at. 'tacit usage' prints one's own; 'tacit token quota' sets budgets.
 
 JSON: a list of ` + usageFields + `.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			list, err := c.AllUsage(cmd.Context())
-			if err != nil {
-				return err
-			}
-			views := []usageView{}
-			for _, l := range list {
-				views = append(views, newUsageView(l))
-			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			u.printUsage(views)
-			return nil
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, c *client.Client, _ []string) ([]usageView, error) {
+		list, err := c.AllUsage(ctx)
+		views := []usageView{}
+		for _, l := range list {
+			views = append(views, newUsageView(l))
+		}
+		return views, err
+	}, u.printUsage)
 }
 
 func usageCommand(u *ui) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   "usage",
 		Short: "Say what you have used of your budget",
 		Long: `Prints the bootstraps of the jobs that you have submitted in this period, and what you
@@ -347,25 +289,11 @@ may use in it.
 
 JSON: ` + usageFields + `.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			usage, err := c.Usage(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			v := newUsageView(usage)
-			if asJSON {
-				return u.printJSON(v)
-			}
-			u.printUsage([]usageView{v})
-			return nil
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, c *client.Client, _ []string) (v usageView, err error) {
+		usage, err := c.Usage(ctx, "")
+		if err == nil {
+			v = newUsageView(usage)
+		}
+		return v, err
+	}, func(v usageView) { u.printUsage([]usageView{v}) })
 }

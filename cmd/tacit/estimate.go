@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -63,10 +65,8 @@ func newEstimateView(spec *tacitv1.JobSpec, e *tacitv1.EstimateJobResponse) esti
 }
 
 func jobEstimateCommand(u *ui) *cobra.Command {
-	var conn connection
 	var in jobInput
-	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := request(u, &cobra.Command{
 		Use:   "estimate JOBFILE",
 		Short: "Say what a job would cost, without computing it",
 		Long: `Prints how many bootstraps a job takes, how many of them have to wait for each other,
@@ -77,35 +77,20 @@ is not known, only what is missing can be told.
 
 JSON: spec_digest, strategy, bootstraps, depth, complete, nodes [node, label, type, bootstraps,
 depth, needed, same_as], outputs [handle, type, key_id], missing [handle, type].`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := in.read(cmd, args[0]); err != nil {
-				return err
-			}
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			spec, expected, err := in.prepare(cmd.Context(), u, c)
-			if err != nil {
-				return err
-			}
-			e, err := c.Estimate(cmd.Context(), &tacitv1.EstimateJobRequest{Spec: spec, Expected: expected})
-			if err != nil {
-				return err
-			}
-			v := newEstimateView(spec, e)
-			if asJSON {
-				return u.printJSON(v)
-			}
-			u.printEstimate(v)
-			return nil
-		},
-	}
-	connectionFlags(cmd, &conn)
+		Args:    cobra.ExactArgs(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error { return in.read(cmd, args[0]) },
+	}, func(ctx context.Context, c *client.Client, _ []string) (v estimateView, err error) {
+		spec, expected, err := in.prepare(ctx, u, c)
+		if err != nil {
+			return v, err
+		}
+		e, err := c.Estimate(ctx, &tacitv1.EstimateJobRequest{Spec: spec, Expected: expected})
+		if err == nil {
+			v = newEstimateView(spec, e)
+		}
+		return v, err
+	}, u.printEstimate)
 	in.flags(cmd)
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 

@@ -25,10 +25,9 @@ const ciphertextExt = ".ct"
 const outHelp = "folder for one file per ciphertext, or a file ending in .ct for all"
 
 func fetchCommand(u *ui) *cobra.Command {
-	var conn connection
 	var out string
-	var asJSON bool
-	cmd := &cobra.Command{
+	var d *destination
+	cmd := request(u, &cobra.Command{
 		Use:   "fetch HANDLE... [--out DIR|FILE.ct]",
 		Short: "Get ciphertexts from a server",
 		Long: `Gets ciphertexts by their handles, checks each against its digest, and writes
@@ -37,7 +36,7 @@ asked, to the one file --out when its name ends in .ct.
 
 JSON: a list of handle, type, key_id, sha256, size, file.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		PreRunE: func(cmd *cobra.Command, args []string) (err error) {
 			var wanted []result
 			for _, arg := range args {
 				h, err := graph.ParseHandle(arg)
@@ -46,29 +45,13 @@ JSON: a list of handle, type, key_id, sha256, size, file.`,
 				}
 				wanted = append(wanted, result{name: h.String(), handle: h})
 			}
-			d, err := newDestination(out, wanted)
-			if err != nil {
-				return err
-			}
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			views, err := d.fetch(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			u.printCiphertexts(views)
-			return nil
+			d, err = newDestination(out, wanted)
+			return err
 		},
-	}
-	connectionFlags(cmd, &conn)
+	}, func(ctx context.Context, c *client.Client, _ []string) ([]ciphertextView, error) {
+		return d.fetch(ctx, c)
+	}, u.printCiphertexts)
 	cmd.Flags().StringVarP(&out, "out", "o", ".", outHelp)
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 

@@ -28,41 +28,26 @@ func jobCommand(u *ui) *cobra.Command {
 
 // jobCall is a command that makes one call about a job and prints the job.
 func jobCall(u *ui, name, short, long string, call func(context.Context, *client.Client, string) (*tacitv1.Job, error)) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   name + " ID",
 		Short: short,
 		Long:  short + ".\n\n" + long + "JSON: " + jobFields + ".",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			job, err := call(cmd.Context(), c, args[0])
-			if err != nil {
-				return err
-			}
-			return u.showJob(newJobView(job), asJSON)
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, c *client.Client, args []string) (v jobView, err error) {
+		job, err := call(ctx, c, args[0])
+		if err == nil {
+			v = newJobView(job)
+		}
+		return v, err
+	}, u.describeJob)
 }
 
-// showJob prints a job, and why it failed if it did.
-func (u *ui) showJob(v jobView, asJSON bool) error {
-	if asJSON {
-		return u.printJSON(v)
-	}
+// describeJob prints a job, and why it failed if it did.
+func (u *ui) describeJob(v jobView) {
 	u.printJob(v)
 	if v.Error != nil {
 		u.printf("%v\n", &jobEndError{v})
 	}
-	return nil
 }
 
 func jobWaitCommand(u *ui) *cobra.Command {
@@ -255,11 +240,10 @@ error [code, reason, place, message, job_id].`,
 }
 
 func jobListCommand(u *ui) *cobra.Command {
-	var conn connection
 	var filter jobFilter
-	var asJSON bool
+	var states []tacitv1.JobState
 	var limit int
-	cmd := &cobra.Command{
+	cmd := request(u, &cobra.Command{
 		Use:   "list",
 		Short: "List the jobs, the newest first",
 		Long: `Lists the jobs, the newest first.
@@ -268,37 +252,23 @@ JSON: a list of jobs without their nodes: id, state, created, started, ended,
 attempts, priority, deadline, wait_deadline, estimated_bootstraps, spent_bootstraps,
 error [code, reason, place, message, job_id].`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 0 {
-				return wrongUsage(cmd, "--limit is not negative")
-			}
-			states, err := filter.parse(cmd)
-			if err != nil {
+		PreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := checkLimit(cmd, limit); err != nil {
 				return err
 			}
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			views := []jobView{}
-			if err := c.Jobs(cmd.Context(), client.JobFilter{States: states, Principal: filter.principal, Limit: limit}, func(job *tacitv1.Job) bool {
-				views = append(views, newJobView(job))
-				return true
-			}); err != nil {
-				return err
-			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			u.printJobs(views)
-			return nil
+			states, err = filter.parse(cmd)
+			return err
 		},
-	}
-	connectionFlags(cmd, &conn)
+	}, func(ctx context.Context, c *client.Client, _ []string) ([]jobView, error) {
+		views := []jobView{}
+		err := c.Jobs(ctx, client.JobFilter{States: states, Principal: filter.principal, Limit: limit}, func(job *tacitv1.Job) bool {
+			views = append(views, newJobView(job))
+			return true
+		})
+		return views, err
+	}, u.printJobs)
 	filter.flags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 is all")
-	jsonFlag(cmd, &asJSON)
+	limitFlag(cmd, &limit)
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
+	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
@@ -82,23 +84,18 @@ func (v programView) signature() string {
 	return fmt.Sprintf("%s(%s) -> %s", v.Name, strings.Join(params, ", "), strings.Join(v.Outputs, ", "))
 }
 
-func (u *ui) showPrograms(views []programView, asJSON bool) error {
-	if asJSON {
-		return u.printJSON(views)
-	}
+func (u *ui) printPrograms(views []programView) {
 	u.table(func(row func(...any)) {
 		for _, v := range views {
 			row(v.Digest, v.signature(), fmt.Sprintf("%d bootstraps", v.Bootstraps))
 		}
 	})
-	return nil
 }
 
 func programUploadCommand(u *ui) *cobra.Command {
-	var conn connection
 	var name string
-	var asJSON bool
-	cmd := &cobra.Command{
+	var programs []*tacitv1.Program
+	cmd := request(u, &cobra.Command{
 		Use:   "upload FILE...",
 		Short: "Validate and store programs",
 		Long: `Stores programs, in the text form or as a Program in protojson. A program in text has
@@ -107,8 +104,7 @@ that of a call with plaintexts of 1.
 
 JSON: a list of ` + programFields + ".",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var programs []*tacitv1.Program
+		PreRunE: func(_ *cobra.Command, args []string) error {
 			for _, path := range args {
 				p, err := readProgram(path, name)
 				if err != nil {
@@ -116,25 +112,19 @@ JSON: a list of ` + programFields + ".",
 				}
 				programs = append(programs, p)
 			}
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			var views []programView
-			for i, p := range programs {
-				info, err := c.UploadProgram(cmd.Context(), p)
-				if err != nil {
-					return inFile(args[i], err)
-				}
-				views = append(views, newProgramView(info))
-			}
-			return u.showPrograms(views, asJSON)
+			return nil
 		},
-	}
-	connectionFlags(cmd, &conn)
+	}, func(ctx context.Context, c *client.Client, args []string) (views []programView, err error) {
+		for i, p := range programs {
+			info, err := c.UploadProgram(ctx, p)
+			if err != nil {
+				return nil, inFile(args[i], err)
+			}
+			views = append(views, newProgramView(info))
+		}
+		return views, nil
+	}, u.printPrograms)
 	cmd.Flags().StringVar(&name, "name", "", "name of a program in text")
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
@@ -159,32 +149,19 @@ func readProgram(path, name string) (*tacitv1.Program, error) {
 }
 
 func programListCommand(u *ui) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   "list",
 		Short: "List the programs that we have rights on",
 		Long:  "Lists programs.\n\nJSON: a list of " + programFields + ".",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			views := []programView{}
-			if err := c.Programs(cmd.Context(), func(p *tacitv1.ProgramInfo) bool {
-				views = append(views, newProgramView(p))
-				return true
-			}); err != nil {
-				return err
-			}
-			return u.showPrograms(views, asJSON)
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, c *client.Client, _ []string) ([]programView, error) {
+		views := []programView{}
+		err := c.Programs(ctx, func(p *tacitv1.ProgramInfo) bool {
+			views = append(views, newProgramView(p))
+			return true
+		})
+		return views, err
+	}, u.printPrograms)
 }
 
 // parseDigest reads the digest of a program in an argument.
@@ -282,8 +259,13 @@ JSON: ` + jobFields + `.`,
 				return err
 			}
 			view := newJobView(job)
-			if err := u.showJob(view, asJSON); err != nil || !wait {
+			if !asJSON {
+				u.describeJob(view)
+			} else if err := u.printJSON(view); err != nil {
 				return err
+			}
+			if !wait {
+				return nil
 			}
 			return ended(view)
 		},

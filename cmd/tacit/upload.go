@@ -23,9 +23,7 @@ type uploadView struct {
 }
 
 func uploadCommand(u *ui) *cobra.Command {
-	var conn connection
-	var asJSON bool
-	cmd := &cobra.Command{
+	return request(u, &cobra.Command{
 		Use:   "upload FILE...",
 		Short: "Send evaluation keys, public keys and ciphertexts to a server",
 		Long: `Sends evaluation keys, the public keys that belong to them, and files of
@@ -36,35 +34,23 @@ The evaluation key comes before the others.
 JSON: a list of file, key_id, kind and size (of a key) and ciphertexts
 [handle, type, key_id, sha256, size].`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := conn.dial()
+	}, func(ctx context.Context, c *client.Client, args []string) (views []uploadView, err error) {
+		for _, path := range args {
+			v, err := u.upload(ctx, c, path)
 			if err != nil {
-				return err
+				return nil, inFile(path, err)
 			}
-			defer c.Close()
-			var views []uploadView
-			for _, path := range args {
-				v, err := u.upload(cmd.Context(), c, path)
-				if err != nil {
-					return inFile(path, err)
-				}
-				views = append(views, *v)
+			views = append(views, *v)
+		}
+		return views, nil
+	}, func(views []uploadView) {
+		for _, v := range views {
+			if v.Ciphertexts == nil {
+				u.printf("%s  %s  %s\n", v.KeyID, v.Kind, v.File)
 			}
-			if asJSON {
-				return u.printJSON(views)
-			}
-			for _, v := range views {
-				if v.Ciphertexts == nil {
-					u.printf("%s  %s  %s\n", v.KeyID, v.Kind, v.File)
-				}
-				u.printCiphertexts(v.Ciphertexts)
-			}
-			return nil
-		},
-	}
-	connectionFlags(cmd, &conn)
-	jsonFlag(cmd, &asJSON)
-	return cmd
+			u.printCiphertexts(v.Ciphertexts)
+		}
+	})
 }
 
 // upload sends a file of either kind.
