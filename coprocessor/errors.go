@@ -125,6 +125,7 @@ func faultOf(err error) *fault {
 		limit     *codec.LimitError
 		params    *codec.ParametersError
 		kind      *codec.KindError
+		preset    *fhe.ParametersError
 		noisy     *noise.NoiseError
 		message   *noise.MessageError
 		typeError *integer.TypeError
@@ -179,6 +180,8 @@ func faultOf(err error) *fault {
 		return refuse(codes.InvalidArgument, "TOO_LARGE", limit.What, "%v", limit)
 	case errors.As(err, &params):
 		return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "fingerprint", "%v", params)
+	case errors.As(err, &preset):
+		return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "fingerprint", "%v", preset)
 	case errors.As(err, &kind):
 		return refuse(codes.InvalidArgument, "WRONG_KIND", "kind", "%v", kind)
 	case errors.As(err, &noisy):
@@ -225,5 +228,5 @@ func malformed(err error) (place string, ok bool) {
 	case errors.Is(err, codec.ErrDigest):
 		return "digest", true
 	}
-	return "", errors.Is(err, codec.ErrTrailing) || errors.Is(err, codec.ErrNotFinite)
+	return "", errors.Is(err, codec.ErrTrailing) || errors.Is(err, codec.ErrNotFinite) || errors.Is(err, codec.ErrPadding)
 }

@@ -1,14 +1,31 @@
 package coprocessor
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -88,6 +105,304 @@ func FuzzSubmitJob(tf *testing.F) {
 			blame(t, err)
 		} else if len(job.Nodes) != len(spec.Nodes) {
 			t.Errorf("%d nodes of %d", len(job.Nodes), len(spec.Nodes))
+		}
+	})
+}
+
+// blameFault checks, where nothing was sent over a connection, what blame checks.
+func blameFault(t *testing.T, err error) {
+	t.Helper()
+	switch f := faultOf(err); {
+	case f.code == codes.Internal || f.code == codes.Unavailable || f.code == codes.Unknown:
+		t.Errorf("the service blames itself: %v", err)
+	case f.reason == "" || f.message == "":
+		t.Errorf("no reason: %v", err)
+	}
+}
+
+// FuzzReadFresh reads uploads of ciphertexts from chunks of any size, as what they hold would be stored, and as records of the
+// store: integers, vectors, and either as bodies in containers that are right.
+func FuzzReadFresh(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 1 << 20, PerByte: 64})
+	params := testKeys().Secret.Parameters()
+	vectors, err := leveled.ByName("bgv-13")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var head []byte // of vectors, whose residues no fuzzer makes up
+	head = append(head, make([]byte, 32)...)
+	head = append(head, 1, 0, 2, 0, 16, 0, 0, 20)
+	f.Add(head, uint16(100), uint32(len(head)), byte(codec.LeveledCiphertexts))
+	for _, container := range [][]byte{
+		encrypted(f, "fuzz", integer.Plain(integer.Uint8, 200), integer.Plain(integer.Bool, 1)), encrypted(f, "fuzz none"), computed(f), packed(f),
+	} {
+		f.Add(container, uint16(1), uint32(len(container)), byte(0))
+		body := container[codec.HeaderSize : len(container)-codec.DigestSize]
+		f.Add(body, uint16(1000), uint32(len(container)), byte(codec.Ciphertexts))
+		padded := bytes.Clone(body)
+		padded[len(padded)-1] |= 0x80
+		f.Add(padded, uint16(1000), uint32(len(container)), byte(codec.Ciphertexts))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, chunk uint16, size uint32, kind byte) {
+		switch codec.Kind(kind) {
+		case codec.Ciphertexts:
+			data = codec.Encode(codec.Ciphertexts, params.Fingerprint(), data)
+		case codec.LeveledCiphertexts:
+			data = codec.Encode(codec.LeveledCiphertexts, vectors.Fingerprint(), data)
+		}
+		rest := data
+		received, err := io.ReadAll(&chunks{left: uint64(size), next: func() ([]byte, error) {
+			if len(rest) == 0 {
+				return nil, io.EOF
+			}
+			next := rest[:min(len(rest), max(int(chunk), len(rest)/16+1))]
+			rest = rest[len(next):]
+			return next, nil
+		}})
+		switch {
+		case err != nil:
+			blameFault(t, err)
+		case !bytes.Equal(received, data) || len(data) != int(size):
+			t.Errorf("%d bytes of %d were read, the header said %d", len(received), len(data), size)
+		}
+		upload, err := readFresh(data, params)
+		if err != nil {
+			blameFault(t, err)
+		}
+		for i, record := range upload.records {
+			if err == nil && !isVectorRecord(record) {
+				if list, err := storedList(record, graph.Handle{}, params); err != nil || list.KeyID() != upload.key || uint8(list.Type(0)) != upload.types[i] {
+					t.Errorf("value %d cannot be read again as it was: %v", i, err)
+				}
+			}
+		}
+		if isVectorRecord(data) {
+			storedVector(data, graph.Handle{})
+		} else {
+			storedList(data, graph.Handle{}, params)
+		}
+	})
+}
+
+// FuzzKeys reads keys as their uploads do: evaluation keys for integers and for vectors, public keys and migration keys.
+func FuzzKeys(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 2 << 20, PerByte: 32})
+	params := testKeys().Secret.Parameters()
+	vectors, err := leveled.ByName("bgv-13")
+	if err != nil {
+		f.Fatal(err)
+	}
+	prints := [][32]byte{params.Fingerprint(), vectors.Fingerprint(), {}}
+	public, err := testKeys().Public.MarshalBinary()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(public, byte(0), byte(0))
+	f.Add(public[codec.HeaderSize:len(public)-codec.DigestSize], byte(codec.PublicKey), byte(0))
+	f.Add(public[codec.HeaderSize:len(public)-codec.DigestSize], byte(codec.PublicKey), byte(2))
+	evaluation := evaluationKey(f)
+	f.Add(evaluation[:codec.HeaderSize+500], byte(0), byte(0))
+	f.Add([]byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0}, byte(codec.LeveledEvaluationKey), byte(1))
+	f.Add([]byte{4, 0, 0}, byte(codec.LeveledEvaluationKey), byte(1))                         // unknown flags
+	f.Add([]byte{0, 2, 0, 2, 0, 0, 0, 1, 0, 0, 0}, byte(codec.LeveledEvaluationKey), byte(1)) // rotations out of order
+	f.Add(make([]byte, 128), byte(codec.MigrationKey), byte(0))
+	f.Add(append(prints[0][:], make([]byte, 1000)...), byte(codec.MigrationKey), byte(0))
+	f.Fuzz(func(t *testing.T, data []byte, kind, set byte) {
+		if kind != 0 {
+			data = codec.Encode(codec.Kind(kind), prints[int(set)%len(prints)], data)
+		}
+		if _, _, err := checkEvaluationKey(bytes.NewReader(data), params); err != nil {
+			blameFault(t, err)
+		}
+		if pk, err := fhe.UnmarshalPublicKey(data); err != nil {
+			blameFault(t, err)
+		} else if again, _ := pk.MarshalBinary(); !bytes.Equal(again, data) {
+			t.Error("a public key is not canonical")
+		}
+		if k, err := fhe.UnmarshalMigrationKey(data); err != nil {
+			blameFault(t, err)
+		} else if again, _ := k.MarshalBinary(); !bytes.Equal(again, data) {
+			t.Error("a migration key is not canonical")
+		}
+	})
+}
+
+// FuzzRequests decodes what may be sent to each method as gRPC does and checks what is checked before anything is looked up.
+func FuzzRequests(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 512 << 10, PerByte: 1000})
+	var kinds []protoreflect.MessageType
+	kindOf := make(map[protoreflect.FullName]byte)
+	for _, file := range []protoreflect.FileDescriptor{tacitv1.File_tacit_v1_coprocessor_proto, tacitv1.File_tacit_v1_admin_proto} {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				name := methods.Get(j).Input().FullName()
+				kind, err := protoregistry.GlobalTypes.FindMessageByName(name)
+				if err != nil {
+					f.Fatal(err)
+				}
+				kindOf[name] = byte(len(kinds))
+				kinds = append(kinds, kind)
+			}
+		}
+	}
+	call := &tacitv1.ProgramCall{Digest: make([]byte, 32), KeyId: make([]byte, 32), Arguments: []*tacitv1.Argument{{Value: &tacitv1.Argument_Scalar{Scalar: []byte{1}}}}}
+	resource := &tacitv1.Resource{Id: &tacitv1.Resource_Handle{Handle: make([]byte, 32)}}
+	for _, m := range []proto.Message{
+		&tacitv1.SubmitJobRequest{Id: "a", Spec: spec(f, "input a = 0x"+strings.Repeat("01", 32)+"\nx = not(a)\noutput x"), Priority: 5, Deadline: durationpb.New(time.Hour)},
+		&tacitv1.SubmitJobRequest{Id: "b.c", Program: call, MissingInputs: &tacitv1.MissingInputs{Timeout: durationpb.New(1), Expected: []*tacitv1.ExpectedInput{{Handle: make([]byte, 32), Type: tacitv1.Type_TYPE_EBOOL.Enum()}}}},
+		&tacitv1.GrantRequest{Resource: resource, Grant: &tacitv1.PrincipalRights{Principal: "a", Rights: []tacitv1.Right{tacitv1.Right_RIGHT_READ}}},
+		&tacitv1.StatCiphertextsRequest{Handles: [][]byte{make([]byte, 32), nil}},
+		&tacitv1.ListJobsRequest{PageToken: "1", States: []tacitv1.JobState{tacitv1.JobState_JOB_STATE_RUNNING}, Principal: "a"},
+		&tacitv1.WatchJobsRequest{Cursor: "18446744073709551615"},
+		&tacitv1.QuarantineRequest{},
+	} {
+		data, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, kindOf[m.ProtoReflect().Descriptor().FullName()])
+	}
+	f.Add(empties(2, 5000), kindOf["tacit.v1.SubmitJobRequest"])
+	c := newBoundedCodec(2000)
+	read := requestReader(f)
+	f.Fuzz(func(t *testing.T, data []byte, kind byte) {
+		m := kinds[int(kind)%len(kinds)].New().Interface()
+		if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, m); err != nil {
+			return
+		}
+		if err := tooMany(m); err != nil {
+			blameFault(t, err)
+			return
+		}
+		for _, err := range read(m) {
+			if err != nil {
+				blameFault(t, err)
+			}
+		}
+	})
+}
+
+// requestReader returns what checks a request as far as that takes no store: of a spec, everything against two ciphertexts
+// that are there, 0x01… of euint8 and 0x02… of ebool.
+func requestReader(t testing.TB) func(m proto.Message) []error {
+	params := testKeys().Secret.Parameters()
+	stored := make(map[byte][]byte)
+	for i, plain := range []integer.Scalar{integer.Plain(integer.Uint8, 5), integer.Plain(integer.Bool, 1)} {
+		stored[byte(i+1)] = encrypted(t, fmt.Sprint("requests ", i), plain)
+	}
+	integers, err := integer.New(params, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{opts: Options{Params: params, Limits: graph.Limits{MaxSpecSize: 1 << 16, MaxNodes: 64, MaxInputs: 128, MaxOutputs: 16, MaxBootstraps: 1 << 20, MaxDepth: 1 << 20}}.withDefaults(),
+		integers: integers, estimates: make(chan struct{}, 1)}
+	program, err := graph.ParseProgramText("p", "param a: euint8\nparam b: plain euint8\nx = add(a, b)\noutput x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := func() context.Context {
+		return context.WithValue(context.Background(), callKey{}, &call{principal: access.Principal{Name: "a", Roles: []access.Role{access.User}}})
+	}
+	spec := func(spec *tacitv1.JobSpec, call *tacitv1.ProgramCall) error {
+		if call != nil {
+			var err error
+			if spec, err = graph.Call(program, call); err != nil {
+				return err
+			}
+		}
+		e := newEstimator(s.integers, spec)
+		g, err := graph.Validate(caller(), spec, func(_ context.Context, h graph.Handle) (graph.Ciphertext, error) {
+			record, ok := stored[h[0]]
+			if !ok {
+				return graph.Ciphertext{}, graph.ErrUnknownHandle
+			}
+			return e.stored(h, record, params)
+		}, e.cost, s.opts.Limits)
+		if err != nil {
+			return err
+		}
+		graph.SpecDigest(spec)
+		newPlan(g, nil).cost()
+		return nil
+	}
+	return func(m proto.Message) (errs []error) {
+		add := func(_ any, err error) { errs = append(errs, err) }
+		ctx := caller()
+		switch m := m.(type) {
+		case *tacitv1.SubmitJobRequest:
+			add(wishes(m))
+			add(parseExpected(m.MissingInputs.GetExpected(), "missing_inputs.expected"))
+			add(s.jobID(ctx, m.Id))
+			add(nil, spec(m.Spec, m.Program))
+		case *tacitv1.EstimateJobRequest:
+			add(parseExpected(m.Expected, "expected"))
+			add(nil, spec(m.Spec, m.Program))
+		case *tacitv1.UploadProgramRequest:
+			add(s.checkProgram(ctx, m.Program))
+		case *tacitv1.GetJobRequest:
+			add(s.jobID(ctx, m.Id))
+		case *tacitv1.StatCiphertextsRequest:
+			add(parseHandles(m.Handles))
+			add(s.version(ctx, m.KeyId))
+		case *tacitv1.FetchCiphertextsRequest:
+			add(parseHandles(m.Handles))
+			add(s.version(ctx, m.KeyId))
+		case *tacitv1.ListJobsRequest:
+			add(s.jobsOf(ctx, m.Principal))
+			add(parseStates(m.States))
+		case *tacitv1.WatchJobsRequest:
+			add(parseCursor(m.Cursor))
+			add(s.jobsOf(ctx, m.Principal))
+			add(parseStates(m.States))
+		case *tacitv1.GrantRequest:
+			add(parseResource(m.Resource))
+			add(parseRights(m.Grant.GetRights()))
+		case *tacitv1.GetAccessRequest:
+			add(parseResource(m.Resource))
+		case *tacitv1.GetKeyRequest:
+			add(s.keyID(ctx, m.KeyId))
+		}
+		return errs
+	}
+}
+
+// FuzzAuthorization has calls with any authorization and any request: nobody is let in but with the token or the signature of a
+// caller.
+func FuzzAuthorization(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	who := newCallers(f)
+	const method = tacitv1.Coprocessor_GetJob_FullMethodName
+	good, err := proto.Marshal(&tacitv1.GetJobRequest{Id: "a"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed := who.signedAt(f, time.Now())(method, &tacitv1.GetJobRequest{Id: "a"})[0]
+	f.Add("Bearer "+who.tokens["alice"], good)
+	f.Add("bearer "+who.tokens["eve"], good)
+	f.Add(signed, good)
+	f.Add(signed, []byte{})
+	f.Add("Basic YWxpY2U6", good)
+	s := &Server{opts: Options{Callers: who.Callers, Audience: "here"}.withDefaults()}
+	f.Fuzz(func(t *testing.T, authorization string, request []byte) {
+		s.replay = access.NewReplay(time.Now().Add(-time.Minute))
+		c := &call{method: method}
+		m := new(tacitv1.GetJobRequest)
+		if proto.Unmarshal(request, m) != nil {
+			return
+		}
+		p, err := s.authenticate(metadata.NewIncomingContext(context.Background(), metadata.Pairs("authorization", authorization)), c)
+		if err == nil {
+			err = s.admit(c, p, m)
+		}
+		if err != nil {
+			blameFault(t, err)
+			return
+		}
+		_, token, _ := strings.Cut(authorization, " ")
+		known := slices.ContainsFunc(slices.Collect(maps.Values(who.tokens)), func(k string) bool { return k == token })
+		if !known && (authorization != signed || m.Id != "a") {
+			t.Errorf("%q with %v is let in", authorization, m)
 		}
 	})
 }

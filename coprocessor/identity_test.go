@@ -45,7 +45,7 @@ type callers struct {
 	contract ed25519.PrivateKey
 }
 
-func newCallers(t *testing.T) *callers {
+func newCallers(t testing.TB) *callers {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "callers.json")
 	c := &callers{path: path, tokens: make(map[string]string)}
@@ -84,7 +84,7 @@ func (c *callers) token(name string) authorization {
 	return func(string, proto.Message) []string { return []string{"Bearer " + c.tokens[name]} }
 }
 
-func (c *callers) signedAt(t *testing.T, now time.Time) authorization {
+func (c *callers) signedAt(t testing.TB, now time.Time) authorization {
 	return func(method string, first proto.Message) []string {
 		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(first)
 		if err != nil {

@@ -2,7 +2,6 @@ package leveled
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -366,7 +365,7 @@ func sumOf(h hash.Hash) (id KeyID) {
 func (p *Parameters) readSpec(d *codec.Decoder) (KeySpec, error) {
 	flags := d.U8("flags")
 	if flags&^(flagSwapRows|flagBootstrapping) != 0 {
-		d.Fail("flags", errors.New("unknown flags"))
+		d.Fail("flags", &ValueError{"flags", "unknown ones"})
 	}
 	count := int(d.U16("rotations"))
 	if count > maxRotations {
@@ -377,7 +376,7 @@ func (p *Parameters) readSpec(d *codec.Decoder) (KeySpec, error) {
 	for range count {
 		k := int(d.U32("rotation"))
 		if n := len(spec.Rotations); d.Err() == nil && (k < 1 || k >= p.Row() || n > 0 && k <= spec.Rotations[n-1]) {
-			d.Fail("rotation", errors.New("not in ascending order, or not within a row"))
+			d.Fail("rotation", &ValueError{"rotation", "not in ascending order, or not within a row"})
 		}
 		spec.Rotations = append(spec.Rotations, k)
 	}
@@ -539,7 +538,7 @@ func (p *Parameters) readCiphertext(d *codec.Decoder, id KeyID) *Ciphertext {
 	case originPublic, originSecret:
 		c.noise, err = p.FreshNoise(c.origin == originPublic, int(d.U8("log bound")))
 	default:
-		err = fmt.Errorf("unknown origin %d", c.origin)
+		err = &ValueError{"origin", fmt.Sprintf("%d is not known", c.origin)}
 	}
 	if err != nil {
 		d.Fail("noise", err)

@@ -197,30 +197,87 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// fuzzSets are the smallest parameter sets: a body of the named ones takes a millisecond to hash.
+func fuzzSets() (sets []*Parameters) {
+	for _, lit := range []Literal{
+		{Name: "fuzz-bgv", Scheme: BGV, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 65537},
+		{Name: "fuzz-bfv", Scheme: BFV, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 65537},
+		{Name: "fuzz-ckks", Scheme: CKKS, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, LogScale: 24},
+	} {
+		sets = append(sets, must(NewParameters(lit)))
+	}
+	return sets
+}
+
 // FuzzCiphertexts reads bodies with a right digest, a beginning that is fuzzed and residues that are all alike: no
 // panic, and what is accepted is written again as the same bytes.
 func FuzzCiphertexts(tf *testing.F) {
-	f := fuzztest.New(tf, fuzztest.Bound{Constant: 8 << 20, PerByte: 64})
-	s := use(f, "bgv-13")
-	fresh := must(s.sk.Integers([]int64{1}))
-	for _, c := range []*Ciphertext{fresh, must(s.pk.Integers([]int64{1})), must(s.eval.Drop(fresh, 0))} {
-		b := body(must(MarshalCiphertexts(c)))
-		f.Add(b[:32+2+1+4+1+SeedSize], uint32(len(b)), byte(0))
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 2 << 20, PerByte: 64})
+	sets := fuzzSets()
+	for i, p := range sets {
+		keys := must(GenerateKeys(p, KeySpec{Rotations: []int{}}, nil))
+		for _, enc := range []*Encryptor{NewEncryptor(keys.Secret), NewPublicEncryptor(keys.Public)} {
+			var c *Ciphertext
+			if p.Scheme() == CKKS {
+				c = must(enc.Reals([]float64{1}))
+			} else {
+				c = must(enc.Integers([]int64{1}))
+			}
+			b := body(must(MarshalCiphertexts(c)))
+			head := b[:32+2+1+4+1+SeedSize]
+			clear(head[:32]) // so that the seeds are the same in every run
+			clear(head[32+2+1+4+1:])
+			f.Add(head, uint32(len(b)), byte(0), byte(i))
+			computed := must(NewEvaluator(keys.Evaluation).Neg(c))
+			b = body(must(MarshalCiphertexts(computed)))
+			head = b[:32+2+1+4+1+24]
+			clear(head[:32])
+			f.Add(head, uint32(len(b)), byte(0), byte(i))
+		}
 	}
-	f.Add([]byte{}, uint32(0), byte(0))
-	f.Fuzz(func(t *testing.T, prefix []byte, length uint32, fill byte) {
-		b := append(prefix, bytes.Repeat([]byte{fill}, max(0, int(length%(1<<19))-len(prefix)))...)
-		for _, name := range []string{"bgv-13", "bfv-13", "ckks-13"} {
-			p := must(ByName(name))
-			data := seal(codec.LeveledCiphertexts, p, b)
-			cs, err := UnmarshalCiphertexts(data, p)
-			if err != nil {
-				continue
+	f.Add([]byte{}, uint32(0), byte(0), byte(0))
+	f.Fuzz(func(t *testing.T, prefix []byte, length uint32, fill, set byte) {
+		p := sets[int(set)%len(sets)]
+		data := seal(codec.LeveledCiphertexts, p, filled(prefix, length, fill))
+		cs, err := UnmarshalCiphertexts(data, p)
+		if err != nil {
+			return
+		}
+		again, err := MarshalCiphertexts(cs...)
+		if err != nil || !bytes.Equal(again, data) {
+			t.Errorf("accepted bytes are not written again: %v", err)
+		}
+	})
+}
+
+// filled is a prefix, filled up with one byte to a length below 2^17; what is longer is cut to a short one.
+func filled(prefix []byte, length uint32, fill byte) []byte {
+	if length >= 1<<17 {
+		length %= 256
+	}
+	n := max(len(prefix), int(length))
+	return append(append(make([]byte, 0, n), prefix...), bytes.Repeat([]byte{fill}, n-len(prefix))...)
+}
+
+// FuzzKeys reads secret and public keys with a right digest, a beginning that is fuzzed and residues that are all alike.
+func FuzzKeys(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 2 << 20, PerByte: 64})
+	p := fuzzSets()[0]
+	f.Add(make([]byte, 32+SeedSize), uint32(0), byte(0), false)
+	f.Add(make([]byte, 32+SeedSize), uint32(p.PublicKeySize()-codec.Overhead), byte(1), true)
+	f.Add([]byte{}, uint32(p.PublicKeySize()), byte(255), true)
+	f.Fuzz(func(t *testing.T, prefix []byte, length uint32, fill byte, public bool) {
+		body := filled(prefix, length, fill)
+		if public {
+			data := seal(codec.LeveledPublicKey, p, body)
+			if pk, err := UnmarshalPublicKey(data, p); err == nil && !bytes.Equal(must(pk.MarshalBinary()), data) {
+				t.Error("a public key is not canonical")
 			}
-			again, err := MarshalCiphertexts(cs...)
-			if err != nil || !bytes.Equal(again, data) {
-				t.Errorf("accepted bytes are not written again: %v", err)
-			}
+			return
+		}
+		data := seal(codec.LeveledSecretKey, p, body)
+		if sk, err := UnmarshalSecretKey(data, p); err == nil && !bytes.Equal(must(sk.MarshalBinary()), data) {
+			t.Error("a secret key is not canonical")
 		}
 	})
 }
