@@ -255,6 +255,29 @@ func FuzzDecodeCallers(tf *testing.F) {
 	})
 }
 
+// FuzzNames feeds the readers of names, rights, roles and periods.
+func FuzzNames(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	for _, text := range []string{"alice", "read,grant", "admin", "24h0m0s", "a.b", "all", "local"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if CheckName(text) == nil {
+			if owner, id := SplitJob(QualifiedJob(text, "id")); owner != text || id != "id" {
+				t.Errorf("the job of %q is that of %q", text, owner)
+			}
+		}
+		if r, err := ParseRights(text); err == nil {
+			if again, err := ParseRights(r.String()); err != nil || again != r || r == 0 || r > All {
+				t.Errorf("%q is %v, and that %v: %v", text, r, again, err)
+			}
+		}
+		ParseRole(text)
+		var p Period
+		p.UnmarshalText([]byte(text))
+	})
+}
+
 func FuzzDecodeList(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
 	f.Add([]byte(`{"version":1,"owners":["a"],"grants":{"b":"read,grant"}}`))

@@ -1,8 +1,10 @@
 package graph
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -171,6 +173,43 @@ func FuzzProgram(tf *testing.F) {
 		}
 		if len(g.Outputs()) != len(p.Outputs) {
 			t.Error("outputs are missing")
+		}
+	})
+}
+
+// FuzzCall feeds calls of a program, and the readers of the arguments of the command line.
+func FuzzCall(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 256 << 10, PerByte: 500})
+	p := program(f, feeText)
+	h := &tacitv1.Argument{Value: &tacitv1.Argument_Handle{Handle: bytes.Repeat([]byte{5}, 32)}}
+	s := &tacitv1.Argument{Value: &tacitv1.Argument_Scalar{Scalar: []byte{1}}}
+	for _, call := range []*tacitv1.ProgramCall{{Arguments: []*tacitv1.Argument{h, h, s}}, {KeyId: make([]byte, 32), Arguments: []*tacitv1.Argument{s}, Outputs: [][]byte{{1}}}} {
+		data, err := proto.Marshal(call)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("0xff"))
+	f.Add([]byte("0x" + Handle{1}.String()))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if h, err := ParseHandle(string(data)); err == nil && !strings.EqualFold(h.String(), strings.TrimPrefix(string(data), "0x")) {
+			t.Errorf("%q is the handle %v", data, h)
+		}
+		ParseScalar(string(data))
+		call := new(tacitv1.ProgramCall)
+		if proto.Unmarshal(data, call) != nil {
+			return
+		}
+		spec, err := Call(p, call)
+		if err != nil {
+			if !errors.As(err, new(*Error)) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if _, err := validate(spec, DefaultLimits()); err != nil && !errors.As(err, new(*Error)) {
+			t.Fatal(err)
 		}
 	})
 }

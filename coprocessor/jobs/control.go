@@ -66,11 +66,7 @@ func (q *Queue) readControl(ctx context.Context) (Control, uint64, error) {
 
 // applyControl takes in what is held back.
 func (q *Queue) applyControl(b []byte, rev uint64) (Control, error) {
-	var r controlRecord
-	err := json.Unmarshal(b, &r)
-	if err == nil && r.Version != recordVersion {
-		err = fmt.Errorf("version %d, want %d", r.Version, recordVersion)
-	}
+	c, err := decodeControl(b)
 	if err != nil {
 		return Control{}, &store.DataLossError{Bucket: "jobs", Key: controlKey, Detail: err.Error()}
 	}
@@ -78,7 +74,16 @@ func (q *Queue) applyControl(b []byte, rev uint64) (Control, error) {
 	defer q.mu.Unlock()
 	if rev > q.heldRev {
 		q.heldRev = rev
-		q.index.hold(r.Control)
+		q.index.hold(c)
 	}
-	return r.Control, nil
+	return c, nil
+}
+
+func decodeControl(b []byte) (Control, error) {
+	var r controlRecord
+	err := json.Unmarshal(b, &r)
+	if err == nil && r.Version != recordVersion {
+		err = fmt.Errorf("version %d, want %d", r.Version, recordVersion)
+	}
+	return r.Control, err
 }

@@ -29,3 +29,27 @@ func FuzzDecodeRecord(tf *testing.F) {
 		}
 	})
 }
+
+// FuzzDecodeControl feeds the decoder of what is held back.
+func FuzzDecodeControl(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
+	full, err := json.Marshal(controlRecord{Version: recordVersion, Control: Control{Paused: true, Tenants: []string{"a"}, Pools: []string{"b"}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(full)
+	f.Add([]byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := decodeControl(data)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(controlRecord{Version: recordVersion, Control: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeControl(again); err != nil {
+			t.Errorf("%s: %v", again, err)
+		}
+	})
+}

@@ -41,19 +41,28 @@ func ReadKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receipt: %w", err)
 	}
+	key, reason := parseKey(data)
+	if key == nil {
+		return nil, &KeyError{path, reason}
+	}
+	return key, nil
+}
+
+// parseKey reads the bytes of a file, or says why there is no key.
+func parseKey(data []byte) (key ed25519.PrivateKey, reason string) {
 	block, rest := pem.Decode(data)
 	if block == nil || block.Type != pemType || len(rest) > 0 {
-		return nil, &KeyError{path, "not one private key in PEM"}
+		return nil, "not one private key in PEM"
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, &KeyError{path, "not a private key in PKCS #8"}
+		return nil, "not a private key in PKCS #8"
 	}
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return nil, &KeyError{path, fmt.Sprintf("a key of type %T, want Ed25519", parsed)}
+		return nil, fmt.Sprintf("a key of type %T, want Ed25519", parsed)
 	}
-	return key, nil
+	return key, ""
 }
 
 // NewKey draws a signing key.

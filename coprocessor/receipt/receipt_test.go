@@ -172,6 +172,25 @@ func FuzzDecode(tf *testing.F) {
 	})
 }
 
+// FuzzParseKey feeds the reader of files of signing keys.
+func FuzzParseKey(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 128 << 10, PerByte: 16})
+	der, err := x509.MarshalPKCS8PrivateKey(testKey("service"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(der, true)
+	f.Add(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), false)
+	f.Fuzz(func(t *testing.T, data []byte, wrap bool) {
+		if wrap {
+			data = pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: data})
+		}
+		if key, reason := parseKey(data); (key == nil) == (reason == "") || key != nil && len(key) != ed25519.PrivateKeySize {
+			t.Errorf("a key of %d bytes, %q", len(key), reason)
+		}
+	})
+}
+
 func TestLoadKey(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "service.key")

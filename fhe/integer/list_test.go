@@ -464,3 +464,24 @@ func FuzzUnmarshalList(tf *testing.F) {
 		}
 	})
 }
+
+// FuzzParseScalar feeds the readers of plaintexts, of types and of operations.
+func FuzzParseScalar(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	for _, text := range []string{"euint64:100", "ebool:true", "euint256:0xffff", "euint8:-1", "eaddress:0x1", "euint8:1e3", "add", "euint16"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		ParseOp(text)
+		if typ, err := ParseType(text); err == nil && typ.String() != text {
+			t.Errorf("%q is read as the type %v", text, typ)
+		}
+		s, err := ParseScalar(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseScalar(s.String()); err != nil || again.Type() != s.Type() || again.Big().Cmp(s.Big()) != 0 || s.Big().Sign() < 0 || s.Big().BitLen() > s.Type().Bits() {
+			t.Errorf("%q is read as %v, and that as %v: %v", text, s, again, err)
+		}
+	})
+}

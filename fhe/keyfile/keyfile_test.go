@@ -350,3 +350,35 @@ func FuzzParse(tf *testing.F) {
 		}
 	})
 }
+
+// FuzzDecrypt feeds protected files up to the passphrase: what is asked for one has a work factor that is allowed.
+func FuzzDecrypt(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 512 << 10, PerByte: 64})
+	defer func(old int) { workFactor = old }(workFactor)
+	workFactor = 1
+	file, err := encrypt([]byte(testText), "passphrase")
+	if err != nil {
+		f.Fatal(err)
+	}
+	plain, err := io.ReadAll(armor.NewReader(bytes.NewReader(file)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file, false)
+	f.Add(plain, true)
+	f.Add([]byte("age-encryption.org/v1\n-> scrypt bBjlhJVYZeE4aqUdmtRHfw 40\nZV/AhotwSGqaPCU43cepl4WYUouAa17a3xpu4G2yi5k\n--- x\n"), true)
+	errAsked := errors.New("asked")
+	f.Fuzz(func(t *testing.T, text []byte, wrap bool) {
+		if wrap {
+			var b bytes.Buffer
+			w := armor.NewWriter(&b)
+			w.Write(text)
+			w.Close()
+			text = b.Bytes()
+		}
+		_, err := decrypt(text, func() ([]byte, error) { return nil, errAsked })
+		if err == nil || !errors.Is(err, errAsked) && !errors.Is(err, ErrWrongPassphrase) && !errors.As(err, new(*FormatError)) && !errors.As(err, new(*WorkFactorError)) {
+			t.Errorf("%v", err)
+		}
+	})
+}
