@@ -391,9 +391,10 @@ func FuzzAuthorization(tf *testing.F) {
 		if proto.Unmarshal(request, m) != nil {
 			return
 		}
-		p, err := s.authenticate(metadata.NewIncomingContext(context.Background(), metadata.Pairs("authorization", authorization)), c)
+		ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs("authorization", authorization))
+		p, err := s.authenticate(ctx, c)
 		if err == nil {
-			err = s.admit(c, p, m)
+			err = s.admit(ctx, c, p, m)
 		}
 		if err != nil {
 			blameFault(t, err)

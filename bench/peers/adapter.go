@@ -165,17 +165,32 @@ func (a *Adapter) Run(items [][]*big.Int) (*Answer, [][]*big.Int, error) {
 	if len(answer.Results) != len(items) || !(answer.Seconds.Compute > 0) {
 		return nil, nil, &Error{a.path, "run", "says no time or has results of another number of items"}
 	}
-	results := make([][]*big.Int, len(items))
-	for i, texts := range answer.Results {
+	results, err := answer.numbers()
+	if err != nil {
+		return nil, nil, &Error{a.path, "run", err.Error()}
+	}
+	return answer, results, nil
+}
+
+// maxDigits bounds a result.
+const maxDigits = 100
+
+// numbers returns the results.
+func (a *Answer) numbers() ([][]*big.Int, error) {
+	results := make([][]*big.Int, len(a.Results))
+	for i, texts := range a.Results {
 		for _, t := range texts {
-			x, ok := new(big.Int).SetString(t, 10)
-			if !ok || len(t) > 100 {
-				return nil, nil, &Error{a.path, "run", fmt.Sprintf("item %d: a result is not a number", i)}
+			x := new(big.Int)
+			if len(t) > maxDigits {
+				return nil, fmt.Errorf("item %d: a result of %d digits", i, len(t))
+			}
+			if _, ok := x.SetString(t, 10); !ok {
+				return nil, fmt.Errorf("item %d: a result is not a number", i)
 			}
 			results[i] = append(results[i], x)
 		}
 	}
-	return answer, results, nil
+	return results, nil
 }
 
 // ask sends a line and reads the answer.
@@ -190,17 +205,25 @@ func (a *Adapter) ask(r request, answer any) error {
 	if !a.lines.Scan() {
 		return a.broken(r.Command, a.lines.Err())
 	}
+	if err := decode(a.lines.Bytes(), answer); err != nil {
+		return &Error{a.path, r.Command, err.Error()}
+	}
+	return nil
+}
+
+// decode reads the line of an answer.
+func decode(line []byte, answer any) error {
 	var refusal struct {
 		Error string `json:"error"`
 	}
-	if err := json.Unmarshal(a.lines.Bytes(), &refusal); err != nil {
-		return &Error{a.path, r.Command, "the answer is not JSON: " + err.Error()}
+	if err := json.Unmarshal(line, &refusal); err != nil {
+		return fmt.Errorf("the answer is not JSON: %w", err)
 	}
 	if refusal.Error != "" {
-		return &Error{a.path, r.Command, refusal.Error}
+		return errors.New(refusal.Error)
 	}
-	if err := json.Unmarshal(a.lines.Bytes(), answer); err != nil {
-		return &Error{a.path, r.Command, "the answer is not of its form: " + err.Error()}
+	if err := json.Unmarshal(line, answer); err != nil {
+		return fmt.Errorf("the answer is not of its form: %w", err)
 	}
 	return nil
 }

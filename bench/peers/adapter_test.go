@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 // The test binary is an adapter where this variable says which.
@@ -190,4 +192,25 @@ func TestQuoted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzDecode feeds lines that an adapter may answer with.
+func FuzzDecode(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
+	f.Add([]byte(`{"protocol": 1, "library": "fake", "version": "1", "build": "in the clear", "schemes": [{"scheme": "bgv", "workloads": ["votes"]}]}`))
+	f.Add([]byte(`{"set": "clear", "security_bits": 128, "keygen_seconds": 0.5, "capacity": 3, "threads": 2}`))
+	f.Add([]byte(`{"results": [["9"], ["-1"]], "seconds": {"encrypt": 0.1, "compute": 0.2, "decrypt": 0.3}, "request_bytes": 10}`))
+	f.Add([]byte(`{"error": "no memory"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		decode(line, new(Description))
+		decode(line, new(Setup))
+		answer := new(Answer)
+		if decode(line, answer) != nil {
+			return
+		}
+		results, err := answer.numbers()
+		if err == nil && len(results) != len(answer.Results) {
+			t.Errorf("%d results of %d", len(results), len(answer.Results))
+		}
+	})
 }

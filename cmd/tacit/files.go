@@ -32,6 +32,17 @@ func readFile(path string) ([]byte, error) {
 	return data, inFile(path, err)
 }
 
+// readAs reads a file of at most maxFile bytes as what parse makes of it.
+func readAs[T any](path string, parse func(data []byte) (T, error)) (T, error) {
+	data, err := readFile(path)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	v, err := parse(data)
+	return v, inFile(path, err)
+}
+
 // readList reads a file of ciphertexts, of parameters p or of any if it is nil.
 func readList(path string, p *fhe.Parameters) (*integer.List, error) {
 	kind, err := inspect.DetectFile(path)

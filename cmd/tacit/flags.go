@@ -168,12 +168,12 @@ func (c *connection) dial() (*client.Client, error) {
 		}
 	}
 	if c.tokenFile != "" {
-		if opts.Token, err = readToken(c.tokenFile); err != nil {
+		if opts.Token, err = readAs(c.tokenFile, parseToken); err != nil {
 			return nil, err
 		}
 	}
 	if c.signingKey != "" {
-		if opts.Signer, err = readSigningKey(c.signingKey); err != nil {
+		if opts.Signer, err = readAs(c.signingKey, parseSigningKey); err != nil {
 			return nil, err
 		}
 	}

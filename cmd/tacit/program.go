@@ -134,16 +134,21 @@ func readProgram(path, name string) (*tacitv1.Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	if name == "" {
+		base := filepath.Base(path)
+		name = strings.TrimSuffix(base, filepath.Ext(base))
+	}
+	return parseProgram(data, name)
+}
+
+// parseProgram reads a program as protojson or, with a name, as text.
+func parseProgram(data []byte, name string) (*tacitv1.Program, error) {
 	if jobfile.JSON(data) {
 		p := new(tacitv1.Program)
 		if err := protojson.Unmarshal(data, p); err != nil {
 			return nil, &jobfile.JSONError{Err: err}
 		}
 		return p, nil
-	}
-	if name == "" {
-		base := filepath.Base(path)
-		name = strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	return graph.ParseProgramText(name, string(data))
 }

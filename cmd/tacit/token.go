@@ -129,7 +129,7 @@ JSON: id, principal, kind, roles, created, expires, key or subject or file.`,
 			switch {
 			case publicKey != "":
 				c.Kind = access.Key
-				if c.Value, err = readPublicKey(publicKey); err == nil {
+				if c.Value, err = readAs(publicKey, parsePublicKey); err == nil {
 					c, err = access.Register(callers, c)
 				}
 			case subject != "":
@@ -233,62 +233,54 @@ begun go on to their end.`,
 	return cmd
 }
 
-// readToken reads the file of a token.
-func readToken(path string) (string, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return "", err
-	}
+// parseToken reads what is in the file of a token.
+func parseToken(data []byte) (string, error) {
 	token := strings.TrimSpace(string(data))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", inFile(path, errors.New("not a token"))
+		return "", errors.New("not a token")
 	}
 	return token, nil
 }
 
-// readPEM reads a file of one PEM block.
-func readPEM(path, kind string) ([]byte, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
+// parsePEM reads a PEM block of a kind.
+func parsePEM(data []byte, kind string) ([]byte, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != kind {
-		return nil, inFile(path, fmt.Errorf("want PEM with a %s", kind))
+		return nil, fmt.Errorf("want PEM with a %s", kind)
 	}
 	return block.Bytes, nil
 }
 
-// readSigningKey reads an Ed25519 private key (PKCS #8).
-func readSigningKey(path string) (crypto.Signer, error) {
-	der, err := readPEM(path, "PRIVATE KEY")
+// parseSigningKey reads an Ed25519 private key (PKCS #8).
+func parseSigningKey(data []byte) (crypto.Signer, error) {
+	der, err := parsePEM(data, "PRIVATE KEY")
 	if err != nil {
 		return nil, err
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, inFile(path, err)
+		return nil, err
 	}
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return nil, inFile(path, errors.New("want an Ed25519 key"))
+		return nil, errors.New("want an Ed25519 key")
 	}
 	return key, nil
 }
 
-// readPublicKey reads an Ed25519 public key and returns it in hexadecimal.
-func readPublicKey(path string) (string, error) {
-	der, err := readPEM(path, "PUBLIC KEY")
+// parsePublicKey reads an Ed25519 public key and returns it in hexadecimal.
+func parsePublicKey(data []byte) (string, error) {
+	der, err := parsePEM(data, "PUBLIC KEY")
 	if err != nil {
 		return "", err
 	}
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
-		return "", inFile(path, err)
+		return "", err
 	}
 	key, ok := parsed.(ed25519.PublicKey)
 	if !ok {
-		return "", inFile(path, errors.New("want an Ed25519 key"))
+		return "", errors.New("want an Ed25519 key")
 	}
 	return hex.EncodeToString(key), nil
 }

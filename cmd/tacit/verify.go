@@ -96,7 +96,7 @@ sha256].`,
 			if err != nil {
 				return wrongUsage(cmd, "--service-key: %v", err)
 			}
-			r, err := readReceipt(args[0])
+			r, err := readAs(args[0], receipt.Decode)
 			if err != nil {
 				return err
 			}
@@ -167,15 +167,6 @@ func parseServiceKey(text string) (*[32]byte, error) {
 		return nil, errors.New("want 64 hexadecimal digits")
 	}
 	return (*[32]byte)(b), nil
-}
-
-func readReceipt(path string) (*receipt.Receipt, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	r, err := receipt.Decode(data)
-	return r, inFile(path, err)
 }
 
 // verify checks a receipt and sets the verdict. What contradicts the receipt is a

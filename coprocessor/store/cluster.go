@@ -79,6 +79,13 @@ const membershipFile = "member.json"
 
 func (m membership) String() string { return m.Node + "@" + m.Cluster }
 
+func parseMembership(data []byte) (m membership, err error) {
+	if err := json.Unmarshal(data, &m); err != nil || m.Version != 1 || m.Node == "" {
+		return membership{}, errors.New("does not say which member of a cluster the directory belongs to")
+	}
+	return m, nil
+}
+
 // enlist checks that a directory belongs to the member, nil for a server that
 // stands alone, and writes down that it does when it is new.
 func enlist(dir string, m *Member) error {
@@ -89,8 +96,8 @@ func enlist(dir string, m *Member) error {
 	}
 	var have membership
 	if err == nil {
-		if err := json.Unmarshal(data, &have); err != nil || have.Version != 1 || have.Node == "" {
-			return fmt.Errorf("store: %s does not say which member of a cluster the directory belongs to", path)
+		if have, err = parseMembership(data); err != nil {
+			return fmt.Errorf("store: %s %w", path, err)
 		}
 	}
 	if m == nil {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"encoding/hex"
+	"strings"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
@@ -18,6 +20,26 @@ func FuzzDecode(tf *testing.F) {
 		}
 		if m, err := decodeManifest(data); err == nil && !bytes.Equal(m.encode(), data) {
 			t.Error("a manifest is not canonical")
+		}
+	})
+}
+
+// FuzzNames feeds the readers of addresses, of names of ciphertexts and of the file of a member of a cluster.
+func FuzzNames(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	for _, text := range []string{"127.0.0.1:4222", "[::1]:0", ":65536", "localhost:http", hex.EncodeToString(make([]byte, 32)), `{"version":1,"node":"a","cluster":"b"}`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if host, port, err := splitAddress(text); err == nil && (port < 0 || port > 65535) {
+			t.Errorf("%q is %q, %d", text, host, port)
+		}
+		isLoopback(text)
+		if h, ok := parseHandle(text); ok && hex.EncodeToString(h[:]) != strings.ToLower(text) {
+			t.Errorf("%q is the handle %x", text, h)
+		}
+		if m, err := parseMembership([]byte(text)); err == nil && m.Node == "" {
+			t.Errorf("%q is a member without a name", text)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tacit-fhe/tacit/accel/cuda"
 	"github.com/tacit-fhe/tacit/accel/cuda/cudatest"
+	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
 
 func TestParse(t *testing.T) {
@@ -55,4 +56,20 @@ func TestOpen(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// FuzzParse feeds the reader of names of devices.
+func FuzzParse(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
+	for _, name := range []string{"auto", "cpu", "cuda", "cuda:0,1", "cuda:-1"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		_, indices, err := parse(name)
+		for _, i := range indices {
+			if err == nil && i < 0 {
+				t.Errorf("%q has the index %d", name, i)
+			}
+		}
+	})
 }

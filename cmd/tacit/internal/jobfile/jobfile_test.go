@@ -154,3 +154,17 @@ func FuzzParse(tf *testing.F) {
 		}
 	})
 }
+
+// FuzzParseBinding feeds the reader of what names are bound to.
+func FuzzParseBinding(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	for _, text := range []string{"a=in.ct#3", "a=x#y.ct#12", "a=0x" + strings.Repeat("01", 32) + ":euint8", "a=f#-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBinding(text)
+		if err == nil && (b.Name == "" || b.Index < 0 || b.File == "" && b.Handle == graph.Handle{} && !strings.Contains(text, strings.Repeat("0", 64))) {
+			t.Errorf("%q is %+v", text, b)
+		}
+	})
+}
