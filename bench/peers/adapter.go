@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"os/exec"
+	"regexp"
 	"sync"
 	"time"
 )
@@ -81,8 +82,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("adapter %s: %s: %s", e.Adapter, e.Command, e.Reason)
 }
 
-// maxLine bounds an answer in bytes.
-const maxLine = 64 << 20
+const (
+	maxLine     = 64 << 20 // of an answer, in bytes
+	maxCapacity = 1 << 20  // of a batch, in items
+)
 
 // Adapter is a running adapter. It serves one request at a time.
 type Adapter struct {
@@ -127,10 +130,30 @@ func start(ctx context.Context, dir, path string, args ...string) (*Adapter, err
 	if err := a.ask(request{Command: "describe"}, &a.Description); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	if a.Protocol != Protocol {
-		return nil, errors.Join(&Error{path, "describe", fmt.Sprintf("speaks protocol %d, not %d", a.Protocol, Protocol)}, a.Close())
+	if reason := a.Description.wrong(); reason != "" {
+		return nil, errors.Join(&Error{path, "describe", reason}, a.Close())
 	}
 	return a, nil
+}
+
+// names are what libraries, schemes and sets may be called: they are parts of the
+// names of records.
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._=+-]{0,79}$`)
+
+// wrong says what an adapter may not say of itself, or nothing.
+func (d *Description) wrong() string {
+	if d.Protocol != Protocol {
+		return fmt.Sprintf("speaks protocol %d, not %d", d.Protocol, Protocol)
+	}
+	if !names.MatchString(d.Library) {
+		return fmt.Sprintf("%.80q is not the name of a library", d.Library)
+	}
+	for _, s := range d.Schemes {
+		if !names.MatchString(s.Scheme) {
+			return fmt.Sprintf("%.80q is not the name of a scheme", s.Scheme)
+		}
+	}
+	return ""
 }
 
 // Setup makes keys for a workload of a size.
@@ -139,8 +162,11 @@ func (a *Adapter) Setup(scheme, workload string, size, threads int) (*Setup, err
 	if err := a.ask(request{Command: "setup", Scheme: scheme, Workload: workload, Size: size, Threads: threads}, s); err != nil {
 		return nil, err
 	}
-	if s.Set == "" || s.Capacity < 1 || !(s.KeygenSeconds > 0) {
-		return nil, &Error{a.path, "setup", "says no set, no capacity or no time"}
+	if !names.MatchString(s.Set) {
+		return nil, &Error{a.path, "setup", fmt.Sprintf("%.80q is not the name of a set", s.Set)}
+	}
+	if s.Capacity < 1 || s.Capacity > maxCapacity || !(s.KeygenSeconds > 0) {
+		return nil, &Error{a.path, "setup", fmt.Sprintf("says no time, or its capacity is not in [1, %d]", maxCapacity)}
 	}
 	if s.Threads < 0 || s.Threads > threads {
 		return nil, &Error{a.path, "setup", fmt.Sprintf("uses %d threads of %d", s.Threads, threads)}

@@ -33,6 +33,12 @@ func fake(kind string) {
 		switch line := lines.Text(); {
 		case strings.Contains(line, `"describe"`) && kind == "old":
 			fmt.Println(`{"protocol": 0}`)
+		case strings.Contains(line, `"describe"`) && kind == "nameless":
+			fmt.Println(`{"protocol": 1, "library": "a/b"}`)
+		case strings.Contains(line, `"setup"`) && kind == "endless":
+			fmt.Println(`{"set": "clear", "security_bits": 128, "keygen_seconds": 0.5, "capacity": 1000000000000}`)
+		case strings.Contains(line, `"setup"`) && kind == "spaced":
+			fmt.Println(`{"set": "two words", "security_bits": 128, "keygen_seconds": 0.5, "capacity": 3}`)
 		case strings.Contains(line, `"describe"`) && kind == "mute":
 			fmt.Fprintln(os.Stderr, "the library is not there")
 			return
@@ -64,7 +70,10 @@ func TestAdapter(t *testing.T) {
 		{"mute", "the library is not there"},
 		{"short", "another number of items"},
 		{"words", "not a number"},
+		{"nameless", "is not the name of a library"},
 		{"greedy", "uses 2 threads of 1"},
+		{"endless", "its capacity is not in"},
+		{"spaced", `"two words" is not the name of a set`},
 		{"refuses", "no memory"},
 		{"noise", "not JSON"},
 	} {

@@ -20,9 +20,10 @@ helib::Context build(const adapter::Needs &needs, long m) {
         const long bits = 60 + 45 * (needs.depth + 1);
         return helib::ContextBuilder<helib::CKKS>().m(m).precision(precision).bits(bits).c(columns).build();
     }
-    // A prime that is 1 modulo m has a slot for every coefficient.
+    // A prime that is 1 modulo m has a slot for every coefficient, in two dimensions: a
+    // rotation through both multiplies with masks, which takes as much as a multiplication.
     const long p = long(adapter::primeAbove(needs.max, m));
-    const long bits = long((needs.depth + 2) * (std::log2(p) + 22));
+    const long bits = long((needs.depth + 2 + needs.rotations.size()) * (std::log2(p) + 22));
     return helib::ContextBuilder<helib::BGV>().m(m).p(p).r(1).bits(bits).c(columns).build();
 }
 
