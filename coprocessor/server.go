@@ -79,6 +79,10 @@ type Options struct {
 	// are not in use; 0 means 1 GiB. Where the backend computes on devices, it is at most
 	// what they have room for, which have a copy of each.
 	KeyMemory int64
+	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
+	// may upload keys can make the service hold prepared ones of about twice that in memory, one
+	// for each job that runs.
+	MaxKey int64
 	// MaxQueued is how many jobs may wait; 0 means 10,000.
 	MaxQueued int
 	// MaxBacklog is how many bootstraps the jobs that wait may be going to take
@@ -131,8 +135,9 @@ const (
 )
 
 const (
-	// MaxEvaluationKey bounds the container of an evaluation key in bytes.
-	MaxEvaluationKey = 512 << 20
+	// DefaultMaxKey bounds the container of an evaluation key in bytes, unless Options.MaxKey
+	// says otherwise: enough for all keys but those of CKKS bootstrapping, of 1.8 GB.
+	DefaultMaxKey = 512 << 20
 	// MaxUpload bounds the container of one upload of ciphertexts in bytes. A value
 	// made with the secret key is stored in about what arrived of it; each of at most
 	// integer.MaxListValues made with the public key keeps a mask of its own.
@@ -176,6 +181,7 @@ func (o Options) withDefaults() Options {
 	if o.KeyMemory == 0 {
 		o.KeyMemory = 1 << 30
 	}
+	o.MaxKey = cmp.Or(o.MaxKey, DefaultMaxKey)
 	if o.MaxQueued == 0 {
 		o.MaxQueued = 10_000
 	}

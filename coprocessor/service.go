@@ -96,7 +96,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *tacitv1.GetInfoRequest) (*tacit
 		Limits: &tacitv1.Limits{
 			MaxNodes: uint32(l.MaxNodes), MaxInputs: uint32(l.MaxInputs), MaxOutputs: uint32(l.MaxOutputs),
 			MaxBootstraps: uint64(l.MaxBootstraps), MaxDepth: uint32(l.MaxDepth), MaxSpecSize: uint64(l.MaxSpecSize),
-			MaxEvaluationKeySize: MaxEvaluationKey, MaxUploadSize: MaxUpload, MaxHandles: maxHandles,
+			MaxEvaluationKeySize: uint64(s.opts.MaxKey), MaxUploadSize: MaxUpload, MaxHandles: maxHandles,
 		},
 	}, nil
 }

@@ -103,7 +103,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	if len(header.KeyId) != sha256.Size {
 		return refuse(codes.InvalidArgument, "BAD_KEY_ID", "header.key_id", "%d bytes, want %d", len(header.KeyId), sha256.Size)
 	}
-	if err := checkSize(header.Size, MaxEvaluationKey); err != nil {
+	if err := checkSize(header.Size, uint64(s.opts.MaxKey)); err != nil {
 		return err
 	}
 	id := fhe.KeyID(header.KeyId)
@@ -161,7 +161,7 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parame
 	r, w := io.Pipe()
 	stored := make(chan error, 1)
 	go func() {
-		err := s.keys.Put(ctx, id, r, MaxEvaluationKey)
+		err := s.keys.Put(ctx, id, r, s.opts.MaxKey)
 		if err == nil {
 			io.Copy(io.Discard, r) // unread when another upload of the key was faster
 		}

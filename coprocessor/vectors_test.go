@@ -302,3 +302,21 @@ func jobErrorOf(err error) *tacitv1.JobError {
 	}
 	return nil
 }
+
+// TestMaxKey expects that the bound of evaluation keys is what the options say.
+func TestMaxKey(t *testing.T) {
+	var key bytes.Buffer
+	must(vectorKeys["bfv-13"]().Evaluation.WriteTo(&key))
+	for _, room := range []int64{-1, 0} {
+		s, stop := start(t, func(o *Options) { o.MaxKey = int64(key.Len()) + room })
+		info, err := s.CoprocessorClient.GetInfo(t.Context(), &tacitv1.GetInfoRequest{})
+		if err != nil || info.Limits.MaxEvaluationKeySize != uint64(int64(key.Len())+room) {
+			t.Errorf("limits %v, %v", info.GetLimits(), err)
+		}
+		_, err = s.sendKey(t.Context(), upload{content: key.Bytes()})
+		if room < 0 && (code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "header.size")) || room == 0 && err != nil {
+			t.Errorf("a limit %d bytes off: %v", room, err)
+		}
+		stop()
+	}
+}

@@ -12,10 +12,14 @@ type Comparison struct {
 	Before suite.Build `json:"before"`
 	After  suite.Build `json:"after"`
 	// SameMachine says that both name the same processor, backend, number of cores and GPU.
-	SameMachine bool         `json:"same_machine"`
-	Rows        []Difference `json:"rows"`
-	OnlyBefore  []string     `json:"only_before,omitempty"`
-	OnlyAfter   []string     `json:"only_after,omitempty"`
+	SameMachine bool `json:"same_machine"`
+	// Counts are how many records have each verdict. The files agree within their own spread when all
+	// are the same.
+	Counts     map[string]int `json:"counts"`
+	Agree      bool           `json:"agree"`
+	Rows       []Difference   `json:"rows"`
+	OnlyBefore []string       `json:"only_before,omitempty"`
+	OnlyAfter  []string       `json:"only_after,omitempty"`
 }
 
 // The verdicts of a Difference.
@@ -71,6 +75,11 @@ func Compare(before, after *suite.Results) *Comparison {
 		}
 		c.Rows = append(c.Rows, d)
 	}
+	c.Counts = map[string]int{}
+	for _, d := range c.Rows {
+		c.Counts[d.Verdict]++
+	}
+	c.Agree = len(c.Rows) > 0 && c.Counts[Same] == len(c.Rows)
 	for i := range after.Records {
 		if key := after.Records[i].Key(); before.Find(key) == nil {
 			c.OnlyAfter = append(c.OnlyAfter, key)
@@ -85,6 +94,15 @@ func (c *Comparison) Markdown(w io.Writer) error {
 	p.printf("Before: commit %s, %s. After: commit %s, %s. Per item, median and spread from the least sample to the 95th percentile.\n\n", c.Before.Commit, c.Before.Go, c.After.Commit, c.After.Go)
 	if !c.SameMachine {
 		p.printf("The machines differ: times cannot be compared.\n\n")
+	}
+	switch {
+	case len(c.Rows) == 0:
+		p.printf("They share no record.\n\n")
+	case c.Agree:
+		p.printf("They agree: the spreads of all %d records that they share overlap.\n\n", len(c.Rows))
+	default:
+		p.printf("They differ: of %d records that they share, %d agree within their spreads, %d are faster after, %d slower.\n\n",
+			len(c.Rows), c.Counts[Same], c.Counts[Faster], c.Counts[Slower])
 	}
 	p.head("record", "before", "after", "ratio", "")
 	text := func(s Spread) string {

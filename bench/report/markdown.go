@@ -37,6 +37,7 @@ func Markdown(w io.Writer, r *suite.Results, published *peers.Published, plots [
 	p.sets(r)
 	p.records(r)
 	p.absent(r)
+	p.missing(r)
 	p.published(published)
 	return p.err
 }
@@ -281,6 +282,68 @@ func (p *printer) absent(r *suite.Results) {
 	for _, a := range r.Absent {
 		p.row(a.Workload, a.Scheme, a.Reason)
 	}
+}
+
+// missing says which sizes were not measured, and why.
+func (p *printer) missing(r *suite.Results) {
+	type row struct{ workload, sizes, why string }
+	var rows []row
+	schemesOf := map[row][]string{}
+	for _, w := range workloads.All {
+		for _, s := range workloads.Schemes {
+			if slices.ContainsFunc(r.Absent, func(a suite.Absent) bool { return a.Workload == w.Name && a.Scheme == s }) || w.Absent[s] != "" {
+				continue
+			}
+			reasons, sizes := []string{}, map[string][]string{}
+			for _, size := range w.Sizes {
+				why := reason(r, w.Name, s, size)
+				if why == "" {
+					continue
+				}
+				if !slices.Contains(reasons, why) {
+					reasons = append(reasons, why)
+				}
+				sizes[why] = append(sizes[why], fmt.Sprint(size))
+			}
+			for _, why := range reasons {
+				g := row{w.Name, strings.Join(sizes[why], ", ") + " " + w.Unit, why}
+				if schemesOf[g] == nil {
+					rows = append(rows, g)
+				}
+				schemesOf[g] = append(schemesOf[g], s)
+			}
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	p.printf("\n## What was not measured\n\n")
+	p.head("workload", "sizes", "scheme", "why")
+	for _, g := range rows {
+		p.row(g.workload, g.sizes, strings.Join(schemesOf[g], ", "), g.why)
+	}
+}
+
+// reason is why a size was not measured on a scheme in full, empty where it was.
+func reason(r *suite.Results, workload, scheme string, size int) string {
+	measured := slices.ContainsFunc(r.Records, func(x suite.Record) bool {
+		return x.Workload == workload && x.Scheme == scheme && x.Size == size
+	})
+	var parts []string
+	for _, s := range r.Skipped {
+		if s.Workload == workload && s.Scheme == scheme && s.Size == size {
+			parts = append(parts, fmt.Sprintf("%s, %d threads", map[string]string{suite.Single: "one item", suite.Batch: "batch"}[s.Mode], s.Threads))
+		}
+	}
+	switch {
+	case len(parts) > 0 && measured:
+		return "over the time limit: " + strings.Join(parts, "; ")
+	case len(parts) > 0:
+		return "over the time limit"
+	case !measured:
+		return "not asked for"
+	}
+	return ""
 }
 
 func (p *printer) published(all *peers.Published) {

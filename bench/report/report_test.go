@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/tacit-fhe/tacit/bench/peers"
 	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/bench/suite"
+	"github.com/tacit-fhe/tacit/bench/workloads"
 )
 
 // sample is a file of results, with figures that were made up.
@@ -35,6 +37,10 @@ func sample() *suite.Results {
 			record("votes", 16, "ballots", "bgv", suite.Single, 1, 0.02),
 		},
 		Absent: []suite.Absent{{Workload: "transfer", Scheme: "bgv", Reason: "a reason"}},
+		Skipped: []suite.Skipped{
+			{Workload: "transfer", Size: 128, Scheme: "tfhe", Mode: suite.Single, Threads: 2, Estimate: 100},
+			{Workload: "votes", Size: 16, Scheme: "bgv", Mode: suite.Batch, Threads: 2},
+		},
 	}
 }
 
@@ -53,6 +59,9 @@ func TestMarkdown(t *testing.T) {
 		"| integer-add | 8 bits |  | 12.5 ms |  |  |\n| integer-add | 16 bits |  | 25 ms |  |  |",
 		"| votes | 16 ballots |  |  | 20 ms |  |",
 		"| transfer | bgv | a reason |",
+		"| transfer | 128 bits | tfhe | over the time limit |",
+		"| votes | 16 ballots | bgv | over the time limit: batch, 2 threads |",
+		"| votes | 16, 64, 256 ballots | tfhe, bfv, ckks | not asked for |",
 		"| bgv | votes |  |  |",
 		"![one-item](one-item.svg)",
 		"| tfhe | tfhe-set |  | 132 bits | 2^-128 | 500 ms | 121 MB |",
@@ -89,6 +98,54 @@ func TestMarkdown(t *testing.T) {
 	measured, published, _ := strings.Cut(text.String(), "## Published figures")
 	if strings.Contains(measured, "tfhe-rs") || !strings.Contains(published, "| tfhe-rs | 1.7 | add, sub, 64 bits, encrypted operands, latency | 8 x NVIDIA H100 | 9.52 ms |") {
 		t.Error("published figures are not apart")
+	}
+}
+
+// TestResults holds the reports in bench/results against the results that they are made from.
+func TestResults(t *testing.T) {
+	const dir = "../results/suite"
+	r, err := suite.Load(filepath.Join(dir, "results.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := Choosing(&text, r); err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile(filepath.Join(dir, "choosing.md"))
+	if err != nil || string(have) != text.String() {
+		t.Errorf("choosing.md is not what 'tacit bench report results.json --out DIR' makes of results.json: %v", err)
+	}
+	for _, x := range r.Records {
+		checkMetrics(t, &x)
+	}
+}
+
+// checkMetrics expects every metric of a record that its scheme has.
+func checkMetrics(t *testing.T, x *suite.Record) {
+	t.Helper()
+	w := workloads.Get(x.Workload)
+	if w == nil || !slices.Contains(workloads.Schemes, x.Scheme) {
+		return // another library's
+	}
+	stages := [][]float64{x.Seconds.Encrypt, x.Seconds.Load, x.Seconds.Compute, x.Seconds.Store, x.Seconds.Decrypt}
+	for _, s := range stages {
+		if len(s) != len(x.Seconds.Compute) {
+			t.Errorf("%s: a stage has %d samples, computing has %d", x.Key(), len(s), len(x.Seconds.Compute))
+		}
+	}
+	for what, missing := range map[string]bool{
+		"bytes":                     x.RequestBytes == 0 || x.ResponseBytes == 0 || x.PlaintextBytes == 0,
+		"peak memory":               x.PeakBytes == 0,
+		"trials":                    x.Trials < x.Items*len(x.Seconds.Compute),
+		"noise":                     x.NoisePredicted == 0 || x.NoiseMeasured == 0,
+		"a failure probability":     x.Bootstraps > 0 && x.Scheme == workloads.TFHE && x.Failure >= 0,
+		"precision":                 x.Scheme == workloads.CKKS && x.Precision <= 0,
+		"the accuracy of the model": w.Model != nil && x.Accuracy == nil,
+	} {
+		if missing {
+			t.Errorf("%s has no %s", x.Key(), what)
+		}
 	}
 }
 
@@ -173,7 +230,12 @@ func TestCompare(t *testing.T) {
 	}
 	after.Machine.Cores = 4
 	var text strings.Builder
-	if err := Compare(before, after).Markdown(&text); err != nil || !strings.Contains(text.String(), "The machines differ") {
+	if err := Compare(before, after).Markdown(&text); err != nil || !strings.Contains(text.String(), "The machines differ") ||
+		!strings.Contains(text.String(), "of 3 records that they share, 1 agree within their spreads, 1 are faster after, 1 slower") {
 		t.Errorf("%v\n%s", err, text.String())
+	}
+	text.Reset()
+	if c := Compare(before, before); !c.Agree || c.Markdown(&text) != nil || !strings.Contains(text.String(), "They agree: the spreads of all 4 records") {
+		t.Errorf("the same twice: %+v\n%s", c, text.String())
 	}
 }

@@ -31,6 +31,7 @@ type Results struct {
 	Sets    []Set     `json:"sets"`
 	Records []Record  `json:"records"`
 	Absent  []Absent  `json:"absent"`
+	Skipped []Skipped `json:"skipped,omitempty"`
 }
 
 // Machine is what computed.
@@ -103,6 +104,7 @@ type Record struct {
 
 	Accuracy *workloads.Accuracy `json:"accuracy,omitempty"` // of the model that is computed
 
+	Wall    float64 `json:"wall_seconds,omitempty"` // that the record took to measure, the gate included
 	Trials  int     `json:"trials"`                 // items that were decrypted and held against the oracle
 	Wrong   int     `json:"wrong"`                  // of them; a record with a wrong one is not written
 	Failure float64 `json:"failure_log2,omitempty"` // log2 of the probability that an item fails, as claimed
@@ -115,6 +117,17 @@ type Stages struct {
 	Compute []float64 `json:"compute"`
 	Store   []float64 `json:"store"` // the server writes the response
 	Decrypt []float64 `json:"decrypt"`
+}
+
+// Skipped is a record that was asked for and that there was no time for.
+type Skipped struct {
+	Workload string `json:"workload"`
+	Size     int    `json:"size"`
+	Scheme   string `json:"scheme"`
+	Mode     string `json:"mode"`
+	Threads  int    `json:"threads"`
+	// Estimate is how many seconds it would have taken, 0 where the time was over.
+	Estimate float64 `json:"estimate_seconds,omitempty"`
 }
 
 // Absent is a workload that a scheme has no program for.

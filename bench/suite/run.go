@@ -36,6 +36,11 @@ type Options struct {
 	// Budget is how long a record goes on with more samples, up to 20 times as many.
 	// One that takes longer, and over a minute, ends with fewer, but three.
 	Budget time.Duration
+	// Limit is how long all records may take, about; 0 means as long as it takes. Sizes
+	// then come from small to large over all workloads and schemes, and what would take
+	// more than is left, or a tenth of all, by what smaller sizes took, is skipped, which
+	// the results say.
+	Limit time.Duration
 	// Commit is that of the source, for builds that do not know it.
 	Commit string
 	// Out is the file of results, which is written after every record and begun
@@ -77,13 +82,17 @@ func Run(ctx context.Context, o Options) (*Results, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{Options: o, results: results}
+	r := &runner{Options: o, results: results, began: time.Now()}
 	defer r.forget()
 	if err := r.plan(); err != nil {
 		return nil, err
 	}
 	for i, p := range r.plans {
 		for _, pending := range p.records {
+			if r.skip(&pending) {
+				r.done++
+				continue
+			}
 			if o.Progress != nil {
 				o.Progress(r.done, r.total, pending.Key())
 			}
@@ -95,7 +104,7 @@ func Run(ctx context.Context, o Options) (*Results, error) {
 				return nil, err
 			}
 		}
-		if last := i+1 == len(r.plans) || r.plans[i+1].set.Name != p.set.Name; last {
+		if last := i+1 == len(r.plans) || r.plans[i+1].set.Name != p.set.Name; last && r.keys != nil {
 			r.forget() // the keys of one set at a time are in memory
 		}
 	}
@@ -107,6 +116,7 @@ type runner struct {
 	Options
 	results *Results
 	plans   []plan
+	began   time.Time
 	done    int
 	total   int
 
@@ -145,6 +155,7 @@ type plan struct {
 	scheme  Scheme
 	set     Set
 	job     Job
+	turn    int // when there is a limit: small sizes first, other numbers of threads than the first a size later
 	records []Record
 }
 
@@ -169,8 +180,14 @@ func (r *runner) plan() error {
 			if set.Security < minSecurity && !r.AllowInsecure {
 				return &SecurityError{set}
 			}
-			p := plan{scheme: scheme, set: set, job: job}
-			for _, threads := range r.Threads {
+			rung := 0
+			for _, other := range r.Jobs {
+				if other.Workload == job.Workload && other.Size < job.Size {
+					rung++
+				}
+			}
+			for i, threads := range r.Threads {
+				p := plan{scheme: scheme, set: set, job: job, turn: rung + min(i, 1)}
 				for _, mode := range r.Modes {
 					record := Record{
 						Workload: job.Workload.Name, Size: job.Size, Unit: job.Workload.Unit,
@@ -180,10 +197,10 @@ func (r *runner) plan() error {
 						p.records = append(p.records, record)
 					}
 				}
-			}
-			if len(p.records) > 0 {
-				r.total += len(p.records)
-				plans = append(plans, p)
+				if len(p.records) > 0 {
+					r.total += len(p.records)
+					plans = append(plans, p)
+				}
 			}
 		}
 		slices.SortStableFunc(plans, func(a, b plan) int { // sets in the order in which they come up
@@ -194,7 +211,65 @@ func (r *runner) plan() error {
 		})
 		r.plans = append(r.plans, plans...)
 	}
+	if r.Limit > 0 {
+		slices.SortStableFunc(r.plans, func(a, b plan) int { return a.turn - b.turn })
+	}
+	r.results.Skipped = slices.DeleteFunc(r.results.Skipped, func(s Skipped) bool { // those are tried again
+		return slices.ContainsFunc(r.plans, func(p plan) bool {
+			return slices.ContainsFunc(p.records, func(x Record) bool { return s == skipped(&x, s.Estimate) })
+		})
+	})
 	return nil
+}
+
+// skip says that there is no time for a record, and notes it.
+func (r *runner) skip(record *Record) bool {
+	estimate := r.estimate(record)
+	if r.time(estimate) {
+		return false
+	}
+	r.results.Skipped = append(r.results.Skipped, skipped(record, estimate))
+	return true
+}
+
+// time says that there is time for so many seconds.
+func (r *runner) time(seconds float64) bool {
+	left := r.Limit - time.Since(r.began)
+	return r.Limit == 0 || left > 0 && seconds <= min(left, r.Limit/10).Seconds()
+}
+
+func skipped(x *Record, estimate float64) Skipped {
+	return Skipped{x.Workload, x.Size, x.Scheme, x.Mode, x.Threads, estimate}
+}
+
+// estimate is about how many seconds a record takes by what smaller sizes took, or are
+// estimated to take: a power of the size that the last two sizes show, or growth where there is but one. It is 0
+// where nothing is known.
+func (r *runner) estimate(record *Record) float64 {
+	const growth = 1.5
+	type point struct{ size, seconds float64 }
+	var known []point
+	for _, x := range r.results.Records {
+		if skipped(&x, 0) == (Skipped{record.Workload, x.Size, record.Scheme, record.Mode, record.Threads, 0}) && x.Size < record.Size {
+			known = append(known, point{float64(x.Size), x.Wall})
+		}
+	}
+	for _, s := range r.results.Skipped {
+		if s.Workload == record.Workload && s.Scheme == record.Scheme && s.Mode == record.Mode && s.Threads == record.Threads && s.Size < record.Size {
+			known = append(known, point{float64(s.Size), s.Estimate})
+		}
+	}
+	slices.SortFunc(known, func(a, b point) int { return int(a.size - b.size) })
+	if len(known) == 0 {
+		return 0
+	}
+	last, power := known[len(known)-1], growth
+	if len(known) > 1 {
+		if before := known[len(known)-2]; before.seconds > 0 && last.seconds > before.seconds {
+			power = math.Log(last.seconds/before.seconds) / math.Log(last.size/before.size)
+		}
+	}
+	return last.seconds * math.Pow(float64(record.Size)/last.size, power)
 }
 
 func (r *runner) save() error {
@@ -252,6 +327,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	s := &session{job: p.job, keys: keys, server: server, random: source(uint64(p.job.Size))}
 
 	// The gate, which also warms up: one item, and in a batch then a whole one.
@@ -261,19 +337,29 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	}
 	end := server.Spent()
 	spent := Spent{end.Bootstraps - start.Bootstraps, end.KeySwitches - start.KeySwitches}
-	copies := 1
+	copies, one := 1, time.Since(began).Seconds()
 	if record.Mode == Batch {
 		record.Items = server.Capacity(p.job, spent)
 		if !server.Parallel() {
 			copies = record.Threads
 		}
+	}
+	sample := one
+	if server.Parallel() {
+		sample *= float64(record.Items)
+	}
+	if estimate := one + (1+leastSamples)*sample; !r.time(estimate) {
+		r.results.Skipped = append(r.results.Skipped, skipped(&record, estimate))
+		return nil
+	}
+	if record.Mode == Batch {
 		if err := s.sample(ctx, record.Items, copies); err != nil {
 			return err
 		}
 	}
 	resetPeak()
 	start, s.stages, s.quality = server.Spent(), Stages{}, Quality{}
-	for began := time.Now(); r.more(len(s.stages.Compute), time.Since(began)); {
+	for sampling := time.Now(); r.more(len(s.stages.Compute), time.Since(sampling)); {
 		if err := s.sample(ctx, record.Items, copies); err != nil {
 			return err
 		}
@@ -294,6 +380,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	if p.set.Failure < 0 && record.Bootstraps > 0 {
 		record.Failure = p.set.Failure + math.Log2(record.Bootstraps)
 	}
+	record.Wall = time.Since(began).Seconds()
 	r.results.Records = append(r.results.Records, record)
 	return nil
 }

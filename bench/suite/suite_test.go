@@ -2,6 +2,7 @@ package suite
 
 import (
 	"errors"
+	"math"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -130,6 +131,46 @@ func TestResume(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), o); !errors.As(err, new(*ResumeError)) {
 		t.Errorf("results of another commit: %v", err)
+	}
+}
+
+// TestLimit expects that what there is no time for is in the results, and is measured when there is.
+func TestLimit(t *testing.T) {
+	o := Options{
+		Schemes: []Scheme{testTFHE(t)}, Backend: backend(t), Modes: []string{Single}, Samples: 1, AllowInsecure: true,
+		Jobs: []Job{{workloads.Get("integer-add"), 8}, {workloads.Get("integer-add"), 16}}, Out: filepath.Join(t.TempDir(), "results.json"), Limit: 1,
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Records) != 0 || len(r.Skipped) != 2 || r.Skipped[1].Size != 16 || r.Skipped[1].Scheme != workloads.TFHE {
+		t.Errorf("%d records, skipped %+v", len(r.Records), r.Skipped)
+	}
+	o.Limit = 0
+	if r, err = Run(t.Context(), o); err != nil || len(r.Records) != 2 || len(r.Skipped) != 0 {
+		t.Errorf("%d records, skipped %+v, %v", len(r.Records), r.Skipped, err)
+	}
+}
+
+// TestEstimate expects a power of the size through the last two that are known.
+func TestEstimate(t *testing.T) {
+	record := func(size int, seconds float64) Record {
+		return Record{Workload: "x", Scheme: "s", Mode: Single, Threads: 1, Size: size, Wall: seconds}
+	}
+	r := &runner{results: &Results{}}
+	next := record(8, 0)
+	if got := r.estimate(&next); got != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+	r.results.Records = []Record{record(2, 1), record(16, 1e6)}
+	if got := r.estimate(&next); math.Abs(got-8) > 1e-9 {
+		t.Errorf("of one size: %v", got)
+	}
+	four := record(4, 0)
+	r.results.Skipped = []Skipped{skipped(&four, 4)}
+	if got := r.estimate(&next); math.Abs(got-16) > 1e-9 {
+		t.Errorf("of two sizes: %v", got)
 	}
 }
 

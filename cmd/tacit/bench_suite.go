@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -92,13 +93,18 @@ With --out, results are kept in a file as they come. The same command goes on wh
 it was interrupted; 'tacit bench report' makes reports and plots from the file.
 
 --quick takes the smallest size of the workloads that are quick, and few samples.
+All sizes take hours. With --time-limit the smallest size of every workload comes first, on
+all schemes, then the next; what would take more than the time that is left, or more than a
+tenth of all, by what smaller sizes took, is skipped, which results and report say. The same
+command with another limit goes on with it.
+
 --adapter names a program that runs workloads with another library, its folder, or a
 folder of such folders; those that are not installed are skipped. 'tacit bench peers'
 lists them, bench/peers/README.md describes how to write one.
 
 JSON: schema, machine, build, started, sets [scheme, name, security_bits, …, keygen_seconds,
 evaluation_key_bytes], records [workload, size, scheme, set, mode, threads, items,
-seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes, …], absent.`,
+seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes, …], absent, skipped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results, err := u.runSuite(cmd, f, o)
@@ -118,9 +124,10 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.IntSliceVar(&f.sizes, "size", nil, "sizes; all if absent")
 	flags.IntVar(&f.largest, "max-size", 0, "no sizes above this one")
 	flags.StringSliceVar(&o.Modes, "mode", []string{suite.Single, suite.Batch}, "single items, batches")
-	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads; all cores if absent")
+	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads; all cores, and unless --quick one, if absent")
 	flags.IntVar(&o.Samples, "samples", 0, "samples of each record; 0 is 5")
 	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record")
+	flags.DurationVar(&o.Limit, "time-limit", 0, "about how long all may take; what there is no time for is skipped, which the report says; 0 is no limit")
 	flags.StringVar(&o.Commit, "commit", "", "commit of the source, where the build does not know it")
 	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
 	flags.StringArrayVar(&f.adapters, "adapter", nil, "program, or folder of programs, that runs workloads with another library")
@@ -156,6 +163,12 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 	var err error
 	if o.Jobs, err = jobsOf(cmd, f); err != nil {
 		return nil, err
+	}
+	if o.Limit < 0 {
+		return nil, wrongUsage(cmd, "--time-limit is not negative")
+	}
+	if all := runtime.GOMAXPROCS(0); len(o.Threads) == 0 && !f.quick && all > 1 {
+		o.Threads = []int{all, 1}
 	}
 	if f.quick && !cmd.Flags().Changed("samples") {
 		o.Samples = 3
@@ -271,7 +284,8 @@ func benchReportCommand(u *ui) *cobra.Command {
 		Long: `Makes what people and other programs read from a file of 'tacit bench run --out'. It
 measures nothing.
 
-  markdown           a report; with --out DIR also plots, DIR/report.md and DIR/*.svg
+  markdown           a report; with --out DIR also plots, and a page on which scheme to take
+                     for what: DIR/report.md, DIR/*.svg, DIR/choosing.md
   benchstat          every sample as a line of the Go benchmark format, for benchstat
   fhe-benchmarking   with --out DIR the layout of HomomorphicEncryption.org's submissions:
                      DIR/WORKLOAD-SCHEME/measurements/INSTANCE/results-K.json`,
@@ -331,7 +345,11 @@ func writeReport(dir string, r *suite.Results, published bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, f := range append(files, report.File{Name: "report.md", Data: text.Bytes()}) {
+	var choosing bytes.Buffer
+	if err := report.Choosing(&choosing, r); err != nil {
+		return err
+	}
+	for _, f := range append(files, report.File{Name: "report.md", Data: text.Bytes()}, report.File{Name: "choosing.md", Data: choosing.Bytes()}) {
 		if err := keyfile.WritePublic(filepath.Join(dir, f.Name), f.Data); err != nil {
 			return err
 		}
@@ -345,9 +363,10 @@ func benchCompareCommand(u *ui) *cobra.Command {
 		Use:   "compare BEFORE AFTER",
 		Short: "Compare two files of results",
 		Long: `Compares the records that two files of 'tacit bench run --out' share. Two records are the
-same when their spreads overlap, from the least sample to the 95th percentile.
+same when their spreads overlap, from the least sample to the 95th percentile; the files
+agree when all are.
 
-JSON: before, after, same_machine, rows [record, before [min, median, p95], after, ratio,
+JSON: before, after, same_machine, counts [verdict: records], agree, rows [record, before [min, median, p95], after, ratio,
 verdict], only_before, only_after.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
