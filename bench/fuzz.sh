@@ -11,14 +11,18 @@
 # picks by "folder name", as a pattern; SEED is that of the mutations; JOBS how many targets run at a time; OUT is the report.
 set -eu
 cd "$(dirname "$0")/.."
-export FUZZTIME="${FUZZTIME:-20s}" EXECUTIONS="${EXECUTIONS:-10000000}" OUT="${OUT:-bench/results/fuzz.md}" FUZZ_SEED="${SEED:-1}"
+COMMIT=${COMMIT:-$(git rev-parse --short HEAD)}
+export COMMIT FUZZTIME="${FUZZTIME:-20s}" EXECUTIONS="${EXECUTIONS:-10000000}" OUT="${OUT:-bench/results/fuzz.md}" FUZZ_SEED="${SEED:-1}"
 jobs=${JOBS:-$(nproc)}
 
 # one FOLDER TARGET: has one target run, and writes its row.
 if [ "${1:-}" = one ]; then
 	folder=$2 target=$3
 	log=$WORK/$(echo "$folder" | tr / _)-$target
-	begin=$(date +%s) outcome="no fault" guided="" found="" inprocess="" largest=""
+	begin=$(date +%s) outcome="no fault" inprocess="" largest=""
+	# What is not guided this time keeps the numbers of the time before.
+	guided=$(awk -F ' *[|] *' -v f="$folder" -v t="$target" '$2 == f && $3 == t { print $4 }' "$OUT")
+	found=$(awk -F ' *[|] *' -v f="$folder" -v t="$target" '$2 == f && $3 == t { print $5 }' "$OUT")
 	if [ "$FUZZTIME" != 0 ]; then
 		GOMAXPROCS=1 nice -n 19 go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1s -parallel 1 "./$folder" >"$log" 2>&1 ||
 			# The time may end in the middle of an input (go.dev/issue/75804), which is no fault of the target.
@@ -34,7 +38,7 @@ if [ "${1:-}" = one ]; then
 		largest=$(sed -n 's/^fuzztest: .* largest=\([0-9]*\) of=\([0-9]*\).*/\1 for \2/p' "$log")
 	fi
 	[ "$outcome" != FAULT ] || { cat "$log"; touch "$WORK/failed"; }
-	row="| $folder | $target | ${guided:-0} | ${found:-0} | ${inprocess:-0} | ${largest:--} | $(($(date +%s) - begin)) s | $(git rev-parse --short HEAD) | $outcome |"
+	row="| $folder | $target | ${guided:-0} | ${found:-0} | ${inprocess:-0} | ${largest:--} | $(($(date +%s) - begin)) s | $COMMIT | $outcome |"
 	echo "$row"
 	(
 		flock 9
@@ -45,6 +49,7 @@ if [ "${1:-}" = one ]; then
 
 				\`sh bench/fuzz.sh\` with $(go version | cut -d ' ' -f 3,4). Each target runs guided by coverage first and then in one process, on mutations
 				(seed $FUZZ_SEED) of its seeds and of what was found; there every execution stays within the target's bound on what it allocates. The
+				times are of the last run of the target, which may have been the second part alone, with other work on the machine. The
 				largest allocation is in bytes, with the bytes of its input, of the executions that were measured alone: the inputs to begin with,
 				and those that allocated more than the constant part of the bound.
 
