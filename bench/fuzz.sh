@@ -7,8 +7,9 @@
 #	sh bench/fuzz.sh                                     # 20 s guided and 10,000,000 executions for each target
 #	TARGETS='fhe .*Key' EXECUTIONS=100000 FUZZTIME=0 sh bench/fuzz.sh
 #
-# FUZZTIME is how long the guided fuzzer runs, 0 for not at all; EXECUTIONS how many executions follow, 0 for none; TARGETS
-# picks by "folder name", as a pattern; SEED is that of the mutations; JOBS how many targets run at a time; OUT is the report.
+# FUZZTIME is how long the guided fuzzer runs, 0 for not at all; EXECUTIONS how many executions follow, 0 for none, and
+# FUZZ_SECONDS how long they may take; TARGETS picks by "folder name", as a pattern; SEED is that of the mutations; JOBS how
+# many targets run at a time; OUT is the report.
 set -eu
 cd "$(dirname "$0")/.."
 COMMIT=${COMMIT:-$(git rev-parse --short HEAD)}

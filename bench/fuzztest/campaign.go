@@ -27,6 +27,7 @@ type campaign struct {
 	corpus            *corpus
 	seed              uint64
 	first, executions uint64
+	seconds           uint64 // 0 for no limit
 
 	block       uint64 // executions that are measured together
 	largest     uint64 // bytes that one execution allocated, of those that were measured alone: the corpus, and what seemed much
@@ -43,8 +44,9 @@ func (c *campaign) run(t *testing.T) {
 	fmt.Printf("fuzztest: %s: %d executions from number %d, seed %d, %d inputs to begin with\n", c.name, c.executions, c.first, c.seed, len(c.corpus.inputs))
 	defer c.watch()()
 	defer debug.SetGCPercent(debug.SetGCPercent(1000)) // the heap is small
-	last, end, inputs := begin, c.first+c.executions, uint64(len(c.corpus.inputs))
-	for from := c.first; from < end && !t.Failed(); {
+	last, from, end, inputs := begin, c.first, c.first+c.executions, uint64(len(c.corpus.inputs))
+	limit := time.Duration(c.seconds) * time.Second
+	for from < end && !t.Failed() && (limit == 0 || time.Since(begin) < limit) {
 		to := min(from+c.block, end)
 		if from < inputs {
 			to = from + 1
@@ -58,7 +60,7 @@ func (c *campaign) run(t *testing.T) {
 	}
 	if !t.Failed() {
 		seconds := time.Since(begin).Seconds()
-		fmt.Printf("fuzztest: %s: executions=%d seconds=%.1f largest=%d of=%d outcome=ok\n", c.name, c.executions, seconds, c.largest, c.largestSize)
+		fmt.Printf("fuzztest: %s: executions=%d seconds=%.1f largest=%d of=%d outcome=ok\n", c.name, from-c.first, seconds, c.largest, c.largestSize)
 	}
 }
 

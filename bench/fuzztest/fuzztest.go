@@ -34,6 +34,8 @@ import (
 const (
 	// EnvExecutions is how many executions a target has in this process; unset, there is no such run.
 	EnvExecutions = "FUZZ_EXECUTIONS"
+	// EnvSeconds is how long they may take, whatever is done by then; unset, there is no limit.
+	EnvSeconds = "FUZZ_SECONDS"
 	// EnvSeed is the seed of the mutations, 1 if it is unset.
 	EnvSeed = "FUZZ_SEED"
 	// EnvFirst is the number of the first execution, 0 if it is unset.
@@ -121,7 +123,7 @@ func measure(do func()) uint64 {
 // campaign reads the environment and the corpus.
 func (z *Target) campaign(fn any) (*campaign, error) {
 	c := &campaign{name: z.Name(), bound: z.bound, call: caller(fn), seed: 1, block: maxBlock}
-	for name, to := range map[string]*uint64{EnvExecutions: &c.executions, EnvSeed: &c.seed, EnvFirst: &c.first} {
+	for name, to := range map[string]*uint64{EnvExecutions: &c.executions, EnvSeconds: &c.seconds, EnvSeed: &c.seed, EnvFirst: &c.first} {
 		if text := os.Getenv(name); text != "" {
 			n, err := strconv.ParseUint(text, 10, 63)
 			if err != nil {

@@ -131,6 +131,9 @@ func TestPlanted(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`fuzztest: FuzzPlanted: executions=20000 seconds=\S+ largest=\d+ of=\d+ outcome=ok`).MatchString(out) {
 		t.Errorf("without a fault: %v\n%s", err, out)
 	}
+	if out, err := run(t.TempDir(), "FuzzPlanted", EnvExecutions+"=1000000000000", EnvSeconds+"=1"); err != nil || !strings.Contains(out, "outcome=ok") {
+		t.Errorf("for a second: %v\n%s", err, out)
+	}
 	for name, p := range planted {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
