@@ -36,7 +36,7 @@ func (a admin) status(c jobs.Control, err error) (*tacitv1.ServiceStatus, error)
 	stats := a.s.queue.Stats()
 	out := &tacitv1.ServiceStatus{
 		Paused: c.Paused, Draining: a.s.gate.closed(), QuarantinedPrincipals: c.Tenants,
-		Jobs: jobCounts(stats.States), RunningHere: uint32(a.s.running.Load()), Backlog: uint64(stats.Backlog),
+		Jobs: jobCounts(stats.States), RunningHere: uint32(a.s.running.Load()), Backlog: uint64(stats.Backlog), DamagedJobs: uint64(stats.Damaged),
 	}
 	for _, pool := range c.Pools {
 		id, err := hex.DecodeString(pool)
@@ -131,6 +131,19 @@ func (a admin) RetryJob(ctx context.Context, req *tacitv1.RetryJobRequest) (*tac
 	}
 	job, err := a.s.queue.Get(ctx, id)
 	return described(ctx, job, err)
+}
+
+// DiscardJob has a damaged job not told of any more.
+func (a admin) DiscardJob(ctx context.Context, req *tacitv1.DiscardJobRequest) (*tacitv1.DiscardJobResponse, error) {
+	id, err := a.s.jobID(ctx, req.Id)
+	if err == nil {
+		err = a.s.queue.Discard(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.s.opts.Log.WarnContext(ctx, "damaged job discarded", "job", id)
+	return &tacitv1.DiscardJobResponse{}, nil
 }
 
 // ListDeadLetters lists the jobs that failed in every attempt.

@@ -120,6 +120,7 @@ func faultOf(err error) *fault {
 		held      *jobs.HeldError
 		cycle     *jobs.CycleError
 		state     *jobs.StateError
+		intact    *jobs.IntactError
 		badID     *jobs.IDError
 		unknown   *jobs.NotFoundError
 		limit     *codec.LimitError
@@ -170,6 +171,8 @@ func faultOf(err error) *fault {
 		return refuse(codes.FailedPrecondition, "JOB_CYCLE", "spec", "%v", cycle)
 	case errors.As(err, &state):
 		return refuse(codes.FailedPrecondition, "WRONG_STATE", "id", "%v", state)
+	case errors.As(err, &intact):
+		return refuse(codes.FailedPrecondition, "WRONG_STATE", "id", "%v", intact)
 	case errors.As(err, &badID):
 		return refuse(codes.InvalidArgument, "BAD_JOB_ID", "id", "%v", badID)
 	case errors.As(err, &badName):

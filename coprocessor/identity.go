@@ -73,6 +73,7 @@ var methods = map[string]method{
 	tacitv1.Admin_Quarantine_FullMethodName: {role: access.Admin, changes: true},
 	tacitv1.Admin_Release_FullMethodName:    {role: access.Admin, changes: true},
 	tacitv1.Admin_RetryJob_FullMethodName:   {role: access.Admin, changes: true},
+	tacitv1.Admin_DiscardJob_FullMethodName: {role: access.Admin, changes: true},
 
 	healthv1.Health_Check_FullMethodName: {open: true},
 	healthv1.Health_Watch_FullMethodName: {open: true},

@@ -42,7 +42,7 @@ func (s source) Snapshot() monitor.Snapshot {
 		devices = engine.DeviceStates()
 	}
 	return monitor.Snapshot{
-		Jobs: states, OldestQueued: queue.Oldest,
+		Jobs: states, Damaged: queue.Damaged, OldestQueued: queue.Oldest,
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
 		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: len(s.s.uploads),
 		Devices: devices,

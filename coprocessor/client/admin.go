@@ -51,6 +51,14 @@ func (c *Client) RetryJob(ctx context.Context, id string) (*tacitv1.Job, error) 
 	return retry(ctx, c, func() (*tacitv1.Job, error) { return c.admin.RetryJob(ctx, &tacitv1.RetryJobRequest{Id: id}) })
 }
 
+// DiscardJob has a job whose record is damaged not told of any more.
+func (c *Client) DiscardJob(ctx context.Context, id string) error {
+	_, err := retry(ctx, c, func() (*tacitv1.DiscardJobResponse, error) {
+		return c.admin.DiscardJob(ctx, &tacitv1.DiscardJobRequest{Id: id})
+	})
+	return err
+}
+
 // DeadLetters calls visit for the jobs that failed in every attempt, the newest
 // first, at most limit, or all when that is 0, until it returns false.
 func (c *Client) DeadLetters(ctx context.Context, limit int, visit func(*tacitv1.Job) bool) error {

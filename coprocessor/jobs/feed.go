@@ -7,6 +7,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // feed is the mailbox of one Changes: the ids of jobs that have changed. The
@@ -78,6 +80,13 @@ func (q *Queue) Changes(ctx context.Context, after uint64, prefix string) iter.S
 				job, err := q.Stat(ctx, id)
 				if errors.As(err, new(*NotFoundError)) {
 					continue
+				}
+				if errors.As(err, new(*store.DataLossError)) {
+					var told bool
+					if job, told = q.lost(id); !told {
+						continue
+					}
+					err = nil
 				}
 				if err != nil {
 					yield(Job{}, err)

@@ -32,7 +32,11 @@ type index struct {
 	makers  map[Name]map[*entry]struct{} // jobs that are not done by what they make
 	waiting map[*entry]struct{}
 	unsure  map[*entry]struct{} // waiting jobs whose needs are to be looked at
-	stir    chan struct{}       // closed and replaced when there is something to settle
+
+	last      uint64              // the latest revision that was applied
+	lost      map[string]struct{} // ids of damaged jobs
+	discarded map[string]struct{} // ids of those that are not told of any more
+	stir      chan struct{}       // closed and replaced when there is something to settle
 }
 
 // counts is how many jobs are in each state.
@@ -63,7 +67,9 @@ type entry struct {
 	waitTill time.Time // by our own clock; zero when there is none
 	claimed  bool      // a Claim of this Queue has it in hand
 	charged  bool      // its tenant has been charged for the attempt that runs or is about to
-	lost     bool      // its record cannot be read
+	lost     bool      // its record is damaged
+	detail   string    // how
+	gone     bool      // it is in the index no more
 
 	inReady, inTimed, inExpiry int // positions in heaps, or -1
 }
@@ -90,13 +96,18 @@ func newIndex(tenantOf func(string) string, policy func(string) Policy) *index {
 		},
 		wake: make(chan struct{}), stir: make(chan struct{}),
 		needers: map[Name]map[*entry]struct{}{}, makers: map[Name]map[*entry]struct{}{},
-		waiting: map[*entry]struct{}{}, unsure: map[*entry]struct{}{},
+		waiting: map[*entry]struct{}{}, unsure: map[*entry]struct{}{}, lost: map[string]struct{}{}, discarded: map[string]struct{}{},
 	}
 }
 
 // apply takes in a revision of a job and reports whether it is news.
 func (x *index) apply(id string, r *record, rev uint64) bool {
+	x.last = max(x.last, rev)
 	e := x.byID[id]
+	if e != nil && e.lost {
+		x.drop(e) // it can be read again
+		e = nil
+	}
 	if e == nil {
 		e = &entry{
 			id: id, tenant: x.tenant(x.tenantOf(id)), pool: r.Pool, seq: cmp.Or(r.Seq, rev), created: r.Created,

@@ -129,7 +129,7 @@ type Cause string
 // The causes.
 const (
 	Attempts Cause = "attempts" // every attempt failed, or was lost with its worker: a dead letter
-	Lost     Cause = "lost"     // its specification cannot be read
+	Lost     Cause = "lost"     // its record or its specification cannot be read
 	Overdue  Cause = "overdue"  // its deadline passed
 	Missing  Cause = "missing"  // something that it needs was not there in time
 	Maker    Cause = "maker"    // the job that was to make something that it needs has failed, or was cancelled

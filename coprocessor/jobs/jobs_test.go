@@ -735,8 +735,8 @@ func TestDamage(t *testing.T) {
 		t.Errorf("a job without specification: %+v, %v", job, err)
 	}
 	list, _, err := q.List(ctx, jobs.ListOptions{})
-	if err != nil || len(list) != 3 {
-		t.Errorf("List: %d jobs, %v", len(list), err)
+	if err != nil || len(list) != 4 || list[3].ID != "record" || list[3].State != jobs.Failed || list[3].Cause != jobs.Lost {
+		t.Errorf("List: %+v, %v", list, err)
 	}
 }
 

@@ -175,6 +175,7 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
+	q.index.last = last
 	q.wg.Go(func() { q.follow(js.Conn(), w, last) })
 
 	keys, err := q.records.Keys(ctx)
@@ -184,7 +185,7 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	g, reading := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, key := range keys {
-		if key == controlKey {
+		if key == controlKey || q.discard(key) {
 			continue
 		}
 		g.Go(func() error {
@@ -194,12 +195,8 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 				return nil
 			}
 			_, _, err = q.read(reading, id)
-			if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
-				q.opts.Log.Error("a job is lost", "job", id, "error", err)
-				return nil
-			}
-			if errors.As(err, new(*NotFoundError)) {
-				return nil // the mark of one that was removed
+			if errors.As(err, new(*NotFoundError)) || errors.As(err, new(*store.DataLossError)) {
+				return nil // the mark of one that was removed, or a job that is lost
 			}
 			return err
 		})
@@ -300,20 +297,29 @@ func (q *Queue) applyEntry(e jetstream.KeyValueEntry) {
 		}
 		return
 	}
+	if q.discard(e.Key()) {
+		return
+	}
 	id, err := idOf(e.Key())
 	if err == nil && e.Operation() != jetstream.KeyValuePut {
 		q.forget(id, e.Revision())
 		return
 	}
-	var r record
-	if err == nil {
-		r, err = decodeRecord(e.Value())
-	}
 	if err != nil {
 		q.opts.Log.Error("ignoring a record in the bucket of jobs", "error", err)
 		return
 	}
+	r, err := decodeRecord(e.Value())
+	if err != nil {
+		q.damage(id, undecodable(id, err))
+		return
+	}
 	q.apply(id, &r, e.Revision())
+}
+
+// undecodable reports a record that can be read and is none.
+func undecodable(id string, err error) *store.DataLossError {
+	return &store.DataLossError{Bucket: Records, Key: keyOf(id), Detail: err.Error()}
 }
 
 // apply takes in a revision that was read, written or heard of, and tells
@@ -347,6 +353,9 @@ func (q *Queue) read(ctx context.Context, id string) (*record, uint64, error) {
 	}
 	q.mu.Unlock()
 	e, err := q.records.Get(ctx, keyOf(id))
+	if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
+		q.damage(id, loss)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -356,7 +365,9 @@ func (q *Queue) read(ctx context.Context, id string) (*record, uint64, error) {
 	}
 	r, err := decodeRecord(e.Value())
 	if err != nil {
-		return nil, 0, &store.DataLossError{Bucket: "jobs", Key: keyOf(id), Detail: err.Error()}
+		loss := undecodable(id, err)
+		q.damage(id, loss)
+		return nil, 0, loss
 	}
 	q.apply(id, &r, e.Revision())
 	return &r, e.Revision(), nil
@@ -558,6 +569,7 @@ type Stats struct {
 	States  map[State]int // how many jobs are in each state
 	Oldest  time.Time     // when the job that has been queued for longest was submitted; zero when none is
 	Backlog int64         // what the jobs cost that wait or are queued
+	Damaged int           // jobs whose records are damaged, in none of the states, but for those that are discarded
 }
 
 // Stats returns what the Queue knows now, without asking the store.
@@ -568,7 +580,7 @@ func (q *Queue) Stats() Stats {
 	for state := Waiting; state <= Cancelled; state++ {
 		s.States[state] = q.index.states[state]
 	}
-	s.Backlog = q.index.backlog
+	s.Backlog, s.Damaged = q.index.backlog, q.index.damaged()
 	return s
 }
 
@@ -681,7 +693,8 @@ type ListOptions struct {
 }
 
 // List returns jobs in the order of their submission, or the reverse, without specifications and
-// results, and the token of the next page, empty when there is none. What
+// results, and the token of the next page, empty when there is none. Damaged jobs are
+// among those that failed, the last ones where their submission is not known. What
 // another process changed a moment ago may be missing. A malformed token gives
 // ErrPageToken.
 func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, error) {
@@ -717,7 +730,7 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 		entries = slices.Backward(order[:at])
 	}
 	for _, e := range entries {
-		if !wanted(e.state, e.cause) || e.lost || !strings.HasPrefix(e.id, opts.Prefix) {
+		if !wanted(e.state, e.cause) || !q.index.told(e) || !strings.HasPrefix(e.id, opts.Prefix) {
 			continue
 		}
 		if len(ids) == opts.Limit {
@@ -732,8 +745,10 @@ func (q *Queue) List(ctx context.Context, opts ListOptions) ([]Job, string, erro
 	var list []Job
 	for _, id := range ids {
 		r, rev, err := q.read(ctx, id)
-		if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
-			q.opts.Log.Error("a job is lost", "job", id, "error", err)
+		if errors.As(err, new(*store.DataLossError)) {
+			if job, told := q.lost(id); told {
+				list = append(list, job)
+			}
 			continue
 		}
 		if errors.As(err, new(*NotFoundError)) {
@@ -778,7 +793,7 @@ func (q *Queue) Watch(ctx context.Context, id string) iter.Seq2[Job, error] {
 		}
 		for yield(job, nil) && !job.State.Terminal() {
 			last := job
-			for job.Revision <= last.Revision || job.same(last) {
+			for job.Revision <= last.Revision && job.Cause != Lost || job.same(last) {
 				select {
 				case <-s.news:
 					q.mu.Lock()
@@ -861,14 +876,8 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 		}
 		l, err := q.claim(ctx, e.id, rev)
 		q.mu.Lock()
-		if loss := (*store.DataLossError)(nil); errors.As(err, &loss) {
-			e.lost = true
-			q.opts.Log.Error("a job is lost", "job", e.id, "error", err)
-			err = nil
-		}
-		if errors.As(err, new(*NotFoundError)) {
-			e.lost = true // removed meanwhile
-			err = nil
+		if errors.As(err, new(*store.DataLossError)) || errors.As(err, new(*NotFoundError)) {
+			err = nil // lost, or removed meanwhile
 		}
 		q.index.unclaim(e)
 		q.mu.Unlock()

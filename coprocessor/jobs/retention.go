@@ -26,7 +26,7 @@ func (q *Queue) Prune(ctx context.Context, keep Retention, dry bool) (int, error
 	var ended []*entry
 	q.mu.Lock()
 	for _, e := range q.index.order {
-		if e.state.Terminal() {
+		if e.state.Terminal() && !e.lost {
 			ended = append(ended, e)
 		}
 	}
@@ -128,10 +128,14 @@ func (x *index) forget(id string, rev uint64) {
 	if e == nil || e.rev > rev {
 		return
 	}
+	e.gone = true
+	if e.lost {
+		x.drop(e)
+		return
+	}
 	x.unschedule(e)
 	x.unlink(e)
-	x.states[e.state]--
-	e.tenant.states[e.state]--
+	x.uncount(e)
 	delete(x.byID, id)
 	if at, ok := slices.BinarySearchFunc(x.order, e.seq, bySeq); ok {
 		x.order = slices.Delete(x.order, at, at+1)

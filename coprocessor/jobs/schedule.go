@@ -128,7 +128,7 @@ func (x *index) unschedule(e *entry) {
 // schedule puts an entry where claim and settle find it, or nowhere.
 func (x *index) schedule(e *entry) {
 	x.unschedule(e)
-	if e.state.Terminal() || e.lost {
+	if e.state.Terminal() || e.gone {
 		return
 	}
 	if !e.expires().IsZero() {

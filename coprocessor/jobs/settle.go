@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 const (
@@ -74,7 +76,7 @@ func (q *Queue) settled(id string, err error) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.index.byID[id]
-	if e == nil {
+	if e == nil || e.lost {
 		return true
 	}
 	if e.state == Waiting {
@@ -149,6 +151,9 @@ func (q *Queue) look(id string) error {
 	switch {
 	case maker != "":
 		job, err := q.Stat(q.ctx, maker)
+		if errors.As(err, new(*store.DataLossError)) {
+			job, err = Job{ID: maker, State: Failed, Cause: Lost, Reason: "its record is damaged"}, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -293,6 +298,9 @@ func (q *Queue) Makes(ctx context.Context, tenant string, name Name) (tag byte, 
 	q.mu.Unlock()
 	for _, id := range ids {
 		r, _, err := q.read(ctx, id)
+		if errors.As(err, new(*store.DataLossError)) {
+			continue // it makes nothing any more
+		}
 		if err != nil {
 			return 0, false, err
 		}

@@ -15,7 +15,7 @@ import (
 // cannot be read, a specification or a result that is not there as it was.
 func (q *Queue) Verify(ctx context.Context, bad func(*store.DataLossError)) (store.Checked, error) {
 	return q.records.Verify(ctx, func(key string, value []byte) error {
-		if key == controlKey {
+		if key == controlKey || strings.HasPrefix(key, discardedPrefix) {
 			return nil
 		}
 		id, err := idOf(key)
@@ -111,7 +111,7 @@ func (q *Queue) Live(ctx context.Context, visit func(id string, spec []byte, mad
 	slices.Sort(ids)
 	for _, id := range ids {
 		r, _, err := q.read(ctx, id)
-		if errors.As(err, new(*NotFoundError)) {
+		if errors.As(err, new(*NotFoundError)) || errors.As(err, new(*store.DataLossError)) {
 			continue
 		}
 		if err != nil {

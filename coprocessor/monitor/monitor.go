@@ -28,6 +28,7 @@ type Identity struct {
 // Snapshot is the state of a service at one moment.
 type Snapshot struct {
 	Jobs          map[string]int // by state
+	Damaged       int            // jobs whose records are damaged, in none of the states
 	OldestQueued  time.Time      // when the job was submitted that has been queued for longest; zero when none is
 	Bootstraps    int64          // ciphertexts bootstrapped since the start
 	Batches       int64          // passes over a key for them
@@ -206,6 +207,7 @@ var (
 	buildInfo    = desc("tacit_build_info", "Always 1; what runs is in the labels.", "version", "go", "backend", "parameters")
 	workers      = desc("tacit_workers", "Cores that bootstrap.")
 	jobsByState  = desc("tacit_jobs", "Jobs in the store, by state.", "state")
+	damagedJobs  = desc("tacit_jobs_damaged", "Jobs whose records are damaged, but for those that an administrator has discarded.")
 	queueAge     = desc("tacit_queue_oldest_seconds", "Age of the job that has been queued for longest; 0 when none is.")
 	bootstraps   = desc("tacit_bootstraps_total", "Ciphertexts bootstrapped.")
 	batches      = desc("tacit_batches_total", "Passes over a bootstrapping key; bootstraps per batch is how full batches are.")
@@ -222,7 +224,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
+	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, damagedJobs, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
 		deviceUp, deviceFails, deviceKeys, deviceMemory} {
 		ch <- d
 	}
@@ -239,6 +241,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range s.Jobs {
 		gauge(jobsByState, float64(n), state)
 	}
+	gauge(damagedJobs, float64(s.Damaged))
 	gauge(queueAge, age(s.OldestQueued, time.Now()).Seconds())
 	gauge(waiting, float64(s.Waiting))
 	gauge(preparedKeys, float64(s.PreparedKeys))

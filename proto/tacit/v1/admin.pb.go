@@ -71,7 +71,9 @@ type ServiceStatus struct {
 	// Jobs that this process computes now.
 	RunningHere uint32 `protobuf:"varint,6,opt,name=running_here,json=runningHere,proto3" json:"running_here,omitempty"`
 	// Bootstraps of the jobs that wait or are queued.
-	Backlog       uint64 `protobuf:"varint,7,opt,name=backlog,proto3" json:"backlog,omitempty"`
+	Backlog uint64 `protobuf:"varint,7,opt,name=backlog,proto3" json:"backlog,omitempty"`
+	// Jobs whose records are damaged, which are in none of the states, but for those that were discarded.
+	DamagedJobs   uint64 `protobuf:"varint,8,opt,name=damaged_jobs,json=damagedJobs,proto3" json:"damaged_jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -155,6 +157,94 @@ func (x *ServiceStatus) GetBacklog() uint64 {
 	return 0
 }
 
+func (x *ServiceStatus) GetDamagedJobs() uint64 {
+	if x != nil {
+		return x.DamagedJobs
+	}
+	return 0
+}
+
+type DiscardJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the damaged job; another's as principal.id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardJobRequest) Reset() {
+	*x = DiscardJobRequest{}
+	mi := &file_tacit_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardJobRequest) ProtoMessage() {}
+
+func (x *DiscardJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardJobRequest.ProtoReflect.Descriptor instead.
+func (*DiscardJobRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DiscardJobRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DiscardJobResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardJobResponse) Reset() {
+	*x = DiscardJobResponse{}
+	mi := &file_tacit_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardJobResponse) ProtoMessage() {}
+
+func (x *DiscardJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardJobResponse.ProtoReflect.Descriptor instead.
+func (*DiscardJobResponse) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
 type PauseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -163,7 +253,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[2]
+	mi := &file_tacit_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -175,7 +265,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[2]
+	mi := &file_tacit_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -188,7 +278,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 type ResumeRequest struct {
@@ -199,7 +289,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[3]
+	mi := &file_tacit_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +301,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[3]
+	mi := &file_tacit_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +314,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 type DrainRequest struct {
@@ -235,7 +325,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[4]
+	mi := &file_tacit_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +337,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[4]
+	mi := &file_tacit_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +350,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 type QuarantineRequest struct {
@@ -278,7 +368,7 @@ type QuarantineRequest struct {
 
 func (x *QuarantineRequest) Reset() {
 	*x = QuarantineRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[5]
+	mi := &file_tacit_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +380,7 @@ func (x *QuarantineRequest) String() string {
 func (*QuarantineRequest) ProtoMessage() {}
 
 func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[5]
+	mi := &file_tacit_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +393,7 @@ func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineRequest.ProtoReflect.Descriptor instead.
 func (*QuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QuarantineRequest) GetSubject() isQuarantineRequest_Subject {
@@ -363,7 +453,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[6]
+	mi := &file_tacit_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +465,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[6]
+	mi := &file_tacit_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +478,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReleaseRequest) GetSubject() isReleaseRequest_Subject {
@@ -442,7 +532,7 @@ type RetryJobRequest struct {
 
 func (x *RetryJobRequest) Reset() {
 	*x = RetryJobRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[7]
+	mi := &file_tacit_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +544,7 @@ func (x *RetryJobRequest) String() string {
 func (*RetryJobRequest) ProtoMessage() {}
 
 func (x *RetryJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[7]
+	mi := &file_tacit_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +557,7 @@ func (x *RetryJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryJobRequest.ProtoReflect.Descriptor instead.
 func (*RetryJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RetryJobRequest) GetId() string {
@@ -489,7 +579,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[8]
+	mi := &file_tacit_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +591,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[8]
+	mi := &file_tacit_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +604,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListDeadLettersRequest) GetPageSize() uint32 {
@@ -539,7 +629,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[9]
+	mi := &file_tacit_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +641,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[9]
+	mi := &file_tacit_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +654,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 type ListUsageResponse struct {
@@ -576,7 +666,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_tacit_v1_admin_proto_msgTypes[10]
+	mi := &file_tacit_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +678,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_admin_proto_msgTypes[10]
+	mi := &file_tacit_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +691,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tacit_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListUsageResponse) GetUsage() []*Usage {
@@ -616,7 +706,7 @@ var File_tacit_v1_admin_proto protoreflect.FileDescriptor
 const file_tacit_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x14tacit/v1/admin.proto\x12\btacit.v1\x1a\x1atacit/v1/coprocessor.proto\x1a\x12tacit/v1/job.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x8a\x02\n" +
+	"\x10GetStatusRequest\"\xad\x02\n" +
 	"\rServiceStatus\x12\x16\n" +
 	"\x06paused\x18\x01 \x01(\bR\x06paused\x12\x1a\n" +
 	"\bdraining\x18\x02 \x01(\bR\bdraining\x125\n" +
@@ -624,7 +714,11 @@ const file_tacit_v1_admin_proto_rawDesc = "" +
 	"\x10quarantined_keys\x18\x04 \x03(\fR\x0fquarantinedKeys\x12&\n" +
 	"\x04jobs\x18\x05 \x03(\v2\x12.tacit.v1.JobCountR\x04jobs\x12!\n" +
 	"\frunning_here\x18\x06 \x01(\rR\vrunningHere\x12\x18\n" +
-	"\abacklog\x18\a \x01(\x04R\abacklog\"\x0e\n" +
+	"\abacklog\x18\a \x01(\x04R\abacklog\x12!\n" +
+	"\fdamaged_jobs\x18\b \x01(\x04R\vdamagedJobs\"#\n" +
+	"\x11DiscardJobRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x14\n" +
+	"\x12DiscardJobResponse\"\x0e\n" +
 	"\fPauseRequest\"\x0f\n" +
 	"\rResumeRequest\"\x0e\n" +
 	"\fDrainRequest\"W\n" +
@@ -644,7 +738,7 @@ const file_tacit_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"\x12\n" +
 	"\x10ListUsageRequest\":\n" +
 	"\x11ListUsageResponse\x12%\n" +
-	"\x05usage\x18\x01 \x03(\v2\x0f.tacit.v1.UsageR\x05usage2\xc8\x04\n" +
+	"\x05usage\x18\x01 \x03(\v2\x0f.tacit.v1.UsageR\x05usage2\x91\x05\n" +
 	"\x05Admin\x12@\n" +
 	"\tGetStatus\x12\x1a.tacit.v1.GetStatusRequest\x1a\x17.tacit.v1.ServiceStatus\x128\n" +
 	"\x05Pause\x12\x16.tacit.v1.PauseRequest\x1a\x17.tacit.v1.ServiceStatus\x12:\n" +
@@ -653,7 +747,9 @@ const file_tacit_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"Quarantine\x12\x1b.tacit.v1.QuarantineRequest\x1a\x17.tacit.v1.ServiceStatus\x12<\n" +
 	"\aRelease\x12\x18.tacit.v1.ReleaseRequest\x1a\x17.tacit.v1.ServiceStatus\x124\n" +
-	"\bRetryJob\x12\x19.tacit.v1.RetryJobRequest\x1a\r.tacit.v1.Job\x12O\n" +
+	"\bRetryJob\x12\x19.tacit.v1.RetryJobRequest\x1a\r.tacit.v1.Job\x12G\n" +
+	"\n" +
+	"DiscardJob\x12\x1b.tacit.v1.DiscardJobRequest\x1a\x1c.tacit.v1.DiscardJobResponse\x12O\n" +
 	"\x0fListDeadLetters\x12 .tacit.v1.ListDeadLettersRequest\x1a\x1a.tacit.v1.ListJobsResponse\x12D\n" +
 	"\tListUsage\x12\x1a.tacit.v1.ListUsageRequest\x1a\x1b.tacit.v1.ListUsageResponseB3Z1github.com/tacit-fhe/tacit/proto/tacit/v1;tacitv1b\x06proto3"
 
@@ -669,47 +765,51 @@ func file_tacit_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_admin_proto_rawDescData
 }
 
-var file_tacit_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tacit_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_tacit_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: tacit.v1.GetStatusRequest
 	(*ServiceStatus)(nil),          // 1: tacit.v1.ServiceStatus
-	(*PauseRequest)(nil),           // 2: tacit.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 3: tacit.v1.ResumeRequest
-	(*DrainRequest)(nil),           // 4: tacit.v1.DrainRequest
-	(*QuarantineRequest)(nil),      // 5: tacit.v1.QuarantineRequest
-	(*ReleaseRequest)(nil),         // 6: tacit.v1.ReleaseRequest
-	(*RetryJobRequest)(nil),        // 7: tacit.v1.RetryJobRequest
-	(*ListDeadLettersRequest)(nil), // 8: tacit.v1.ListDeadLettersRequest
-	(*ListUsageRequest)(nil),       // 9: tacit.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),      // 10: tacit.v1.ListUsageResponse
-	(*JobCount)(nil),               // 11: tacit.v1.JobCount
-	(*Usage)(nil),                  // 12: tacit.v1.Usage
-	(*Job)(nil),                    // 13: tacit.v1.Job
-	(*ListJobsResponse)(nil),       // 14: tacit.v1.ListJobsResponse
+	(*DiscardJobRequest)(nil),      // 2: tacit.v1.DiscardJobRequest
+	(*DiscardJobResponse)(nil),     // 3: tacit.v1.DiscardJobResponse
+	(*PauseRequest)(nil),           // 4: tacit.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 5: tacit.v1.ResumeRequest
+	(*DrainRequest)(nil),           // 6: tacit.v1.DrainRequest
+	(*QuarantineRequest)(nil),      // 7: tacit.v1.QuarantineRequest
+	(*ReleaseRequest)(nil),         // 8: tacit.v1.ReleaseRequest
+	(*RetryJobRequest)(nil),        // 9: tacit.v1.RetryJobRequest
+	(*ListDeadLettersRequest)(nil), // 10: tacit.v1.ListDeadLettersRequest
+	(*ListUsageRequest)(nil),       // 11: tacit.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),      // 12: tacit.v1.ListUsageResponse
+	(*JobCount)(nil),               // 13: tacit.v1.JobCount
+	(*Usage)(nil),                  // 14: tacit.v1.Usage
+	(*Job)(nil),                    // 15: tacit.v1.Job
+	(*ListJobsResponse)(nil),       // 16: tacit.v1.ListJobsResponse
 }
 var file_tacit_v1_admin_proto_depIdxs = []int32{
-	11, // 0: tacit.v1.ServiceStatus.jobs:type_name -> tacit.v1.JobCount
-	12, // 1: tacit.v1.ListUsageResponse.usage:type_name -> tacit.v1.Usage
+	13, // 0: tacit.v1.ServiceStatus.jobs:type_name -> tacit.v1.JobCount
+	14, // 1: tacit.v1.ListUsageResponse.usage:type_name -> tacit.v1.Usage
 	0,  // 2: tacit.v1.Admin.GetStatus:input_type -> tacit.v1.GetStatusRequest
-	2,  // 3: tacit.v1.Admin.Pause:input_type -> tacit.v1.PauseRequest
-	3,  // 4: tacit.v1.Admin.Resume:input_type -> tacit.v1.ResumeRequest
-	4,  // 5: tacit.v1.Admin.Drain:input_type -> tacit.v1.DrainRequest
-	5,  // 6: tacit.v1.Admin.Quarantine:input_type -> tacit.v1.QuarantineRequest
-	6,  // 7: tacit.v1.Admin.Release:input_type -> tacit.v1.ReleaseRequest
-	7,  // 8: tacit.v1.Admin.RetryJob:input_type -> tacit.v1.RetryJobRequest
-	8,  // 9: tacit.v1.Admin.ListDeadLetters:input_type -> tacit.v1.ListDeadLettersRequest
-	9,  // 10: tacit.v1.Admin.ListUsage:input_type -> tacit.v1.ListUsageRequest
-	1,  // 11: tacit.v1.Admin.GetStatus:output_type -> tacit.v1.ServiceStatus
-	1,  // 12: tacit.v1.Admin.Pause:output_type -> tacit.v1.ServiceStatus
-	1,  // 13: tacit.v1.Admin.Resume:output_type -> tacit.v1.ServiceStatus
-	1,  // 14: tacit.v1.Admin.Drain:output_type -> tacit.v1.ServiceStatus
-	1,  // 15: tacit.v1.Admin.Quarantine:output_type -> tacit.v1.ServiceStatus
-	1,  // 16: tacit.v1.Admin.Release:output_type -> tacit.v1.ServiceStatus
-	13, // 17: tacit.v1.Admin.RetryJob:output_type -> tacit.v1.Job
-	14, // 18: tacit.v1.Admin.ListDeadLetters:output_type -> tacit.v1.ListJobsResponse
-	10, // 19: tacit.v1.Admin.ListUsage:output_type -> tacit.v1.ListUsageResponse
-	11, // [11:20] is the sub-list for method output_type
-	2,  // [2:11] is the sub-list for method input_type
+	4,  // 3: tacit.v1.Admin.Pause:input_type -> tacit.v1.PauseRequest
+	5,  // 4: tacit.v1.Admin.Resume:input_type -> tacit.v1.ResumeRequest
+	6,  // 5: tacit.v1.Admin.Drain:input_type -> tacit.v1.DrainRequest
+	7,  // 6: tacit.v1.Admin.Quarantine:input_type -> tacit.v1.QuarantineRequest
+	8,  // 7: tacit.v1.Admin.Release:input_type -> tacit.v1.ReleaseRequest
+	9,  // 8: tacit.v1.Admin.RetryJob:input_type -> tacit.v1.RetryJobRequest
+	2,  // 9: tacit.v1.Admin.DiscardJob:input_type -> tacit.v1.DiscardJobRequest
+	10, // 10: tacit.v1.Admin.ListDeadLetters:input_type -> tacit.v1.ListDeadLettersRequest
+	11, // 11: tacit.v1.Admin.ListUsage:input_type -> tacit.v1.ListUsageRequest
+	1,  // 12: tacit.v1.Admin.GetStatus:output_type -> tacit.v1.ServiceStatus
+	1,  // 13: tacit.v1.Admin.Pause:output_type -> tacit.v1.ServiceStatus
+	1,  // 14: tacit.v1.Admin.Resume:output_type -> tacit.v1.ServiceStatus
+	1,  // 15: tacit.v1.Admin.Drain:output_type -> tacit.v1.ServiceStatus
+	1,  // 16: tacit.v1.Admin.Quarantine:output_type -> tacit.v1.ServiceStatus
+	1,  // 17: tacit.v1.Admin.Release:output_type -> tacit.v1.ServiceStatus
+	15, // 18: tacit.v1.Admin.RetryJob:output_type -> tacit.v1.Job
+	3,  // 19: tacit.v1.Admin.DiscardJob:output_type -> tacit.v1.DiscardJobResponse
+	16, // 20: tacit.v1.Admin.ListDeadLetters:output_type -> tacit.v1.ListJobsResponse
+	12, // 21: tacit.v1.Admin.ListUsage:output_type -> tacit.v1.ListUsageResponse
+	12, // [12:22] is the sub-list for method output_type
+	2,  // [2:12] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -722,11 +822,11 @@ func file_tacit_v1_admin_proto_init() {
 	}
 	file_tacit_v1_coprocessor_proto_init()
 	file_tacit_v1_job_proto_init()
-	file_tacit_v1_admin_proto_msgTypes[5].OneofWrappers = []any{
+	file_tacit_v1_admin_proto_msgTypes[7].OneofWrappers = []any{
 		(*QuarantineRequest_Principal)(nil),
 		(*QuarantineRequest_KeyId)(nil),
 	}
-	file_tacit_v1_admin_proto_msgTypes[6].OneofWrappers = []any{
+	file_tacit_v1_admin_proto_msgTypes[8].OneofWrappers = []any{
 		(*ReleaseRequest_Principal)(nil),
 		(*ReleaseRequest_KeyId)(nil),
 	}
@@ -736,7 +836,7 @@ func file_tacit_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_admin_proto_rawDesc), len(file_tacit_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Admin_Quarantine_FullMethodName      = "/tacit.v1.Admin/Quarantine"
 	Admin_Release_FullMethodName         = "/tacit.v1.Admin/Release"
 	Admin_RetryJob_FullMethodName        = "/tacit.v1.Admin/RetryJob"
+	Admin_DiscardJob_FullMethodName      = "/tacit.v1.Admin/DiscardJob"
 	Admin_ListDeadLetters_FullMethodName = "/tacit.v1.Admin/ListDeadLetters"
 	Admin_ListUsage_FullMethodName       = "/tacit.v1.Admin/ListUsage"
 )
@@ -52,6 +53,9 @@ type AdminClient interface {
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ServiceStatus, error)
 	// RetryJob has a failed job tried again, as if it had been submitted now, without a deadline.
 	RetryJob(ctx context.Context, in *RetryJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// DiscardJob has a job whose record is damaged not told of in lists any more. What is left of it is removed; its id
+	// stays taken, and calls about it alone are answered with DATA_LOSS.
+	DiscardJob(ctx context.Context, in *DiscardJobRequest, opts ...grpc.CallOption) (*DiscardJobResponse, error)
 	// ListDeadLetters lists the jobs that failed in every attempt, the newest first.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListJobsResponse, error)
 	// ListUsage lists what all principals that have jobs use of their budgets, in the order of their names.
@@ -136,6 +140,16 @@ func (c *adminClient) RetryJob(ctx context.Context, in *RetryJobRequest, opts ..
 	return out, nil
 }
 
+func (c *adminClient) DiscardJob(ctx context.Context, in *DiscardJobRequest, opts ...grpc.CallOption) (*DiscardJobResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscardJobResponse)
+	err := c.cc.Invoke(ctx, Admin_DiscardJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListJobsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListJobsResponse)
@@ -178,6 +192,9 @@ type AdminServer interface {
 	Release(context.Context, *ReleaseRequest) (*ServiceStatus, error)
 	// RetryJob has a failed job tried again, as if it had been submitted now, without a deadline.
 	RetryJob(context.Context, *RetryJobRequest) (*Job, error)
+	// DiscardJob has a job whose record is damaged not told of in lists any more. What is left of it is removed; its id
+	// stays taken, and calls about it alone are answered with DATA_LOSS.
+	DiscardJob(context.Context, *DiscardJobRequest) (*DiscardJobResponse, error)
 	// ListDeadLetters lists the jobs that failed in every attempt, the newest first.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListJobsResponse, error)
 	// ListUsage lists what all principals that have jobs use of their budgets, in the order of their names.
@@ -212,6 +229,9 @@ func (UnimplementedAdminServer) Release(context.Context, *ReleaseRequest) (*Serv
 }
 func (UnimplementedAdminServer) RetryJob(context.Context, *RetryJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryJob not implemented")
+}
+func (UnimplementedAdminServer) DiscardJob(context.Context, *DiscardJobRequest) (*DiscardJobResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiscardJob not implemented")
 }
 func (UnimplementedAdminServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListJobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
@@ -366,6 +386,24 @@ func _Admin_RetryJob_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_DiscardJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscardJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).DiscardJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_DiscardJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).DiscardJob(ctx, req.(*DiscardJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListDeadLettersRequest)
 	if err := dec(in); err != nil {
@@ -436,6 +474,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetryJob",
 			Handler:    _Admin_RetryJob_Handler,
+		},
+		{
+			MethodName: "DiscardJob",
+			Handler:    _Admin_DiscardJob_Handler,
 		},
 		{
 			MethodName: "ListDeadLetters",
