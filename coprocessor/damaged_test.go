@@ -28,7 +28,7 @@ func TestDamagedJob(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s.wait("broken")
+	s.end("broken")
 	stop()
 	storetest.FlipAll(t, dir, []byte(`"priority":77`))
 	s, _ = start(t, func(o *Options) { o.Dir = dir })

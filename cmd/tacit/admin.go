@@ -31,9 +31,30 @@ func adminCommand(u *ui) *cobra.Command {
 			func(ctx context.Context, c *client.Client, id string) (*tacitv1.Job, error) {
 				return c.RetryJob(ctx, id)
 			}),
-		adminDeadLettersCommand(u), adminUsageCommand(u),
+		adminDiscardCommand(u), adminDeadLettersCommand(u), adminUsageCommand(u),
 	)
 	return cmd
+}
+
+// discardView is what discard has done.
+type discardView struct {
+	Discarded string `json:"discarded"`
+}
+
+func adminDiscardCommand(u *ui) *cobra.Command {
+	return request(u, &cobra.Command{
+		Use:   "discard ID",
+		Short: "Give up a job whose record is damaged",
+		Long: `Gives up a job whose record is damaged: lists and metrics tell of it no more, and what
+is left of it is removed. Its id stays taken, and asking for it is answered with
+DATA_LOSS. 'tacit store copy', which makes a store without the damage, keeps what is left
+of damaged jobs unless they are discarded: results above all.
+
+JSON: discarded (the id).`,
+		Args: cobra.ExactArgs(1),
+	}, func(ctx context.Context, c *client.Client, args []string) (discardView, error) {
+		return discardView{args[0]}, c.DiscardJob(ctx, args[0])
+	}, func(v discardView) { u.printf("job %s is discarded\n", v.Discarded) })
 }
 
 // statusView is what a service does and does not do.
@@ -45,14 +66,15 @@ type statusView struct {
 	Jobs       map[string]uint64 `json:"jobs"`
 	Running    uint32            `json:"running_here"`
 	Backlog    uint64            `json:"backlog"`
+	Damaged    uint64            `json:"damaged_jobs"`
 }
 
-const statusFields = "paused, draining, quarantined_principals, quarantined_keys, jobs (by state),\nrunning_here, backlog (bootstraps)"
+const statusFields = "paused, draining, quarantined_principals, quarantined_keys, jobs (by state),\nrunning_here, backlog (bootstraps), damaged_jobs"
 
 func newStatusView(s *tacitv1.ServiceStatus) statusView {
 	v := statusView{
 		Paused: s.Paused, Draining: s.Draining, Principals: append([]string{}, s.QuarantinedPrincipals...), Keys: []string{},
-		Jobs: counts(s.Jobs), Running: s.RunningHere, Backlog: s.Backlog,
+		Jobs: counts(s.Jobs), Running: s.RunningHere, Backlog: s.Backlog, Damaged: s.DamagedJobs,
 	}
 	for _, k := range s.QuarantinedKeys {
 		v.Keys = append(v.Keys, hex.EncodeToString(k))
@@ -85,6 +107,9 @@ func (u *ui) printStatus(v statusView) {
 		}
 		row("  running here", v.Running)
 		row("  bootstraps to do", v.Backlog)
+		if v.Damaged > 0 {
+			row("  damaged", v.Damaged)
+		}
 	})
 	for _, p := range v.Principals {
 		u.printf("quarantined: principal %s\n", p)
