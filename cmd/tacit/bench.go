@@ -55,18 +55,11 @@ min, median, p95]], in seconds per ciphertext.`,
 			if err != nil {
 				return err
 			}
-			o.Backend, o.Params = backend, nil
-			for _, name := range names {
-				p, err := u.preset(name)
-				if err != nil {
-					return err
-				}
-				o.Params = append(o.Params, p)
+			o.Backend = backend
+			if o.Params, err = u.presets(names); err != nil {
+				return err
 			}
-			bar := u.progress("measuring")
-			o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
-			report, err := micro.Run(cmd.Context(), o)
-			bar.end()
+			report, err := measured(u, "measuring", &o.Progress, func() (*micro.Report, error) { return micro.Run(cmd.Context(), o) })
 			if err != nil {
 				return err
 			}
@@ -79,8 +72,7 @@ min, median, p95]], in seconds per ciphertext.`,
 	flags.IntSliceVar(&o.Batches, "batch", micro.DefaultBatches, "batch sizes")
 	flags.IntSliceVar(&o.Workers, "workers", micro.DefaultWorkers, "numbers of cores of the throughput figures")
 	flags.IntVar(&o.Samples, "samples", micro.DefaultSamples, "samples of each figure")
-	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
-	jsonFlag(cmd, &asJSON)
+	reportFlags(cmd, &out, &asJSON)
 	return cmd
 }
 
@@ -102,13 +94,9 @@ JSON: devices, driver, kernels (SHA-256 of the PTX), commit, cpu, go, samples, s
 [kernel, batch, min, median, p95, per_second, share]], rings [n, batch, per_second], in
 seconds per call.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, name := range names {
-				p, err := u.preset(name)
-				if err != nil {
-					return err
-				}
-				o.Params = append(o.Params, p)
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Params, err = u.presets(names); err != nil {
+				return err
 			}
 			backend, _, err := u.openDevice(cmd, name, u.warnDevice)
 			if err != nil {
@@ -122,10 +110,7 @@ seconds per call.`,
 			if o.Host, err = cpu.New(); err != nil {
 				return err
 			}
-			bar := u.progress("measuring")
-			o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
-			report, err := gpu.Run(cmd.Context(), o)
-			bar.end()
+			report, err := measured(u, "measuring", &o.Progress, func() (*gpu.Report, error) { return gpu.Run(cmd.Context(), o) })
 			if err != nil {
 				return err
 			}
@@ -142,8 +127,7 @@ seconds per call.`,
 	flags.IntSliceVar(&o.Rings, "ring", gpu.DefaultRings, "dimensions of transforms")
 	flags.IntVar(&o.Samples, "samples", gpu.DefaultSamples, "samples of each figure")
 	flags.IntVar(&o.Compare, "compare", 1000, "bootstraps to compare with the processor")
-	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
-	jsonFlag(cmd, &asJSON)
+	reportFlags(cmd, &out, &asJSON)
 	return cmd
 }
 
@@ -192,8 +176,7 @@ median, max], per_second].`,
 	flags.IntVar(&o.Workers, "workers", 0, "cores to use, or to help a GPU with; 0 is all")
 	flags.IntVar(&o.Concurrency, "concurrency", 0, "operations at a time; 0 is enough to fill the batches")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often that many run; 0 is 3")
-	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
-	jsonFlag(cmd, &asJSON)
+	reportFlags(cmd, &out, &asJSON)
 	complete(cmd, "strategy", integer.Throughput.String(), integer.Latency.String())
 	return cmd
 }
@@ -224,10 +207,34 @@ func (u *ui) timeOps(cmd *cobra.Command, p *fhe.Parameters, o ops.Options, names
 	}
 	defer backend.Close()
 	o.Params, o.Backend, o.Type = p, backend, t
-	bar := u.progress("measuring")
+	return measured(u, "measuring", &o.Progress, func() (*ops.Report, error) { return ops.Run(cmd.Context(), o) })
+}
+
+// presets are parameter sets by name.
+func (u *ui) presets(names []string) (all []*fhe.Parameters, err error) {
+	for _, name := range names {
+		p, err := u.preset(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// measured runs a measurement and shows how far it is, as it tells the function in its
+// options.
+func measured[R any](u *ui, what string, progress *func(done, total int), run func() (R, error)) (R, error) {
+	bar := u.progress(what)
 	defer bar.end()
-	o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
-	return ops.Run(cmd.Context(), o)
+	*progress = func(done, total int) { bar.share(int64(done), int64(total)) }
+	return run()
+}
+
+// reportFlags adds those of commands that write a report.
+func reportFlags(cmd *cobra.Command, out *string, asJSON *bool) {
+	cmd.Flags().StringVarP(out, "out", "o", "", "file to write instead of printing")
+	jsonFlag(cmd, asJSON)
 }
 
 // writeReport writes a report to a file, or prints it.
@@ -279,10 +286,7 @@ pooled, kurtosis, mean, mean_interval, mean_inside, per_key], decisions.`,
 				return err
 			}
 			o.Preset = p.Name()
-			bar := u.progress("measuring")
-			o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
-			report, err := noisebench.Run(cmd.Context(), o)
-			bar.end()
+			report, err := measured(u, "measuring", &o.Progress, func() (*noisebench.Report, error) { return noisebench.Run(cmd.Context(), o) })
 			if err != nil {
 				if errors.As(err, new(*noisebench.OptionError)) {
 					return &usageError{cmd, err}
@@ -304,7 +308,6 @@ pooled, kurtosis, mean, mean_interval, mean_inside, per_key], decisions.`,
 	flags.IntVar(&o.Keys, "keys", noisebench.DefaultKeys, "key sets")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "cores to use")
 	flags.StringVar(&seed, "seed", "", "64 hexadecimal digits that all keys and ciphertexts follow from; random if absent")
-	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
-	jsonFlag(cmd, &asJSON)
+	reportFlags(cmd, &out, &asJSON)
 	return cmd
 }

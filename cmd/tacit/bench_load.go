@@ -63,10 +63,7 @@ refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds].`,
 				defer func() { err = errors.Join(err, failed) }()
 			}
 			o.Params, o.Backend = p, backend
-			bar := u.progress("jobs")
-			o.Progress = func(done, total int) { bar.share(int64(done), int64(total)) }
-			report, err := load.Run(cmd.Context(), o)
-			bar.end()
+			report, err := measured(u, "jobs", &o.Progress, func() (*load.Report, error) { return load.Run(cmd.Context(), o) })
 			if err != nil {
 				return err
 			}
@@ -83,7 +80,6 @@ refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds].`,
 	flags.IntVar(&o.Adds, "adds", 1, "additions of a job, one after the other")
 	flags.DurationVar(&o.For, "for", 0, "how long rounds are repeated; 0 is one round")
 	flags.StringVar(&profile, "cpu-profile", "", "file for a profile of the processor time")
-	flags.StringVarP(&out, "out", "o", "", "file to write instead of printing")
-	jsonFlag(cmd, &asJSON)
+	reportFlags(cmd, &out, &asJSON)
 	return cmd
 }
