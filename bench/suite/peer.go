@@ -15,14 +15,17 @@ import (
 // RunPeer measures what an adapter has programs for, with the same jobs, gate and
 // rules as Run, and adds the records to the file of results. Times are the adapter's
 // own; its scheme carries the name of its library: openfhe-bgv. Where the options name
-// schemes, those alone are measured.
+// schemes, those alone are measured. The limit of the options holds for each adapter.
 func RunPeer(ctx context.Context, o Options, a *peers.Adapter) (*Results, error) {
 	results, err := resume(o.Out, o.describe())
 	if err != nil {
 		return nil, err
 	}
 	o.defaults()
-	r := &runner{Options: o, results: results}
+	r := &runner{Options: o, results: results, began: time.Now()}
+	r.results.Skipped = slices.DeleteFunc(r.results.Skipped, func(s Skipped) bool { // those are tried again
+		return slices.ContainsFunc(a.Schemes, func(offered peers.SchemeOffered) bool { return s.Scheme == a.Library+"-"+offered.Scheme })
+	})
 	type work struct {
 		scheme string
 		job    Job
@@ -78,9 +81,10 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 			r.Progress(r.done, total, record.Key())
 		}
 		r.done++
-		if r.results.Find(record.Key()) != nil {
+		if r.results.Find(record.Key()) != nil || r.skip(&record) {
 			continue
 		}
+		began := time.Now()
 		random := source(uint64(j.Size))
 		sample := func() (*peers.Answer, error) {
 			if err := ctx.Err(); err != nil {
@@ -111,7 +115,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 		if _, err := sample(); err != nil { // the gate
 			return err
 		}
-		for began := time.Now(); r.more(len(record.Seconds.Compute), time.Since(began)); {
+		for began := time.Now(); r.more(len(record.Seconds.Compute), time.Since(began)); { // without the gate
 			x, err := sample()
 			if err != nil {
 				return err
@@ -122,6 +126,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 			s.Decrypt = append(s.Decrypt, x.Seconds.Decrypt)
 			record.RequestBytes, record.ResponseBytes, record.Bootstraps = x.RequestBytes, x.ResponseBytes, x.Bootstraps
 		}
+		record.Wall = time.Since(began).Seconds()
 		if set.Failure < 0 && record.Bootstraps > 0 {
 			record.Failure = set.Failure + math.Log2(record.Bootstraps)
 		}

@@ -104,6 +104,12 @@ func TestRunPeer(t *testing.T) {
 	if r, err := Load(o.Out); err != nil || len(r.Records) != 4 {
 		t.Errorf("the file: %v", err)
 	}
+	o.Out, o.Limit = filepath.Join(t.TempDir(), "results.json"), 1 // a nanosecond
+	for range 2 {
+		if r, err := run("good"); err != nil || len(r.Records) != 0 || len(r.Skipped) != 4 || r.Skipped[0].Scheme != "fake-bgv" {
+			t.Errorf("no time: %+v, %v", r, err)
+		}
+	}
 }
 
 // TestSharedPrograms compiles an adapter that computes in the clear with the programs
