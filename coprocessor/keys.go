@@ -27,6 +27,15 @@ func (s *Server) keyID(ctx context.Context, raw []byte) (fhe.KeyID, error) {
 	return fhe.KeyID(raw), nil
 }
 
+// keyFor checks the id of a key in a call, and that the caller of ctx may have it: known or leads.
+func (s *Server) keyFor(ctx context.Context, raw []byte, may func(context.Context, fhe.KeyID) error) (fhe.KeyID, error) {
+	id, err := s.keyID(ctx, raw)
+	if err == nil {
+		err = may(ctx, id)
+	}
+	return id, err
+}
+
 // known returns nil if a key is stored and the caller of ctx has any right on it.
 func (s *Server) known(ctx context.Context, id fhe.KeyID) error {
 	o := access.EvaluationKey(id)
@@ -112,10 +121,7 @@ func (s *Server) describeKey(info store.KeyInfo, k keyring.Key) *tacitv1.Evaluat
 
 // GetKey describes an evaluation key.
 func (s *Server) GetKey(ctx context.Context, req *tacitv1.GetKeyRequest) (*tacitv1.EvaluationKeyInfo, error) {
-	id, err := s.keyID(ctx, req.KeyId)
-	if err == nil {
-		err = s.known(ctx, id)
-	}
+	id, err := s.keyFor(ctx, req.KeyId, s.known)
 	if err != nil {
 		return nil, err
 	}
@@ -146,10 +152,7 @@ func (s *Server) ActivateKey(ctx context.Context, req *tacitv1.ActivateKeyReques
 }
 
 func (s *Server) changeKey(ctx context.Context, raw []byte, change func(context.Context, [32]byte) (keyring.Key, error)) (*tacitv1.EvaluationKeyInfo, error) {
-	id, err := s.keyID(ctx, raw)
-	if err == nil {
-		err = s.leads(ctx, id)
-	}
+	id, err := s.keyFor(ctx, raw, s.leads)
 	if err != nil {
 		return nil, err
 	}
@@ -191,10 +194,7 @@ func (s *Server) UploadPublicKey(ctx context.Context, req *tacitv1.UploadPublicK
 
 // GetPublicKey sends the public key that belongs to an evaluation key.
 func (s *Server) GetPublicKey(ctx context.Context, req *tacitv1.GetPublicKeyRequest) (*tacitv1.GetPublicKeyResponse, error) {
-	id, err := s.keyID(ctx, req.KeyId)
-	if err == nil {
-		err = s.known(ctx, id)
-	}
+	id, err := s.keyFor(ctx, req.KeyId, s.known)
 	if err != nil {
 		return nil, err
 	}
@@ -263,10 +263,7 @@ func (s *Server) mayMigrate(ctx context.Context, key *fhe.MigrationKey) error {
 
 // GetMigration tells how far a migration is.
 func (s *Server) GetMigration(ctx context.Context, req *tacitv1.GetMigrationRequest) (*tacitv1.Migration, error) {
-	id, err := s.keyID(ctx, req.KeyId)
-	if err == nil {
-		err = s.known(ctx, id)
-	}
+	id, err := s.keyFor(ctx, req.KeyId, s.known)
 	if err != nil {
 		return nil, err
 	}
@@ -282,10 +279,7 @@ func (s *Server) GetMigration(ctx context.Context, req *tacitv1.GetMigrationRequ
 
 // ConfirmMigration drops the old versions of what was moved.
 func (s *Server) ConfirmMigration(ctx context.Context, req *tacitv1.ConfirmMigrationRequest) (*tacitv1.Migration, error) {
-	id, err := s.keyID(ctx, req.KeyId)
-	if err == nil {
-		err = s.leads(ctx, id)
-	}
+	id, err := s.keyFor(ctx, req.KeyId, s.leads)
 	if err != nil {
 		return nil, err
 	}
