@@ -29,7 +29,7 @@ var kernelNames = []struct {
 	fused []string
 }{
 	{&ringPTX, []string{"ntt_top", "ntt", "intt", "intt_top", "mul_acc"}, nil},
-	{&rotatePTX, []string{"combine_steps", "pack_key", "decompose", "multiply", "accumulate"}, []string{"rotate_cmux", "rotate_combining", "rotate_combined"}},
+	{&rotatePTX, []string{"combine_steps", "pack_key", "decompose", "multiply", "accumulate"}, []string{"rotate_cmux", "rotate_cmux_few", "rotate_combining", "rotate_combined", "rotate_combined_few"}},
 	{&lwePTX, []string{"switch_digits", "switch_product", "mod_switch", "first_accumulators", "extract"}, nil},
 }
 

@@ -29,8 +29,8 @@ func TestEveryBarrierIsNeeded(t *testing.T) {
 		name  string
 		mode  accel.RotatorMode
 		batch int
-	}{{"rotate_cmux", accel.CMux, 4}, {"rotate_combining", accel.Block, 4}, {"rotate_combined", accel.Block, 1}} {
-		begin := strings.Index(whole, ".visible .entry "+kernel.name)
+	}{{"rotate_cmux", accel.CMux, 4}, {"rotate_combining", accel.Block, 4}, {"rotate_combined_few", accel.Block, 1}, {"rotate_cmux_few", accel.CMux, 1}} {
+		begin := strings.Index(whole, ".visible .entry "+kernel.name+"(")
 		end := begin + strings.Index(whole[begin:], "\n}\n")
 		count := strings.Count(whole[begin:end], barrier)
 		if count < 4 {

@@ -35,7 +35,7 @@ func (p *PBS) With(k Kernel) *PBS {
 func (p *PBS) Batch() int { return p.backend.batch() }
 
 // Calls implements accel.PBS.
-func (p *PBS) Calls() int { return lanesPerDevice * len(p.backend.devices) }
+func (p *PBS) Calls() int { return p.backend.calls() }
 
 // Host implements accel.PBS.
 func (p *PBS) Host() (accel.Rotator, accel.KeySwitcher) { return p.rotator.host, p.switcher.host }

@@ -131,6 +131,9 @@ func (r *BatchRing) N() int { return r.host.N() }
 // Modulus implements accel.Ring.
 func (r *BatchRing) Modulus() uint64 { return r.host.Modulus() }
 
+// Calls is the number of calls at a time that keeps the devices busy.
+func (r *BatchRing) Calls() int { return r.backend.calls() }
+
 // NTT implements accel.Ring.
 func (r *BatchRing) NTT(dst, src []uint64) { r.NTTs([][]uint64{dst}, [][]uint64{src}) }
 

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// maxThreads is that of the rotate kernels.
+	// maxThreads is that of the rotate kernels, and fewThreads that of those for few
+	// ciphertexts.
 	maxThreads = 512
+	fewThreads = 256
 	// window is the number of steps of a launch: the streaming multiprocessors do not
 	// get further apart than that, and find the key in the cache.
 	window = 48
@@ -81,6 +83,9 @@ func (r *rotator) rotate(acc [][]uint64, exps [][]uint32) {
 // multiprocessor, which is what their registers hold.
 func (b *Backend) batch() int { return 2 * b.devices[0].properties.Multiprocessors }
 
+// calls is the number of calls that keep all devices busy.
+func (b *Backend) calls() int { return lanesPerDevice * len(b.devices) }
+
 // fused says that a kernel does whole steps in shared memory, with how many threads
 // and bytes for each ciphertext.
 func fused(spec accel.RotatorSpec, limit int) (threads, shared int, ok bool) {
@@ -98,8 +103,9 @@ const (
 	// ThroughputKernel combines the ciphertexts of a step in the multiprocessor that
 	// rotates: the least work and memory traffic for each ciphertext.
 	ThroughputKernel
-	// LatencyKernel has all multiprocessors combine the ciphertexts of many steps
-	// ahead, so that the steps themselves, one after the other, are short.
+	// LatencyKernel gives each ciphertext a multiprocessor with all its registers. Where a
+	// step combines ciphertexts, all multiprocessors do that for many steps ahead, so that
+	// the steps themselves, one after the other, are as short as those of CMux.
 	LatencyKernel
 )
 
@@ -118,9 +124,13 @@ func (r *rotator) queue(w *work, acc, exps driver.Pointer, batch int, kernel Ker
 	multiprocessors := w.device.properties.Multiprocessors
 	groups := max(1, min(maxThreads/threads, w.device.properties.SharedMemory/shared, batch/multiprocessors))
 	if kernel == automatic {
-		// Up to half a ciphertext for each multiprocessor, others would be idle.
+		// With more ciphertexts than these, multiprocessors that combine ahead do not idle.
+		few := max(1, multiprocessors/2)
+		if s.Mode == accel.CMux {
+			few = multiprocessors
+		}
 		kernel = ThroughputKernel
-		if batch <= max(1, multiprocessors/2) {
+		if batch <= few {
 			kernel = LatencyKernel
 		}
 	}
@@ -133,6 +143,9 @@ func (r *rotator) queue(w *work, acc, exps driver.Pointer, batch int, kernel Ker
 	case kernel == LatencyKernel:
 		name, steps = "rotate_combined", max(1, min(window, combinedBytes/combinedSize))
 		source = w.memory("combinations", steps*combinedSize)
+	}
+	if kernel == LatencyKernel && threads <= fewThreads {
+		name, groups = name+"_few", 1
 	}
 	q, logN, unrolled := bitsOf(float64(s.Q)), uint64(bits.Len(uint(s.N))-1), truth(s.Mode == accel.Unrolled)
 	for first := 0; first < s.Steps; first += steps {

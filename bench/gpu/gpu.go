@@ -36,8 +36,10 @@ type Options struct {
 	// Compare is how many bootstraps of the first parameter set are computed on
 	// the processor as well, on all cores; every other set gets one batch.
 	Compare int
-	// Rings are the dimensions that transforms are timed for.
-	Rings []int
+	// Rings are the dimensions that transforms are timed for, as many polynomials at a
+	// time as have Coefficients together; 0 means DefaultCoefficients.
+	Rings        []int
+	Coefficients int
 	// Progress, if not nil, is told of the share that is done.
 	Progress func(done, total int)
 }
@@ -45,11 +47,15 @@ type Options struct {
 // Defaults of the command.
 var (
 	DefaultBatches = []int{1, 2, 4, 8, 16, 32, 64, 132, 264, 528, 1056}
-	DefaultRings   = []int{1024, 2048, 4096, 16384, 65536}
+	DefaultRings   = []int{1024, 2048, 4096, 8192, 16384, 32768, 65536}
 )
 
-// DefaultSamples is the number of samples of each figure.
-const DefaultSamples = 10
+// DefaultSamples is the number of samples of each figure, and DefaultCoefficients that of
+// the coefficients of a call that transforms.
+const (
+	DefaultSamples      = 10
+	DefaultCoefficients = 1 << 22
+)
 
 // Report is what a Run measured. Times are in seconds.
 type Report struct {
@@ -71,11 +77,14 @@ type Set struct {
 	KeyLoad    float64            `json:"key_load"`  // from the key in memory, host's copy included
 	// Bound is what the double-precision instructions of the throughput kernel leave
 	// room for on all devices, bootstraps a second; 0 for devices whose rate is unknown.
-	Bound     float64  `json:"bound"`
-	BytesUp   int      `json:"bytes_up"`   // of a bootstrap with one output
-	BytesDown int      `json:"bytes_down"` // likewise
-	Compared  int      `json:"compared"`   // bootstraps equal to the processor's, bit for bit
-	Figures   []Figure `json:"figures"`
+	Bound float64 `json:"bound"`
+	// LatencyBound is what the instructions of the latency kernel take for one ciphertext,
+	// in seconds, on the first device.
+	LatencyBound float64  `json:"latency_bound"`
+	BytesUp      int      `json:"bytes_up"`   // of a bootstrap with one output
+	BytesDown    int      `json:"bytes_down"` // likewise
+	Compared     int      `json:"compared"`   // bootstraps equal to the processor's, bit for bit
+	Figures      []Figure `json:"figures"`
 }
 
 // Figure is key switch and bootstrap of a batch, transfers included.
@@ -92,15 +101,19 @@ type Figure struct {
 	Share     float64 `json:"share"`
 }
 
-// Transforms is the rate of forward transforms without transfers.
+// Transforms holds the rates of forward transforms.
 type Transforms struct {
 	N         int     `json:"n"`
 	Batch     int     `json:"batch"`
-	PerSecond float64 `json:"per_second"`
+	PerSecond float64 `json:"per_second"` // of polynomials that stay on the device
+	// Moved is the rate when every polynomial comes from the host and goes back there, as
+	// it would for the leveled schemes, and Core that of one core of the host.
+	Moved float64 `json:"moved"`
+	Core  float64 `json:"core"`
 }
 
 // Run measures. The error is of the backend or the context, or says which result
-// differs from the processor's.
+// differs from the processor's; with one, the report has what came before.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Samples == 0 {
 		o.Samples = DefaultSamples
@@ -111,44 +124,82 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	info := o.Backend.Info()
 	r := &Report{
 		Devices: o.Backend.Devices(), Driver: info.Features[0], Kernels: cuda.KernelDigest(), Commit: commit(),
-		CPU: setting.OfCPU(o.Host), Go: runtime.Version(), Samples: o.Samples,
+		CPU: setting.OfCPU(o.Host), Go: runtime.Version(), Samples: o.Samples, Sets: make([]Set, len(o.Params)),
 	}
-	done, total := 0, len(o.Rings)
-	for _, p := range o.Params {
-		total += 2 + len(kernels(p))*len(o.Batches)
-	}
+	done, total := 0, len(o.Rings)+len(o.Params)*(2+len(kernels)*len(o.Batches))
 	step := func() {
 		if done++; o.Progress != nil {
 			o.Progress(done, total)
 		}
 	}
 	for i, p := range o.Params {
-		m := &measurement{ctx: ctx, options: o, params: p, devices: r.Devices, step: step}
+		m := &measurement{ctx: ctx, options: o, params: p, devices: r.Devices, step: step, set: &r.Sets[i]}
 		if i > 0 {
 			m.options.Compare = 0
 		}
 		if err := m.run(); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Name(), err)
+			r.Sets = r.Sets[:i+1]
+			return r, fmt.Errorf("%s: %w", p.Name(), err)
 		}
-		r.Sets = append(r.Sets, m.set)
 	}
 	for _, n := range o.Rings {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return r, err
 		}
-		ring, err := o.Backend.BatchRing(n, fhe.DefaultModulus)
+		t, err := transforms(o, n)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
-		batch := max(1, 1<<22/n)
-		t, err := ring.Time(batch, o.Samples)
-		if err != nil {
-			return nil, err
-		}
-		r.Rings = append(r.Rings, Transforms{n, batch, float64(batch*o.Samples) / t.Seconds()})
+		r.Rings = append(r.Rings, t)
 		step()
 	}
 	return r, nil
+}
+
+// transforms times one dimension.
+func transforms(o Options, n int) (t Transforms, err error) {
+	if o.Coefficients == 0 {
+		o.Coefficients = DefaultCoefficients
+	}
+	ring, err := o.Backend.BatchRing(n, fhe.DefaultModulus)
+	if err != nil {
+		return t, err
+	}
+	host, err := o.Host.Ring(n, fhe.DefaultModulus)
+	if err != nil {
+		return t, err
+	}
+	t = Transforms{N: n, Batch: max(1, o.Coefficients/n)}
+	rate := func(times int, took time.Duration) float64 { return float64(times*t.Batch) / took.Seconds() }
+	took, err := ring.Time(t.Batch, o.Samples)
+	if err != nil {
+		return t, err
+	}
+	t.PerSecond = rate(o.Samples, took)
+	batches := make([][][]uint64, ring.Calls())
+	for i := range batches {
+		for range t.Batch {
+			batches[i] = append(batches[i], make([]uint64, n))
+		}
+		ring.NTTs(batches[i], batches[i]) // allocates
+	}
+	var wg sync.WaitGroup
+	start := time.Now()
+	for _, batch := range batches {
+		wg.Go(func() {
+			for range o.Samples {
+				ring.NTTs(batch, batch)
+			}
+		})
+	}
+	wg.Wait()
+	t.Moved = rate(o.Samples*len(batches), time.Since(start))
+	start = time.Now()
+	for _, p := range batches[0] {
+		host.NTT(p, p)
+	}
+	t.Core = rate(1, time.Since(start))
+	return t, nil
 }
 
 // commit is the revision that the program was built from.
@@ -167,13 +218,8 @@ func commit() string {
 	return revision + dirty
 }
 
-// kernels are the ones that a parameter set has a choice of.
-func kernels(p *fhe.Parameters) []cuda.Kernel {
-	if p.Rotation().Mode == accel.CMux {
-		return []cuda.Kernel{cuda.ThroughputKernel}
-	}
-	return []cuda.Kernel{cuda.ThroughputKernel, cuda.LatencyKernel}
-}
+// kernels are the ones that there is a choice of.
+var kernels = []cuda.Kernel{cuda.ThroughputKernel, cuda.LatencyKernel}
 
 // measurement is the work on one parameter set.
 type measurement struct {
@@ -182,7 +228,7 @@ type measurement struct {
 	params  *fhe.Parameters
 	devices []cuda.Device
 	step    func()
-	set     Set
+	set     *Set
 
 	keys *fhe.KeySet
 	lut  *fhe.LUT
@@ -215,11 +261,11 @@ func (m *measurement) run() (err error) {
 	}
 	m.pbs = pbs.(*cuda.PBS)
 	k1 := rotation.Rank + 1
-	m.set = Set{
+	*m.set = Set{
 		Parameters: setting.OfParameters(m.params), KeyLoad: load,
 		KeyBytes: 8*int64(rotation.Steps*rotation.GGSWs()*k1*k1*rotation.Levels*rotation.N) + 4*int64(keySwitch.NIn*keySwitch.Levels*(keySwitch.NOut+1)),
 		BytesUp:  8*(keySwitch.NIn+1) + 12, BytesDown: 8 * (rotation.Rank*rotation.N + 1),
-		Bound: bound(rotation, m.devices),
+		Bound: bound(rotation, m.devices), LatencyBound: latencyBound(rotation, m.devices[0]),
 	}
 	m.step()
 	evaluator, err := bootstrap.NewEvaluator(m.keys.Evaluation, m.options.Host)
@@ -234,7 +280,7 @@ func (m *measurement) run() (err error) {
 		}
 	}
 	m.step()
-	for _, kernel := range kernels(m.params) {
+	for _, kernel := range kernels {
 		for _, batch := range m.options.Batches {
 			if err := m.time(kernel, batch); err != nil {
 				return err
@@ -249,33 +295,41 @@ func (m *measurement) run() (err error) {
 // capability, of those that are made for them.
 var fp64 = map[int]int{80: 32, 90: 64}
 
-// bound is what the double-precision instructions of a blind rotation leave room for:
-// 8 for a butterfly (6 of its product), 7 for a product with an addition.
-func bound(s accel.RotatorSpec, devices []cuda.Device) (perSecond float64) {
+// rate is how many double-precision instructions a multiprocessor does a second.
+func rate(d cuda.Device) float64 { return float64(fp64[d.Capability]) * float64(d.ClockKHz) * 1e3 }
+
+// instructions are the double-precision instructions of a blind rotation, 8 for a
+// butterfly (6 of its product) and 7 for a product with an addition: those of its steps, and
+// those that combine ciphertexts for them.
+func instructions(s accel.RotatorSpec) (steps, combinations float64) {
 	k1, logN := s.Rank+1, bits.Len(uint(s.N))-1
 	rows := k1 * s.Levels
-	instructions := (rows+k1)*logN*4 + rows*k1*7 // for each coefficient and step
+	each := (rows+k1)*logN*4 + rows*k1*7 // for each coefficient and step
+	combining := 0
 	if s.Mode != accel.CMux {
-		instructions += s.Terms * (rows*k1*7 + k1*6) // and each monomial, by every output polynomial
+		combining = s.Terms * (rows*k1*7 + k1*6) // each monomial, by every output polynomial
 	}
+	all := float64(s.N) * float64(s.Steps)
+	return float64(each) * all, float64(combining) * all
+}
+
+// bound is what the double-precision instructions of a blind rotation leave room for.
+func bound(s accel.RotatorSpec, devices []cuda.Device) (perSecond float64) {
+	steps, combinations := instructions(s)
 	for _, d := range devices {
-		perSecond += float64(fp64[d.Capability]) * float64(d.Multiprocessors) * float64(d.ClockKHz) * 1e3 / (float64(instructions) * float64(s.N) * float64(s.Steps))
+		perSecond += rate(d) * float64(d.Multiprocessors) / (steps + combinations)
 	}
 	return perSecond
 }
 
-// tasks are bootstraps of fresh encryptions.
-func (m *measurement) tasks(count int) []fhe.PBS {
-	messages := make([]int64, count)
-	for i := range messages {
-		messages[i] = int64(i) & m.params.MessageMax()
+// latencyBound is how long one multiprocessor takes for the steps of one rotation, and
+// all of them for its combinations; 0 for devices whose rate is unknown.
+func latencyBound(s accel.RotatorSpec, d cuda.Device) (seconds float64) {
+	if rate(d) == 0 {
+		return 0
 	}
-	e := m.keys.Secret.Encrypt(fhe.NewSeed(), messages)
-	tasks := make([]fhe.PBS, count)
-	for i := range tasks {
-		tasks[i] = fhe.PBS{In: e.LWE(m.params, i, m.params.MessageMax()), LUT: m.lut}
-	}
-	return tasks
+	steps, combinations := instructions(s)
+	return (steps + combinations/float64(d.Multiprocessors)) / rate(d)
 }
 
 // onDevice is the form of tasks that the device takes, with room for the outputs.
@@ -306,15 +360,14 @@ func (m *measurement) compare(count int) error {
 	if err := m.ctx.Err(); err != nil {
 		return err
 	}
-	tasks := m.tasks(count)
+	tasks := setting.Bootstraps(m.keys.Secret, m.lut, count)
 	device := m.onDevice(tasks)
 	var fromDevice error
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := 0; len(device) > i*m.pbs.Batch() && fromDevice == nil; i++ {
-			choice := kernels(m.params)
 			part := device[i*m.pbs.Batch() : min((i+1)*m.pbs.Batch(), len(device))]
-			fromDevice = m.pbs.With(choice[i%len(choice)]).Bootstrap(part)
+			fromDevice = m.pbs.With(kernels[i%len(kernels)]).Bootstrap(part)
 		}
 	})
 	err := m.host.Bootstrap(m.ctx, tasks)
@@ -338,7 +391,7 @@ func (m *measurement) compare(count int) error {
 // time measures one batch size with one kernel.
 func (m *measurement) time(kernel cuda.Kernel, batch int) error {
 	pbs := m.pbs.With(kernel)
-	device := m.onDevice(m.tasks(batch))
+	device := m.onDevice(setting.Bootstraps(m.keys.Secret, m.lut, batch))
 	if err := pbs.Bootstrap(device); err != nil { // allocates
 		return err
 	}
@@ -357,7 +410,7 @@ func (m *measurement) time(kernel cuda.Kernel, batch int) error {
 	var mu sync.Mutex
 	var all [][]accel.PBSTask // for each call, outputs of its own
 	for range pbs.Calls() {
-		all = append(all, m.onDevice(m.tasks(batch)))
+		all = append(all, m.onDevice(setting.Bootstraps(m.keys.Secret, m.lut, batch)))
 	}
 	round := func(count int) error {
 		next := all
@@ -405,18 +458,18 @@ func (r *Report) Markdown(w io.Writer) error {
 	}
 	printf("Kernels %.16s, commit %.12s, %s, %d samples; host %s, %s.\n", r.Kernels, r.Commit, r.Go, r.Samples, r.CPU.Model, r.CPU.Backend)
 	for _, s := range r.Sets {
-		printf("\n## %s\n\nKey %d MB, loaded in %.2f s. A bootstrap moves %d bytes to the device and %d back. %d bootstraps have the bits of the processor. Bound %.0f/s.\n\n",
-			s.Parameters.Name, s.KeyBytes>>20, s.KeyLoad, s.BytesUp, s.BytesDown, s.Compared, s.Bound)
+		printf("\n## %s\n\nKey %d MB, loaded in %.2f s. A bootstrap moves %d bytes to the device and %d back. %d bootstraps have the bits of the processor. Bound %.0f/s, %.2f ms for one.\n\n",
+			s.Parameters.Name, s.KeyBytes>>20, s.KeyLoad, s.BytesUp, s.BytesDown, s.Compared, s.Bound, 1e3*s.LatencyBound)
 		printf("| kernel | batch | min | median | p95 | bootstraps/s | of the bound |\n|---|---|---|---|---|---|---|\n")
 		for _, f := range s.Figures {
 			printf("| %s | %d | %.3f ms | %.3f ms | %.3f ms | %.0f | %.0f %% |\n", f.Kernel, f.Batch, 1e3*f.Min, 1e3*f.Median, 1e3*f.P95, f.PerSecond, 100*f.Share)
 		}
 	}
 	if len(r.Rings) > 0 {
-		printf("\n## Transforms, without transfers\n\n| N | batch | transforms/s |\n|---|---|---|\n")
+		printf("\n## Transforms a second\n\n| N | batch | staying on the device | moved there and back | by one core | cores that are as fast as moving |\n|---|---|---|---|---|---|\n")
 	}
 	for _, t := range r.Rings {
-		printf("| %d | %d | %.0f |\n", t.N, t.Batch, t.PerSecond)
+		printf("| %d | %d | %.0f | %.0f | %.0f | %.1f |\n", t.N, t.Batch, t.PerSecond, t.Moved, t.Core, t.Moved/t.Core)
 	}
 	return err
 }

@@ -220,20 +220,6 @@ func (m *measurement) ring() error {
 	})
 }
 
-// tasks are bootstraps of fresh encryptions of every message in turn.
-func (m *measurement) tasks(count int) []fhe.PBS {
-	messages := make([]int64, count)
-	for i := range messages {
-		messages[i] = int64(i) & m.params.MessageMax()
-	}
-	e := m.keys.Secret.Encrypt(fhe.NewSeed(), messages)
-	tasks := make([]fhe.PBS, count)
-	for i := range tasks {
-		tasks[i] = fhe.PBS{In: e.LWE(m.params, i, m.params.MessageMax()), LUT: m.lut}
-	}
-	return tasks
-}
-
 // check decrypts the outputs of tasks.
 func (m *measurement) check(tasks []fhe.PBS) error {
 	top := int64(m.params.Boxes()) - 1
@@ -253,7 +239,7 @@ func (m *measurement) batches() error {
 		return err
 	}
 	for _, batch := range m.options.Batches {
-		tasks := m.tasks(batch)
+		tasks := setting.Bootstraps(m.keys.Secret, m.lut, batch)
 		in, out := make([][]uint64, batch), make([][]uint32, batch)
 		for i := range tasks {
 			in[i], out[i] = tasks[i].In.Value, make([]uint32, m.params.Literal().LWEDimension+1)
@@ -280,7 +266,7 @@ func (m *measurement) batches() error {
 func (m *measurement) throughput() error {
 	for _, workers := range m.options.Workers {
 		b := bootstrap.NewBatcher(m.eval, workers)
-		tasks := m.tasks(throughputTasks)
+		tasks := setting.Bootstraps(m.keys.Secret, m.lut, throughputTasks)
 		err := m.time(Figure{Name: "throughput", Workers: workers}, m.options.Samples, throughputTasks, func() error { return b.Bootstrap(m.ctx, tasks) })
 		b.Close()
 		if err == nil {
@@ -299,7 +285,7 @@ func (m *measurement) packing() error {
 		return nil
 	}
 	in := make([]fhe.LWE, packedCount)
-	for i, t := range m.tasks(packedCount) {
+	for i, t := range setting.Bootstraps(m.keys.Secret, m.lut, packedCount) {
 		in[i] = t.In
 	}
 	var packed *fhe.Packed

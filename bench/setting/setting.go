@@ -1,5 +1,6 @@
 // Package setting describes what a measurement was made with, so that a figure
-// can be compared with another or made again.
+// can be compared with another or made again, and makes the bootstraps that are
+// measured.
 package setting
 
 import (
@@ -73,4 +74,19 @@ func cpuModel() string {
 		}
 	}
 	return "unknown"
+}
+
+// Bootstraps are tasks whose inputs are fresh encryptions of every message in turn.
+func Bootstraps(sk *fhe.SecretKey, lut *fhe.LUT, count int) []fhe.PBS {
+	p := sk.Parameters()
+	messages := make([]int64, count)
+	for i := range messages {
+		messages[i] = int64(i) & p.MessageMax()
+	}
+	e := sk.Encrypt(fhe.NewSeed(), messages)
+	tasks := make([]fhe.PBS, count)
+	for i := range tasks {
+		tasks[i] = fhe.PBS{In: e.LWE(p, i, p.MessageMax()), LUT: lut}
+	}
+	return tasks
 }

@@ -78,7 +78,7 @@ min, median, p95]], in seconds per ciphertext.`,
 
 func benchGPUCommand(u *ui) *cobra.Command {
 	var names []string
-	var name, out string
+	var name, out, save string
 	var asJSON bool
 	var o gpu.Options
 	cmd := &cobra.Command{
@@ -86,13 +86,15 @@ func benchGPUCommand(u *ui) *cobra.Command {
 		Short: "Time bootstraps and transforms on GPUs",
 		Long: `Times key switch and bootstrap on GPUs by batch size and kernel, transforms, and the
 loading of keys, and compares the rates with the bound that the double-precision
-instructions set. Before that, bootstraps are compared with those of the processor bit
+instructions set. Transforms are also timed with the way there and back, which tells how
+many cores the leveled schemes would gain by it. Before that, bootstraps are compared with those of the processor bit
 for bit, --compare of them with the first parameter set.
 
 JSON: devices, driver, kernels (SHA-256 of the PTX), commit, cpu, go, samples, sets
-[parameters, key_bytes, key_load, bound, bytes_up, bytes_down, compared, figures
-[kernel, batch, min, median, p95, per_second, share]], rings [n, batch, per_second], in
-seconds per call.`,
+[parameters, key_bytes, key_load, bound, latency_bound, bytes_up, bytes_down, compared,
+figures [kernel, batch, min, median, p95, per_second, share]], rings [n, batch, per_second,
+moved, core], in seconds per call. What was measured before an error or a signal is written
+as well.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Params, err = u.presets(names); err != nil {
@@ -111,10 +113,13 @@ seconds per call.`,
 				return err
 			}
 			report, err := measured(u, "measuring", &o.Progress, func() (*gpu.Report, error) { return gpu.Run(cmd.Context(), o) })
-			if err != nil {
+			if report == nil {
 				return err
 			}
-			return u.writeReport(report, asJSON, out)
+			if save != "" {
+				err = errors.Join(err, u.writeReport(report, true, save))
+			}
+			return errors.Join(err, u.writeReport(report, asJSON, out))
 		},
 	}
 	flags := cmd.Flags()
@@ -127,6 +132,7 @@ seconds per call.`,
 	flags.IntSliceVar(&o.Rings, "ring", gpu.DefaultRings, "dimensions of transforms")
 	flags.IntVar(&o.Samples, "samples", gpu.DefaultSamples, "samples of each figure")
 	flags.IntVar(&o.Compare, "compare", 1000, "bootstraps to compare with the processor")
+	flags.StringVar(&save, "save", "", "file to write as JSON besides")
 	reportFlags(cmd, &out, &asJSON)
 	return cmd
 }

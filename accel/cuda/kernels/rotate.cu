@@ -226,17 +226,20 @@ DEVICE void rotateSteps(u64 *acc, const u32 *exps, const double *key, const doub
     for (int j = 0; j < 16; j++) global[t + j * each] = a[t + j * each];
 }
 
-#define ROTATE(name, kind)                                                                                                           \
-  KERNEL(512) void name(u64 *acc, const u32 *__restrict__ exps, const double *__restrict__ key, const double *__restrict__ powers,  \
+#define ROTATE(name, kind, most)                                                                                                     \
+  KERNEL(most) void name(u64 *acc, const u32 *__restrict__ exps, const double *__restrict__ key, const double *__restrict__ powers,  \
                         const double *__restrict__ forward, const double *__restrict__ inverse, double q, u64 logn, u64 k1,        \
                         u64 levels, u64 baseLog, u64 steps, u64 terms, u64 unrolled, u64 first, u64 last, u64 batch) {              \
     rotateSteps<kind>(acc, exps, key, powers, Tree{forward, inverse, modulus(q)},                                                 \
                       shape(logn, k1, levels, baseLog, steps, terms, unrolled), first, last, batch);                              \
   }
 
-ROTATE(rotate_cmux, cmux)
-ROTATE(rotate_combining, combining)
-ROTATE(rotate_combined, combined)
+ROTATE(rotate_cmux, cmux, 512)
+ROTATE(rotate_combining, combining, 512)
+ROTATE(rotate_combined, combined, 512)
+// For one ciphertext a multiprocessor, whose threads get twice the registers.
+ROTATE(rotate_cmux_few, cmux, 256)
+ROTATE(rotate_combined_few, combined, 256)
 
 // combine_steps writes the combinations of the steps [first, last) for each of
 // batch rotations: a thread for sixteen points of a row.
