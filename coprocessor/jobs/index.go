@@ -36,6 +36,7 @@ type index struct {
 	last      uint64              // the latest revision that was applied
 	lost      map[string]struct{} // ids of damaged jobs
 	discarded map[string]struct{} // ids of those that are not told of any more
+	accounts  map[string]account  // what tenants with budgets have used, by the keys of their ledgers
 	stir      chan struct{}       // closed and replaced when there is something to settle
 }
 
@@ -97,6 +98,7 @@ func newIndex(tenantOf func(string) string, policy func(string) Policy) *index {
 		wake: make(chan struct{}), stir: make(chan struct{}),
 		needers: map[Name]map[*entry]struct{}{}, makers: map[Name]map[*entry]struct{}{},
 		waiting: map[*entry]struct{}{}, unsure: map[*entry]struct{}{}, lost: map[string]struct{}{}, discarded: map[string]struct{}{},
+		accounts: map[string]account{},
 	}
 }
 

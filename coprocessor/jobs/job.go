@@ -386,6 +386,9 @@ type record struct {
 	WaitUntil time.Time `json:"wait_until,omitzero"`
 	Needs     []byte    `json:"needs,omitempty"` // 32 bytes each
 	Makes     []byte    `json:"makes,omitempty"` // 33 bytes each: name and tag
+
+	Ledger  string `json:"ledger,omitempty"`  // key of the one that the job is charged to
+	Charged int64  `json:"charged,omitempty"` // what it has of this job
 }
 
 const recordVersion = 1

@@ -38,7 +38,7 @@ type Options struct {
 
 	// MaxQueued bounds the jobs that wait or are queued, 10000 when zero, and
 	// MaxBacklog what they cost together, without limit when zero. Several processes
-	// that submit at once may exceed them, and budgets, by what is in flight.
+	// that submit at once may exceed them by what is in flight.
 	MaxQueued  int
 	MaxBacklog int64
 
@@ -98,6 +98,8 @@ type Queue struct {
 	subs     map[string]map[*subscription]struct{}
 	feeds    map[*feed]struct{}
 	heldRev  uint64 // revision of what is held back
+
+	posting chan struct{} // has a token while a ledger is being written
 }
 
 // Open opens the queue in js, creating it when it is absent. The context bounds
@@ -139,6 +141,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 	q := &Queue{
 		opts: opts, records: records, data: data, index: newIndex(opts.TenantOf, opts.Policy),
 		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{}, feeds: map[*feed]struct{}{},
+		posting: make(chan struct{}, 1),
 	}
 	q.index.pools = opts.Pools
 	q.ctx, q.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -186,6 +189,20 @@ func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	g.SetLimit(16)
 	for _, key := range keys {
 		if key == controlKey || q.discard(key) {
+			continue
+		}
+		if strings.HasPrefix(key, ledgerPrefix) {
+			g.Go(func() error {
+				e, err := q.records.Get(reading, key)
+				if e != nil {
+					q.post(key, e.Value(), e.Revision())
+				}
+				if errors.As(err, new(*store.DataLossError)) {
+					q.opts.Log.Error("what is used of a budget is lost", "error", err)
+					return nil
+				}
+				return err
+			})
 			continue
 		}
 		g.Go(func() error {
@@ -297,7 +314,7 @@ func (q *Queue) applyEntry(e jetstream.KeyValueEntry) {
 		}
 		return
 	}
-	if q.discard(e.Key()) {
+	if q.discard(e.Key()) || q.post(e.Key(), e.Value(), e.Revision()) {
 		return
 	}
 	id, err := idOf(e.Key())
@@ -379,6 +396,14 @@ var errConflict = errors.New("jobs: the record has changed")
 // write replaces the record at revision rev, or creates it when rev is 0, and
 // returns the new revision.
 func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (uint64, error) {
+	if r.Ledger != "" && r.takes() != r.Charged {
+		return q.writeCharged(ctx, id, r, rev)
+	}
+	return q.writeAlone(ctx, id, r, rev)
+}
+
+// writeAlone is write for a job that changes no ledger.
+func (q *Queue) writeAlone(ctx context.Context, id string, r *record, rev uint64) (uint64, error) {
 	b, err := r.encode()
 	if err != nil {
 		return 0, fmt.Errorf("jobs: job %s: %w", id, err)
@@ -463,6 +488,10 @@ func (q *Queue) create(ctx context.Context, s *Submission) (*record, uint64, boo
 	for _, m := range s.Makes {
 		r.Makes = append(append(r.Makes, m.Name[:]...), m.Tag)
 	}
+	tenant := q.opts.TenantOf(s.ID)
+	if p := q.opts.Policy(tenant).withDefaults(); p.Budget > 0 {
+		r.Ledger = ledgerKey(tenant, r.Created.Truncate(p.Period), p.Period)
+	}
 	failpoint.Hit(failpoint.SubmitBeforeRecord)
 	rev, err := q.write(ctx, s.ID, r, 0)
 	if errors.Is(err, errConflict) {
@@ -493,7 +522,7 @@ func (q *Queue) reserve(s *Submission) (free func(), err error) {
 	if limit := q.opts.MaxBacklog; limit > 0 && x.backlog+q.promised+s.Cost > limit && x.backlog+q.promised > 0 {
 		return nil, &FullError{Unit: "bootstraps", Limit: limit}
 	}
-	if used, _, end := x.use(t, p, time.Now()); p.Budget > 0 && used+t.promised+s.Cost > p.Budget {
+	if used, _, end := x.used(t, p, time.Now()); p.Budget > 0 && used+t.promised+s.Cost > p.Budget {
 		return nil, &BudgetError{Tenant: t.name, Budget: p.Budget, Used: used + t.promised, Cost: s.Cost, Refill: end}
 	}
 	if name, closed := x.closes(t, s.Needs, names(s.Makes)); closed {
@@ -604,7 +633,7 @@ func (q *Queue) Usage(tenant string) Usage {
 	if t == nil {
 		t = newTenant(tenant) // which is not kept
 	}
-	u.Used, u.From, u.To = q.index.use(t, u.Policy, time.Now())
+	u.Used, u.From, u.To = q.index.used(t, u.Policy, time.Now())
 	for state := Waiting; state <= Cancelled; state++ {
 		u.States[state] = t.states[state]
 	}

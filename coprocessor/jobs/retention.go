@@ -51,7 +51,7 @@ func (q *Queue) Prune(ctx context.Context, keep Retention, dry bool) (int, error
 		removed++
 	}
 	if !dry {
-		return removed, q.unmark(ctx)
+		return removed, errors.Join(q.unmark(ctx), q.closeLedgers(ctx))
 	}
 	return removed, nil
 }

@@ -18,6 +18,10 @@ func (q *Queue) Verify(ctx context.Context, bad func(*store.DataLossError)) (sto
 		if key == controlKey || strings.HasPrefix(key, discardedPrefix) {
 			return nil
 		}
+		if strings.HasPrefix(key, ledgerPrefix) {
+			_, err := decodeLedger(key, value)
+			return err
+		}
 		id, err := idOf(key)
 		if err != nil {
 			return err
