@@ -101,6 +101,28 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestText(t *testing.T) {
+	r := sample()
+	rival := r.Records[3]
+	rival.Scheme, rival.Seconds.Compute = "bfv", []float64{0.01}
+	r.Records = append(r.Records, rival)
+	var text strings.Builder
+	if err := Text(&text, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"A processor, 2 cores, GPU: none. 29 results were decrypted",
+		"\ntransfer     64 bits     2.5 s ",
+		"\nvotes        16 ballots                  20 ms        10 ms*",
+		"\ntfhe    tfhe-set  132 bits  500 ms        121 MB",
+		"2 records were skipped",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing from\n%s", want, text.String())
+		}
+	}
+}
+
 // TestResults holds the reports in bench/results against the results that they are made from.
 func TestResults(t *testing.T) {
 	const dir = "../results/suite"

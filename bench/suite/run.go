@@ -155,7 +155,7 @@ type plan struct {
 	scheme  Scheme
 	set     Set
 	job     Job
-	turn    int // when there is a limit: small sizes first, other numbers of threads than the first a size later
+	turn    int // when there is a limit: small sizes first; slow workloads, and other numbers of threads than the first, a size later
 	records []Record
 }
 
@@ -181,6 +181,9 @@ func (r *runner) plan() error {
 				return &SecurityError{set}
 			}
 			rung := 0
+			if job.Workload.Slow {
+				rung++
+			}
 			for _, other := range r.Jobs {
 				if other.Workload == job.Workload && other.Size < job.Size {
 					rung++

@@ -66,15 +66,14 @@ JSON: a list of name, about, unit, sizes, schemes, absent [scheme: why].`,
 
 // suiteFlags are those of 'bench run'.
 type suiteFlags struct {
-	quick     bool
-	names     []string
-	schemes   []string
-	sizes     []int
-	largest   int
-	params    string
-	device    string
-	adapters  []string
-	published bool
+	quick    bool
+	names    []string
+	schemes  []string
+	sizes    []int
+	largest  int
+	params   string
+	device   string
+	adapters []string
 }
 
 func benchRunCommand(u *ui) *cobra.Command {
@@ -84,7 +83,7 @@ func benchRunCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure workloads across schemes",
-		Long: `Runs workloads on TFHE, BGV, BFV and CKKS, and prints a report. Every set has at least
+		Long: `Runs workloads on TFHE, BGV, BFV and CKKS, and prints a summary. Every set has at least
 128 bits of security. Every item is a fresh encryption, computed by a server that has
 the bytes of the evaluation key and of the request alone, decrypted, and held against an
 oracle on plaintexts: before anything is timed, and while it is.
@@ -114,7 +113,7 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 			if asJSON {
 				return u.printJSON(results)
 			}
-			return u.printReport(results, f.published)
+			return report.Text(u.out, results)
 		},
 	}
 	flags := cmd.Flags()
@@ -131,7 +130,6 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.StringVar(&o.Commit, "commit", "", "commit of the source, where the build does not know it")
 	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
 	flags.StringArrayVar(&f.adapters, "adapter", nil, "program, or folder of programs, that runs workloads with another library")
-	flags.BoolVar(&f.published, "published", false, "append figures that other libraries publish to the report")
 	paramsFlag(cmd, &f.params)
 	deviceFlag(cmd, &f.device)
 	jsonFlag(cmd, &asJSON)
