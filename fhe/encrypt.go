@@ -164,31 +164,43 @@ func (e *Encryption) groups(p *Parameters, count int) int {
 
 // Bound is the bound of ciphertext i, whose message lies in [0, max].
 func (e *Encryption) Bound(p *Parameters, i int, max int64) noise.Bound {
-	b := noise.Bound{Max: max}
 	switch e.form {
 	case SecretForm:
 		var first [1]uint64
-		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(first[:], p.lit.Modulus)
-		b.Variance, b.Source = p.FreshVariance(), source(first[0])
+		e.mask(first[:], i, p.lit.Modulus)
+		return e.secretBound(p, first[0], max)
 	case PublicForm:
 		at, n := e.first+i, p.lit.PolynomialSize
 		mask, h := e.masks[at/n], at%n
-		b.Variance, b.Source = p.PublicVariance(), source(mask[h], mask[(h+n-1)%n], mask[(h+n-2)%n])
+		return noise.Bound{Max: max, Variance: p.PublicVariance(), Source: source(mask[h], mask[(h+n-1)%n], mask[(h+n-2)%n])}
 	}
-	return b
+	return noise.Bound{Max: max}
+}
+
+// secretBound is the bound of a ciphertext in SecretForm, given the first residue of its
+// mask.
+func (e *Encryption) secretBound(p *Parameters, first uint64, max int64) noise.Bound {
+	return noise.Bound{Max: max, Variance: p.FreshVariance(), Source: source(first)}
+}
+
+// mask fills dst with the first residues of the mask of ciphertext i, in SecretForm.
+func (e *Encryption) mask(dst []uint64, i int, q uint64) {
+	maskResidues(dst, e.seed, "lwe mask", uint64(e.first+i), q)
 }
 
 // LWE expands ciphertext i, whose message lies in [0, max]. Its variance is that
 // of a fresh ciphertext of its form.
 func (e *Encryption) LWE(p *Parameters, i int, max int64) LWE {
-	out := LWE{Value: make([]uint64, p.BigDimension()+1), Bound: e.Bound(p, i, max)}
+	out := LWE{Value: make([]uint64, p.BigDimension()+1)}
 	switch e.form {
 	case SecretForm:
-		newStream(e.seed, "lwe mask", uint64(e.first+i)).residues(out.Value[:p.BigDimension()], p.lit.Modulus)
+		e.mask(out.Value[:p.BigDimension()], i, p.lit.Modulus)
+		out.Bound = e.secretBound(p, out.Value[0], max)
 	case PublicForm:
 		n := p.lit.PolynomialSize
 		at := e.first + i
 		p.ExtractMask(out.Value, e.masks[at/n], at%n)
+		out.Bound = e.Bound(p, i, max)
 	}
 	out.Value[p.BigDimension()] = e.bodies[i]
 	return out

@@ -6,6 +6,7 @@ import (
 	"crypto/sha3"
 	"encoding/binary"
 	"math/bits"
+	"sync"
 )
 
 // SeedSize is the length of every seed in bytes.
@@ -26,25 +27,47 @@ func deriveSeed(seed [SeedSize]byte, label string, index uint64) [SeedSize]byte 
 // how the ones before it were sampled.
 type stream struct {
 	ctr  cipher.Stream
-	buf  [4096]byte
+	buf  []byte
 	have []byte // unread tail of buf
 }
 
+const (
+	streamBuffer = 4096 // bytes
+	residueBlock = 16   // bytes that one residue takes
+)
+
 func newStream(seed [SeedSize]byte, label string, index uint64) *stream {
+	return newStreamOver(make([]byte, streamBuffer), seed, label, index)
+}
+
+// newStreamOver is newStream with a buffer.
+func newStreamOver(buf []byte, seed [SeedSize]byte, label string, index uint64) *stream {
 	key := deriveSeed(seed, label, index)
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // a 32-byte key is always accepted
 	}
-	return &stream{ctr: cipher.NewCTR(block, make([]byte, aes.BlockSize))}
+	return &stream{ctr: cipher.NewCTR(block, make([]byte, aes.BlockSize)), buf: buf}
 }
 
-// next returns the next n bytes, n a divisor of 4096, valid until the next call.
+// maskBuffers are buffers of streams that are public.
+var maskBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
+
+// maskResidues fills dst with the first residues of a stream that is public, as masks
+// are.
+func maskResidues(dst []uint64, seed [SeedSize]byte, label string, index, q uint64) {
+	buf := maskBuffers.Get().(*[streamBuffer]byte)
+	defer maskBuffers.Put(buf)
+	newStreamOver(buf[:min(len(dst)*residueBlock, streamBuffer)], seed, label, index).residues(dst, q)
+}
+
+// next returns the next n bytes, n a divisor of the buffer's length, valid until the
+// next call.
 func (s *stream) next(n int) []byte {
 	if len(s.have) < n {
-		clear(s.buf[:])
-		s.ctr.XORKeyStream(s.buf[:], s.buf[:])
-		s.have = s.buf[:]
+		clear(s.buf)
+		s.ctr.XORKeyStream(s.buf, s.buf)
+		s.have = s.buf
 	}
 	b := s.have[:n]
 	s.have = s.have[n:]
@@ -55,7 +78,7 @@ func (s *stream) next(n int) []byte {
 // q < 2^48 the distribution is within 2^-80 of uniform.
 func (s *stream) residues(dst []uint64, q uint64) {
 	for i := range dst {
-		b := s.next(16)
+		b := s.next(residueBlock)
 		lo, hi := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 		carryHi, _ := bits.Mul64(lo, q)
 		top, low := bits.Mul64(hi, q)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -298,11 +299,10 @@ func vector[T any](d *Decoder, what string, n int, size uint64, read func(base i
 		return nil
 	}
 	out := make([]T, 0, d.reserve(n))
-	var part [chunk]T
 	for len(out) < n && d.err == nil {
-		m := min(n-len(out), chunk)
-		read(len(out), part[:m])
-		out = append(out, part[:m]...)
+		base, m := len(out), min(n-len(out), chunk)
+		out = slices.Grow(out, m)[:base+m]
+		read(base, out[base:])
 	}
 	if d.err != nil {
 		return nil
