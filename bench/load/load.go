@@ -33,7 +33,8 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// Options configures Run. Params and Backend are required.
+// Options configures Run. Params and Backend are required. With parameters of a mock the
+// service is one.
 type Options struct {
 	Params  *fhe.Parameters
 	Backend accel.Backend
@@ -47,6 +48,9 @@ type Options struct {
 	Adds int
 	// Type is that of the operands; the zero value is ebool, which has no additions.
 	Type integer.Type
+	// Callers is how many callers submit one job each and wait for it, again and again;
+	// 0 means that all jobs of a round are queued before the service computes them.
+	Callers int
 	// For is how long rounds are repeated; with 0 there is one.
 	For time.Duration
 	// Computing, if not nil, is told when the service begins and when it has ended to
@@ -65,7 +69,8 @@ type Report struct {
 	Jobs       int                `json:"jobs"` // of a round
 	Adds       int                `json:"adds"`
 	Type       string             `json:"type"`
-	Rounds     []Round            `json:"rounds"`
+	Rounds     []Round            `json:"rounds,omitempty"`
+	Flows      []Flow             `json:"flows,omitempty"` // instead of rounds, where callers wait for each job
 }
 
 // Round is one round.
@@ -131,7 +136,7 @@ type bench struct {
 // end, and puts it under load.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	o.Principals, o.Jobs, o.Adds, o.Workers = cmp.Or(o.Principals, 50), cmp.Or(o.Jobs, 1000), cmp.Or(o.Adds, 1), cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
-	if o.Principals < 2 || o.Jobs < 2*o.Principals || o.Adds < 1 || o.Workers < 1 {
+	if o.Principals < 2 || o.Jobs < 2*o.Principals || o.Adds < 1 || o.Workers < 1 || o.Callers < 0 {
 		return nil, fmt.Errorf("load: %d principals, %d jobs, %d additions, %d workers: want at least 2 principals, and 2 jobs for each", o.Principals, o.Jobs, o.Adds, o.Workers)
 	}
 	dir, err := os.MkdirTemp("", "tacit-load-")
@@ -152,7 +157,15 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		Parameters: setting.OfParameters(o.Params), CPU: setting.OfCPU(o.Backend), Workers: o.Workers,
 		Principals: o.Principals, Jobs: o.Jobs, Adds: o.Adds, Type: o.Type.String(),
 	}
-	for begin := time.Now(); len(report.Rounds) == 0 || time.Since(begin) < o.For; {
+	for begin := time.Now(); len(report.Rounds)+len(report.Flows) == 0 || time.Since(begin) < o.For; {
+		if o.Callers > 0 {
+			flow, err := b.flow(ctx)
+			if err != nil {
+				return nil, err
+			}
+			report.Flows = append(report.Flows, flow)
+			continue
+		}
 		round, err := b.round(ctx)
 		if err != nil {
 			return nil, err
@@ -183,7 +196,7 @@ func (b *bench) start(ctx context.Context, dir string) (stop func() error, err e
 		return nil, err
 	}
 	server, err := coprocessor.Open(ctx, coprocessor.Options{
-		Dir: filepath.Join(dir, "data"), Params: b.Params, Backend: b.Backend, Workers: b.Workers, MaxQueued: b.Jobs, Callers: callers, Log: quiet,
+		Dir: filepath.Join(dir, "data"), Params: b.Params, Backend: b.Backend, Mock: b.Params.Clear(), Workers: b.Workers, MaxQueued: b.Jobs, Callers: callers, Log: quiet,
 	})
 	if err != nil {
 		return nil, err
@@ -418,6 +431,16 @@ func (b *bench) summarise(r *Round, ended []*tacitv1.Job) {
 // Markdown writes the report for people.
 func (r *Report) Markdown(w io.Writer) error {
 	var b bytes.Buffer
+	if len(r.Flows) > 0 {
+		fmt.Fprintf(&b, "# Load\n\n%d callers wait for each of their jobs before they submit the next, %d jobs of %d additions of %s; %s, %d workers, %s (%s).\n\n",
+			r.Flows[0].Callers, r.Jobs, r.Adds, r.Type, r.Parameters.Name, r.Workers, r.CPU.Model, r.CPU.Backend)
+		fmt.Fprintf(&b, "| jobs/s accepted and finished | processor time of a job, callers included | from submission to answer, p50 / p99 |\n|---|---|---|\n")
+		for _, f := range r.Flows {
+			fmt.Fprintf(&b, "| %.0f | %.3g ms | %s |\n", f.JobsPerSecond, 1000*f.CPUPerJob, f.Turnaround)
+		}
+		_, err := b.WriteTo(w)
+		return err
+	}
 	fmt.Fprintf(&b, "# Load\n\n%d principals queue %d jobs of %d additions of %s, the first of them half of all; %s, %d workers, %s (%s).\n\n",
 		r.Principals, r.Jobs, r.Adds, r.Type, r.Parameters.Name, r.Workers, r.CPU.Model, r.CPU.Backend)
 	fmt.Fprintf(&b, "| round | jobs/s | bootstraps/s | wait of the first, p50 / p99 | wait of others, p50 / p99 | execution, p50 / p99 | submission, p50 / p99 | fairness | refused over the bound | heap after |\n")

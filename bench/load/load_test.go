@@ -1,6 +1,8 @@
 package load
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
@@ -44,6 +46,29 @@ func TestRun(t *testing.T) {
 		if _, err := Run(t.Context(), o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}
+	}
+}
+
+// Callers who wait for their jobs have all of them computed, by a mock.
+func TestFlow(t *testing.T) {
+	p, err := fhe.Preset(fhe.MockPreset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := cpu.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Run(t.Context(), Options{Params: p, Backend: backend, Workers: 2, Principals: 2, Jobs: 50, Type: integer.Uint8, Callers: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Flows) != 1 || len(report.Rounds) != 0 || report.Flows[0].JobsPerSecond <= 0 || report.Flows[0].Turnaround.P99 <= 0 {
+		t.Errorf("%+v", report)
+	}
+	var text bytes.Buffer
+	if err := report.Markdown(&text); err != nil || !strings.Contains(text.String(), "8 callers") {
+		t.Errorf("%s, %v", &text, err)
 	}
 }
 

@@ -23,13 +23,17 @@ has many principals queue jobs, the first of them half of all and before the oth
 Then more is submitted than may be queued, and then all jobs are computed. Prints how
 long jobs waited and ran, how evenly the principals were served, and how what is too
 much was answered. With --for, rounds are repeated, to see that memory stays as it
-is. --cpu-profile writes a profile of the time in which the service computes, which
+is. With --callers, so many callers submit one job each and wait for it instead, again
+and again; with --params insecure-test-mock-v1 the service is a mock, and what is seen is what
+jobs cost besides their arithmetic. --cpu-profile writes a profile of the time in which the service computes, which
 'go tool pprof -top -cum' shows.
 
 JSON: parameters, cpu, workers, principals, jobs, adds, type, rounds [seconds,
 jobs_per_second, bootstraps, bootstraps_per_second, submit_seconds [p50, p99],
 first_wait_seconds, others_wait_seconds, execution_seconds, fairness, refused,
-refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds].`,
+refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds]; with --callers
+flows [callers, seconds, jobs_per_second, turnaround_seconds, cpu_seconds] instead of
+rounds.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			p, err := u.preset(params)
@@ -78,6 +82,7 @@ refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds].`,
 	flags.IntVar(&o.Principals, "principals", 50, "how many submit jobs")
 	flags.IntVar(&o.Jobs, "jobs", 1000, "jobs of a round")
 	flags.IntVar(&o.Adds, "adds", 1, "additions of a job, one after the other")
+	flags.IntVar(&o.Callers, "callers", 0, "callers who wait for each job before they submit the next; 0 queues all jobs first")
 	flags.DurationVar(&o.For, "for", 0, "how long rounds are repeated; 0 is one round")
 	flags.StringVar(&profile, "cpu-profile", "", "file for a profile of the processor time")
 	reportFlags(cmd, &out, &asJSON)
