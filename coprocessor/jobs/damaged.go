@@ -52,13 +52,13 @@ func (q *Queue) Discard(ctx context.Context, id string) error {
 	if !errors.As(err, new(*store.DataLossError)) {
 		return err
 	}
-	key := discardedPrefix + keyOf(id)[len(keyPrefix):]
+	key := discardedPrefix + nameOf(id)
 	if _, err := q.records.KV.Put(ctx, key, []byte("{}")); err != nil {
 		return fmt.Errorf("jobs: discarding job %s: %w", id, err)
 	}
 	q.discard(key)
-	for _, what := range []string{"spec/", "result/"} {
-		if err := q.data.Erase(ctx, what+dataName(id), last); err != nil {
+	for _, name := range []string{specName(id), resultName(id)} {
+		if err := q.data.Erase(ctx, name, last); err != nil {
 			return err
 		}
 	}
@@ -91,8 +91,9 @@ func (q *Queue) damage(id string, loss *store.DataLossError) {
 	if _, known := q.index.discarded[id]; !known {
 		q.opts.Log.Error("a job is lost", "job", id, "error", loss)
 	}
+	q.recent.drop(id)
 	for s := range q.subs[id] {
-		s.offer(e.job())
+		s.offer(e.revision())
 	}
 	for f := range q.feeds {
 		f.offer(id)
@@ -111,7 +112,8 @@ func (q *Queue) lost(id string) (Job, bool) {
 	if e == nil || !q.index.told(e) || !e.lost {
 		return Job{}, false
 	}
-	return e.job(), true
+	r := e.revision()
+	return r.job(id, r.rev), true
 }
 
 // told says that a job appears in lists.
@@ -133,12 +135,11 @@ func (x *index) damaged() (n int) {
 	return n
 }
 
-// job is a damaged job.
-func (e *entry) job() Job {
-	return Job{
-		ID: e.id, State: Failed, Cause: Lost, Reason: e.detail, Pool: e.pool, Cost: e.cost, Spent: e.spent, Priority: e.priority,
-		Created: e.created, Revision: e.rev,
-	}
+// revision is what is told of a damaged job.
+func (e *entry) revision() revision {
+	return revision{record{
+		State: Failed, Cause: Lost, Reason: e.detail, Pool: e.pool, Cost: e.cost, Spent: e.spent, Priority: e.priority, Created: e.created,
+	}, e.rev}
 }
 
 // damage takes in that the record of a job is damaged and reports whether it is news.

@@ -26,7 +26,7 @@ type index struct {
 	clock  float64              // virtual time: the start of the latest claim
 	timed  entryHeap            // jobs that may be claimed at their due time
 	expiry entryHeap            // jobs that fail when they expire
-	wake   chan struct{}        // closed and replaced when there may be more to claim
+	wake   chan struct{}        // has a token when there may be more to claim, for one who waits
 
 	needers map[Name]map[*entry]struct{} // waiting jobs by what they need
 	makers  map[Name]map[*entry]struct{} // jobs that are not done by what they make
@@ -95,7 +95,7 @@ func newIndex(tenantOf func(string) string, policy func(string) Policy) *index {
 			less: func(a, b *entry) bool { return a.expires().Before(b.expires()) },
 			pos:  func(e *entry) *int { return &e.inExpiry },
 		},
-		wake: make(chan struct{}), stir: make(chan struct{}),
+		wake: make(chan struct{}, 1), stir: make(chan struct{}),
 		needers: map[Name]map[*entry]struct{}{}, makers: map[Name]map[*entry]struct{}{},
 		waiting: map[*entry]struct{}{}, unsure: map[*entry]struct{}{}, lost: map[string]struct{}{}, discarded: map[string]struct{}{},
 		accounts: map[string]account{},

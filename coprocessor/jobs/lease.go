@@ -184,11 +184,12 @@ func (l *Lease) Progress(ctx context.Context, note []byte) error {
 // lease was lost, it returns ErrLeaseLost and has no effect. After any other
 // error it may be called again.
 func (l *Lease) Done(ctx context.Context, result []byte) error {
-	d, err := l.q.data.Renew(ctx, "result/"+dataName(l.id), result)
+	d, err := l.q.data.Renew(ctx, resultName(l.id), result)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.CommitBefore)
+	l.q.tell(l.id, resultOf, content{d, bytes.Clone(result)})
 	return l.update(ctx, func(r *record) {
 		r.Result = (*digest)(&d)
 		r.finish(Done)

@@ -79,8 +79,8 @@ func (q *Queue) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("jobs: removing job %s: %w", id, err)
 	}
 	q.forget(id, rev)
-	for _, what := range []string{"spec/", "result/"} {
-		if err := q.data.Erase(ctx, what+dataName(id), last); err != nil {
+	for _, name := range []string{specName(id), resultName(id)} {
+		if err := q.data.Erase(ctx, name, last); err != nil {
 			return err
 		}
 	}
@@ -119,6 +119,9 @@ func (q *Queue) forget(id string, rev uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.index.forget(id, rev)
+	if m := q.recent.get(id); m != nil && m.revision.rev <= rev {
+		q.recent.drop(id)
+	}
 }
 
 // forget takes a job out of the index, unless it is at a later revision than that. Its

@@ -142,14 +142,25 @@ func (x *index) schedule(e *entry) {
 		return
 	case !e.due.IsZero() && e.due.After(time.Now()):
 		x.timed.insert(e)
+		if x.timed.top() != e {
+			return // others are due before
+		}
 	case !x.control.Paused && x.control.holds(e.tenant.name, e.pool) == nil:
 		e.tenant.ready.insert(e)
 		x.active[e.tenant] = struct{}{}
 	default:
 		return
 	}
-	close(x.wake)
-	x.wake = make(chan struct{})
+	x.rouse()
+}
+
+// rouse has one of those who wait for jobs look again. Whoever finds one rouses the
+// next, so that nobody sleeps while there is more.
+func (x *index) rouse() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
 }
 
 // hold takes in what is held back.
@@ -179,6 +190,9 @@ func (x *index) claim(now time.Time) (*entry, time.Time) {
 		x.charge(best)
 	}
 	x.schedule(best)
+	if len(x.active) > 0 || x.timed.Len() > 0 {
+		x.rouse()
+	}
 	return best, time.Time{}
 }
 

@@ -214,7 +214,7 @@ func (q *Queue) fail(id string, f Failure, reason string, still func(*record) bo
 			return true
 		}
 		// A job fails for its reason also when its specification is lost.
-		spec, err := q.data.Get(ctx, "spec/"+dataName(id), r.Spec)
+		spec, err := q.spec(ctx, id, r.Spec)
 		if err != nil {
 			q.opts.Log.Error("the specification of a job cannot be read", "job", id, "error", err)
 		}

@@ -50,9 +50,9 @@ type part struct {
 }
 
 func (r *record) parts(id string) []part {
-	parts := []part{{"specification", "spec/" + dataName(id), r.Spec}}
+	parts := []part{{"specification", specName(id), r.Spec}}
 	if r.Result != nil {
-		parts = append(parts, part{"result", "result/" + dataName(id), *r.Result})
+		parts = append(parts, part{"result", resultName(id), *r.Result})
 	}
 	return parts
 }
@@ -66,11 +66,11 @@ func Salvage(ctx context.Context, data *store.Blobs, key string) ([]byte, error)
 	if err != nil {
 		return nil, nil
 	}
-	specs, err := data.Digests(ctx, "spec/"+dataName(id))
+	specs, err := data.Digests(ctx, specName(id))
 	if err != nil || len(specs) == 0 {
 		return nil, err
 	}
-	results, err := data.Digests(ctx, "result/"+dataName(id))
+	results, err := data.Digests(ctx, resultName(id))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (q *Queue) Live(ctx context.Context, visit func(id string, spec []byte, mad
 		if err != nil {
 			return err
 		}
-		spec, err := q.data.Get(ctx, "spec/"+dataName(id), r.Spec)
+		spec, err := q.spec(ctx, id, r.Spec)
 		if errors.As(err, new(*store.DataLossError)) {
 			continue // it will fail
 		}

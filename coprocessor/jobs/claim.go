@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+)
+
+// Claim waits for a job that may be run and makes it this worker's. The attempt
+// is counted before Claim returns. A job that has used up its attempts becomes
+// Failed instead, and so does one whose specification is lost. The error is the
+// context's, ErrClosed, or the store's; after the latter, pause and call again.
+func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			q.index.rouse() // in the place of this one
+			return nil, err
+		}
+		if q.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		q.mu.Lock()
+		e, due := q.index.claim(time.Now())
+		var rev uint64
+		if e != nil {
+			rev = e.rev
+		}
+		q.mu.Unlock()
+		if e == nil {
+			q.pause(ctx, due)
+			continue
+		}
+		l, err := q.claim(ctx, e.id, rev)
+		q.mu.Lock()
+		if errors.As(err, new(*store.DataLossError)) || errors.As(err, new(*NotFoundError)) {
+			err = nil // lost, or removed meanwhile
+		}
+		q.index.unclaim(e)
+		q.mu.Unlock()
+		if l != nil || err != nil {
+			return l, err
+		}
+	}
+}
+
+// pause waits for any reason to look for a job again.
+func (q *Queue) pause(ctx context.Context, due time.Time) {
+	var timeout <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(time.Until(due))
+		defer t.Stop()
+		timeout = t.C
+	}
+	select {
+	case <-q.index.wake:
+	case <-timeout:
+	case <-ctx.Done():
+	case <-q.ctx.Done():
+	}
+}
+
+// found returns the record of a job that was seen at a revision. What is remembered
+// serves, for a claim is a compare-and-set.
+func (q *Queue) found(ctx context.Context, id string, seen uint64) (*record, uint64, error) {
+	q.mu.Lock()
+	m := q.recent.get(id)
+	if m != nil && m.revision.rev == seen {
+		defer q.mu.Unlock()
+		r := m.revision.record
+		return &r, seen, nil
+	}
+	q.mu.Unlock()
+	return q.read(ctx, id)
+}
+
+// claim makes a job this worker's, given the revision at which it was found
+// claimable. It returns nil when the job has changed since.
+func (q *Queue) claim(ctx context.Context, id string, seen uint64) (*Lease, error) {
+	r, rev, err := q.found(ctx, id, seen)
+	if err != nil || rev != seen {
+		return nil, err
+	}
+	// A Claim that is given up must not leave a job claimed by nobody, so
+	// what follows is bounded by time and not by the caller.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	spec, err := q.spec(ctx, id, r.Spec)
+	loss := (*store.DataLossError)(nil)
+	if err != nil && !errors.As(err, &loss) {
+		return nil, err
+	}
+	r.next(rev)
+	switch {
+	case loss != nil:
+		r.fail(Lost, loss.Error())
+	case r.Attempts >= q.opts.MaxAttempts:
+		r.fail(Attempts, fmt.Sprintf("given up after %d attempts; the worker of the last one was lost", r.Attempts))
+	default:
+		r.State = Running
+		r.Attempts++
+		r.Started = time.Now().UTC()
+		r.Progress = nil
+		r.Lease = rand.Text()
+		r.LeaseFor = q.opts.LeaseDuration
+	}
+	asked := time.Now()
+	failpoint.Hit(failpoint.ClaimBeforeRecord)
+	rev, err = q.write(ctx, id, r, rev)
+	if errors.Is(err, errConflict) {
+		_, _, err = q.read(ctx, id) // Else the index would offer it again at once.
+		return nil, err
+	}
+	if err != nil || r.State != Running {
+		return nil, err
+	}
+	return q.newLease(id, spec, r, rev, asked), nil
+}
