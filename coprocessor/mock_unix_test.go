@@ -24,7 +24,8 @@ func BenchmarkMockJobs(b *testing.B) {
 	text := fmt.Sprintf("input a = 0x%s\ninput b = 0x%s\nc = add(a, b)\noutput c", h[0], h[1])
 	id := mockKeys().Secret.ID()
 	var next atomic.Int64
-	start, used := time.Now(), processorTime(b)
+	store := s.node.JetStream().Conn()
+	start, used, asked := time.Now(), processorTime(b), store.Stats()
 	b.ResetTimer()
 	var callers sync.WaitGroup
 	for range 64 {
@@ -48,6 +49,9 @@ func BenchmarkMockJobs(b *testing.B) {
 	callers.Wait()
 	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "jobs/s")
 	// Of the service and of the callers, which other programs do not change.
+	now := store.Stats()
+	b.ReportMetric(float64(now.OutMsgs-asked.OutMsgs)/float64(b.N), "asked/job") // of the store
+	b.ReportMetric(float64(now.InMsgs-asked.InMsgs)/float64(b.N), "told/job")    // by it: answers and changes
 	b.ReportMetric(1000*(processorTime(b)-used).Seconds()/float64(b.N), "cpu-ms/job")
 }
 

@@ -105,6 +105,7 @@ func apply(ctx context.Context, e *integer.Evaluator, n graph.Node, operands []i
 // taken to be as results of bootstraps.
 type estimator struct {
 	integers *integer.Evaluator
+	records  map[graph.Handle][]byte         // of stored ciphertexts
 	inputs   map[graph.Handle]*integer.Value // outlines
 	results  map[int][]*integer.Value        // of nodes
 	vectors  vectorEstimator
@@ -113,6 +114,7 @@ type estimator struct {
 func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator {
 	return &estimator{
 		integers: integers.Using(strategies[spec.GetStrategy()]),
+		records:  make(map[graph.Handle][]byte),
 		inputs:   make(map[graph.Handle]*integer.Value), results: make(map[int][]*integer.Value),
 		vectors: newVectorEstimator(),
 	}
@@ -120,6 +122,7 @@ func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator
 
 // stored takes note of a stored ciphertext and describes it to package graph.
 func (e *estimator) stored(h graph.Handle, record []byte, p *fhe.Parameters) (graph.Ciphertext, error) {
+	e.records[h] = record
 	if isVectorRecord(record) {
 		return e.vectors.stored(h, record)
 	}

@@ -95,7 +95,7 @@ func (s *service) charge(job *tacitv1.Job) *graph.Graph {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g, err := s.validate(s.t.Context(), spec)
+	g, _, err := s.validate(s.t.Context(), spec)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -102,14 +102,12 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err != nil {
 		return err
 	}
-	fetched := make(map[graph.Handle][]byte)
 	estimator := newEstimator(costs, a.Spec)
 	g, err := graph.Validate(ctx, a.Spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
 		record, err := a.Record(ctx, h)
 		if err != nil {
 			return graph.Ciphertext{}, err
 		}
-		fetched[h] = record
 		return estimator.stored(h, record, a.Params)
 	}, estimator.cost, a.Limits)
 	if err != nil {
@@ -120,7 +118,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	}
 	read := make([]receipt.Item, 0, len(g.Inputs()))
 	for _, h := range g.Inputs() {
-		read = append(read, receipt.Item{Handle: h, Digest: sha256.Sum256(fetched[h])})
+		read = append(read, receipt.Item{Handle: h, Digest: sha256.Sum256(estimator.records[h])})
 	}
 	if err := sameItems("input", r.Inputs, read); err != nil {
 		return err
@@ -133,8 +131,8 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err := same("parameters", r.Fingerprint, e.fingerprint()); err != nil {
 		return err
 	}
-	again := newRun(g, nil, e, func(_ context.Context, h [32]byte) ([]byte, error) { return fetched[h], nil }, slog.New(slog.DiscardHandler))
-	if err := again.load(ctx); err != nil {
+	again := newRun(g, nil, e, estimator.records, slog.New(slog.DiscardHandler))
+	if err := again.load(); err != nil {
 		return err
 	}
 	outputs, err := again.execute(ctx, e.parallel())

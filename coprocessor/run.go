@@ -23,16 +23,13 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// records returns the record of a stored ciphertext.
-type records func(ctx context.Context, handle [32]byte) ([]byte, error)
-
 // run is one evaluation of a graph: the values its nodes have so far and what is
 // reported of them. Workers run jobs, and whoever checks a receipt runs one
 // again.
 type run struct {
 	graph   *graph.Graph
 	engine  engine
-	records records
+	records map[graph.Handle][]byte // of the inputs, until they are loaded
 	log     *slog.Logger
 
 	// succeeded is told of every node that does.
@@ -52,8 +49,8 @@ type run struct {
 }
 
 // newRun prepares the evaluation of a graph, of whose outputs those in have, by
-// their places, are not computed.
-func newRun(g *graph.Graph, have map[int][]byte, e engine, records records, log *slog.Logger) *run {
+// their places, are not computed. records has those of the inputs of the graph.
+func newRun(g *graph.Graph, have map[int][]byte, e engine, records map[graph.Handle][]byte, log *slog.Logger) *run {
 	there := make(map[int]bool, len(have))
 	for i := range have {
 		there[i] = true
@@ -139,18 +136,16 @@ func (r *run) report(node int, change func(*tacitv1.NodeReport)) {
 	}
 }
 
-// load reads the inputs of the graph.
-func (r *run) load(ctx context.Context) error {
+// load decodes the inputs of the graph.
+func (r *run) load() (err error) {
 	for _, h := range r.graph.Inputs() {
-		record, err := r.records(ctx, h)
-		if err != nil {
-			return err
-		}
+		record := r.records[h]
 		r.read = append(r.read, receipt.Item{Handle: h, Digest: sha256.Sum256(record)})
 		if r.inputs[h], err = r.engine.decode(record, h); err != nil {
 			return err
 		}
 	}
+	r.records = nil
 	return nil
 }
 

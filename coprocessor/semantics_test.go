@@ -719,7 +719,7 @@ func TestValuesAreReleased(t *testing.T) {
 	h := s.prepare(integer.Plain(integer.Uint8, 7), integer.Plain(integer.Uint8, 3))
 	ctx := t.Context()
 	// w is read twice by one node, skipped is read by none.
-	g, err := s.validate(ctx, spec(t, "input a = 0x"+h[0]+"\ninput b = 0x"+h[1]+`
+	g, records, err := s.validate(ctx, spec(t, "input a = 0x"+h[0]+"\ninput b = 0x"+h[1]+`
 w = add(a, b)
 x = add(w, w)
 skipped = neg(x)
@@ -735,8 +735,8 @@ output x, z
 		t.Fatal(err)
 	}
 	defer release()
-	r := newRun(g, nil, engine, s.ciphertexts.Get, s.opts.Log)
-	if err := r.load(ctx); err != nil {
+	r := newRun(g, nil, engine, records, s.opts.Log)
+	if err := r.load(); err != nil {
 		t.Fatal(err)
 	}
 	outputs, err := r.execute(ctx, 4)

@@ -504,7 +504,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	if err := proto.Unmarshal(lease.Job().Spec, spec); err != nil {
 		return nil, refuse(codes.Internal, "MALFORMED", "", "the stored spec cannot be read: %v", err)
 	}
-	g, err := s.validate(ctx, spec)
+	g, records, err := s.validate(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -517,13 +517,10 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	records := func(ctx context.Context, h [32]byte) ([]byte, error) {
-		return s.ciphertexts.GetUnder(ctx, h, g.KeyID())
-	}
 	r := newRun(g, have, engine, records, s.jobLog(lease.Job()))
 	r.succeeded = s.metrics.Node
 	r.tracer = s.tracer()
-	if err := r.load(ctx); err != nil {
+	if err := r.load(); err != nil {
 		return nil, err
 	}
 	stop := s.followProgress(ctx, lease, r)
@@ -653,15 +650,17 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 	return nil
 }
 
-// validate gives a spec its meaning against the store.
-func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, error) {
+// validate gives a spec its meaning against the store, and returns the records of its
+// inputs.
+func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, map[graph.Handle][]byte, error) {
 	done, err := s.estimating(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
 	e := newEstimator(s.integers, spec)
-	return graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, spec, h) }, e.cost, s.opts.Limits)
+	g, err := graph.Validate(ctx, spec, func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) { return s.resolve(ctx, e, spec, h) }, e.cost, s.opts.Limits)
+	return g, e.records, err
 }
 
 // estimating waits until a spec may be validated; done must be called when it has been.

@@ -63,7 +63,7 @@ func (b *Bucket) WriteAll(ctx context.Context, writes []Write) (uint64, error) {
 			return 0, ctx.Err()
 		}
 	}
-	last, err := b.writeAll(ctx, writes)
+	last, err := b.remembered(ctx, writes)
 	if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return last, err
 	}
@@ -85,7 +85,15 @@ func (b *Bucket) WriteAll(ctx context.Context, writes []Write) (uint64, error) {
 	if !marked {
 		return 0, jetstream.ErrKeyRevisionMismatch
 	}
-	return b.writeAll(ctx, writes)
+	return b.remembered(ctx, writes)
+}
+
+// remembered is writeAll, and remembers what was written.
+func (b *Bucket) remembered(ctx context.Context, writes []Write) (uint64, error) {
+	if b.memory == nil {
+		return b.writeAll(ctx, writes)
+	}
+	return b.memory.write(b.KV.Bucket(), writes, func() (uint64, error) { return b.writeAll(ctx, writes) })
 }
 
 // writeAll sends the writes as a batch. A single one is none.

@@ -24,6 +24,9 @@ func OpenBlobs(ctx context.Context, js jetstream.JetStream, name string) (*Blobs
 	if err != nil {
 		return nil, err
 	}
+	if m := memoryOf(js); m != nil && b.memory == nil {
+		b.remember(m) // whoever else writes it, a byte string does not change
+	}
 	return &Blobs{b: b}, nil
 }
 
@@ -113,6 +116,9 @@ func (s *Blobs) Get(ctx context.Context, prefix string, digest [32]byte) ([]byte
 	}
 	data := entry.Value()
 	if got := sha256.Sum256(data); got != digest {
+		if s.b.memory != nil {
+			s.b.memory.forget(s.b.KV.Bucket()) // it may be repaired
+		}
 		return nil, &DataLossError{Bucket: s.b.KV.Bucket(), Key: key, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
 	}
 	return data, nil

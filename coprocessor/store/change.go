@@ -8,14 +8,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// erase removes a key and all its values, without the marker that a deletion leaves.
-func (b *Bucket) erase(ctx context.Context, key string) error {
-	if err := b.Stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+b.KV.Bucket()+"."+key)); err != nil {
-		return fmt.Errorf("store: erasing %s/%s: %w", b.KV.Bucket(), key, err)
-	}
-	return nil
-}
-
 // Change replaces the value of a key by what edit makes of it, again when somebody else
 // was faster. edit is given nil for a key without a value, and returns nil to leave it as
 // it is; its errors are returned as they are.

@@ -177,6 +177,9 @@ func (s *Ciphertexts) describe(ctx context.Context, cts []Ciphertext, renewed ma
 // same reports whether a handle names the ciphertext that want describes, or did before
 // it was replaced. It gives *ConflictError for one that names another ciphertext.
 func (s *Ciphertexts) same(ctx context.Context, handle [32]byte, want Meta) (bool, error) {
+	if s.meta.absent(ctx, hex.EncodeToString(handle[:])) {
+		return false, nil
+	}
 	have, err := s.Stat(ctx, handle)
 	switch {
 	case errors.As(err, new(*NotFoundError)):

@@ -21,4 +21,11 @@
 // leaves records that Collect removes; one that dies after it leaves what its
 // successor stores again: evaluation is deterministic, and storing the same bytes
 // under the same handle is a no-op. jobs.Lease.Done then records that the job is done.
+//
+// # What is remembered
+//
+// A Node keeps what it last read and wrote in memory (memory.go), 64 MB of it: all
+// of it where no other process reaches the server, and else only bytes under their own
+// digest, which nobody changes. What changes on disk meanwhile is found by whoever reads
+// the disk: Verify, or the next process.
 package store

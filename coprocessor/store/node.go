@@ -234,6 +234,7 @@ func (n *Node) open(ctx context.Context, b buckets, log *slog.Logger) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	b.JetStream = js
+	b.recall = newMemory(b.direct)
 	n.js = b
 	if payload := n.conn.MaxPayload(); payload < MaxRecord+headroom/2 {
 		return &PayloadError{Have: payload, Want: MaxRecord + headroom}

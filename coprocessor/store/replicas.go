@@ -20,6 +20,13 @@ type buckets struct {
 	direct bool
 	first  uint64 // revision of new buckets; 0 is 1
 	memory bool   // new buckets lie in memory
+	recall *memory
+}
+
+// memoryOf returns what the Node of js remembers, or nil.
+func memoryOf(js jetstream.JetStream) *memory {
+	b, _ := js.(buckets)
+	return b.recall
 }
 
 // electionPause is the pause before a cluster without a leader is asked again.

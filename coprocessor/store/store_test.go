@@ -212,7 +212,8 @@ func TestDamagedMeta(t *testing.T) {
 // A record that changed in a way JetStream's own checksum does not see.
 func TestAlteredRecord(t *testing.T) {
 	ctx := t.Context()
-	n := storetest.Start(t, t.TempDir())
+	dir := t.TempDir()
+	n := storetest.Start(t, dir)
 	s := openCiphertexts(t, n)
 	record := pattern(1, 100)
 	if err := s.Put(ctx, store.Ciphertext{Record: record}); err != nil {
@@ -224,6 +225,15 @@ func TestAlteredRecord(t *testing.T) {
 	}
 	name := fmt.Sprintf("%064x.%x", 0, sha256.Sum256(record))
 	if _, err := kv.Put(ctx, name, pattern(2, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get(ctx, [32]byte{}); err != nil || !bytes.Equal(got, record) {
+		t.Fatalf("what was written here: %x, %v", got, err)
+	}
+	storetest.Stop(t, n)
+	n = storetest.Start(t, dir)
+	s = openCiphertexts(t, n)
+	if kv, err = n.JetStream().KeyValue(ctx, "ciphertexts"); err != nil {
 		t.Fatal(err)
 	}
 	loss := (*store.DataLossError)(nil)

@@ -35,7 +35,7 @@ func (b *Bucket) Verify(ctx context.Context, check func(key string, value []byte
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		entry, err := b.Get(ctx, key)
+		entry, err := b.read(ctx, key)
 		if loss := (*DataLossError)(nil); errors.As(err, &loss) {
 			bad(loss)
 			continue
@@ -208,7 +208,7 @@ func (b *Bucket) Each(ctx context.Context, sorted bool, visit func(Entry) error,
 	if sorted {
 		revisions := make(map[string]uint64, len(keys))
 		for _, key := range keys {
-			entry, err := b.Get(ctx, key)
+			entry, err := b.read(ctx, key)
 			if err != nil && !errors.As(err, new(*DataLossError)) {
 				return err
 			}
@@ -221,7 +221,7 @@ func (b *Bucket) Each(ctx context.Context, sorted bool, visit func(Entry) error,
 		slices.Sort(keys)
 	}
 	for _, key := range keys {
-		entry, err := b.Get(ctx, key)
+		entry, err := b.read(ctx, key)
 		if loss := (*DataLossError)(nil); errors.As(err, &loss) {
 			bad(loss)
 			continue
@@ -243,7 +243,7 @@ func (b *Bucket) Write(ctx context.Context, key string, value []byte) error {
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return err
 	}
-	entry, err := b.Get(ctx, key)
+	entry, err := b.read(ctx, key)
 	if err != nil {
 		return err
 	}
