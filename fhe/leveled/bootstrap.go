@@ -12,13 +12,19 @@ import (
 
 const (
 	// logMessageRatio is log2 of q0 over the scale: how far the message stays from the modulus when the
-	// modulus is raised, where a sine stands for the reduction modulo q0.
-	logMessageRatio = 8
+	// modulus is raised, where a sine stands for the reduction modulo q0. A coefficient m of the message, in
+	// units of the scale, comes out as m - m³·sineError: little for values of mixed signs, whose coefficients are small,
+	// and the most where all values are the same. More bits here make that less, and all other errors more.
+	logMessageRatio = 11
 
 	// The cosine that is evaluated: degree 30 on [-15, 15], then three double angles (Han, Ki,
 	// 2019/688, for q0·I + m with |I| < 16, which a secret of weight 32 exceeds with probability 2^-138).
 	mod1Interval, mod1Degree, mod1DoubleAngle = 16, 30, 3
 )
+
+// sineError is how far a coefficient of 1 comes out from 1: sin(x)/x is 1 - x²/6 near 0, for x = 2π over the
+// message ratio.
+var sineError = math.Pow(2*math.Pi/math.Exp2(logMessageRatio), 2) / 6
 
 // bootstrapParameters gives lattigo every parameter of the circuit, none by default.
 func bootstrapParameters(lit *Literal) (bootstrapping.Parameters, error) {
@@ -64,7 +70,8 @@ func newBootstrapper(key *EvaluationKey) (*bootstrapping.Evaluator, error) {
 }
 
 // PredictBootstrap returns the noise after a bootstrapping, which takes values of absolute value at
-// most 1 and gives back all levels. What it adds to the error is a constant of the set.
+// most 1 and gives back all levels. What it adds to the error is a constant of the set, and the error of the sine, of which
+// the worst is assumed: that all values are alike and as large as the bound.
 func (p *Parameters) PredictBootstrap(a Noise) (Noise, error) {
 	if !p.Bootstraps() {
 		return Noise{}, &SchemeError{"bootstrap", p.lit.Scheme}
@@ -79,7 +86,8 @@ func (p *Parameters) PredictBootstrap(a Noise) (Noise, error) {
 	n := Noise{Level: p.levels, Scale: math.Exp2(float64(p.lit.LogScale))}
 	// A slot's error is the old one and what the circuit adds; the bound grows by it.
 	added, old := math.Exp2(p.lit.Bootstrap.LogError), math.Exp2(p.LogError(a))
-	n.LogSigma = log2(math.Hypot(added, old)*n.Scale) - 0.5*float64(p.lit.LogN-1)
+	sine := sineError * math.Exp2(3*a.LogBound)
+	n.LogSigma = log2(math.Hypot(math.Hypot(added, old), sine)*n.Scale) - 0.5*float64(p.lit.LogN-1)
 	return p.check("bootstrap", n)
 }
 

@@ -104,7 +104,12 @@ func TestKeysAreEncryptions(t *testing.T) {
 func TestBootstrapRefuses(t *testing.T) {
 	p := must(ByName("ckks-16-boot"))
 	fresh := must(p.FreshNoise(true, 0))
-	if n, err := p.PredictBootstrap(fresh); err != nil || n.Level != p.Levels() || p.LogError(n) > -20 {
+	if n, err := p.PredictBootstrap(fresh); err != nil || n.Level != p.Levels() || p.LogError(n) > -19 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	half := fresh // the error of the sine is an eighth
+	half.LogBound = -1
+	if n, err := p.PredictBootstrap(half); err != nil || p.LogError(n) > -21.5 {
 		t.Errorf("%+v, %v", n, err)
 	}
 	if _, err := p.PredictBootstrap(must(p.FreshNoise(true, 1))); !errors.As(err, new(*ValueError)) {
