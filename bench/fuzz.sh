@@ -43,7 +43,7 @@ if [ "${1:-}" = one ]; then
 	echo "$row"
 	(
 		flock 9
-		{ grep -E '^\| [a-z]+/' "$OUT" | grep -vF "| $folder | $target |" || true; echo "$row"; } | sort >"$WORK/rows"
+		{ grep '^| ' "$OUT" | grep -v '^| package ' | grep -vF "| $folder | $target |" || true; echo "$row"; } | sort >"$WORK/rows"
 		{
 			cat <<-END
 				# Fuzzing
