@@ -47,7 +47,7 @@ func TestBootstrapJob(t *testing.T) {
 	stop()
 
 	s, _ := start(t, func(o *Options) { o.MaxKey, o.KeyMemory = 2<<30, 4<<30 })
-	before, most := heap(), new(atomic.Uint64)
+	before, most := heapNow(), new(atomic.Uint64)
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -56,7 +56,7 @@ func TestBootstrapJob(t *testing.T) {
 			case <-done:
 				return
 			case <-tick:
-				most.Store(max(most.Load(), heap()))
+				most.Store(max(most.Load(), heapNow()))
 			}
 		}
 	}()
@@ -118,8 +118,8 @@ output fresh, result
 	}
 }
 
-// heap is how many bytes are in use.
-func heap() uint64 {
+// heapNow is how many bytes are in use, those that are garbage included.
+func heapNow() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
