@@ -11,7 +11,7 @@ import (
 // TestKillOften is TestKill with as many kills as to trust a server; about five
 // minutes.
 func TestKillOften(t *testing.T) {
-	storm(t, 220, func(p *process, rng *rand.Rand, _ int) {
+	storm(t, &process{t: t, dir: t.TempDir()}, 220, func(p *process, rng *rand.Rand, _ int) {
 		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 		p.kill()
 		p.start()

@@ -3,6 +3,7 @@ package coprocessor
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -82,6 +83,9 @@ func TestServerProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if gone := server.node.Truncated(); len(gone) > 0 {
+		t.Fatal(gone)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +100,13 @@ func TestServerProcess(t *testing.T) {
 		}
 	})
 	fmt.Println("listening", listener.Addr())
-	io.Copy(io.Discard, os.Stdin)
+	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); fmt.Println("jumped") {
+		d, err := time.ParseDuration(orders.Text())
+		if err != nil || jumpClock == nil {
+			t.Fatalf("the clock cannot jump by %q", orders.Text())
+		}
+		jumpClock(d)
+	}
 	cancel()
 	g.Stop()
 	wg.Wait()
@@ -105,14 +115,20 @@ func TestServerProcess(t *testing.T) {
 	}
 }
 
+// jumpClock moves the wall clock of this process away from that of the system, in
+// programs that can do that.
+var jumpClock func(time.Duration)
+
 // process is a server in a process of its own, which may be killed and started
 // again over its directory.
 type process struct {
 	t       testing.TB
 	dir     string
+	program string // a test program; this one if empty
 	address atomic.Pointer[string]
 	cmd     *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
+	stdout  *bufio.Reader
 
 	failpoint string // where and when the next process kills itself; see failpointVariable
 }
@@ -120,7 +136,7 @@ type process struct {
 // start returns when the server serves.
 func (p *process) start() {
 	p.t.Helper()
-	p.cmd = exec.CommandContext(p.t.Context(), os.Args[0], "-test.run=^TestServerProcess$")
+	p.cmd = exec.CommandContext(p.t.Context(), cmp.Or(p.program, os.Args[0]), "-test.run=^TestServerProcess$")
 	p.cmd.Env = append(os.Environ(), serverDirVariable+"="+p.dir, failpointVariable+"="+p.failpoint)
 	p.cmd.Stderr = p.t.Output()
 	var err error
@@ -134,12 +150,24 @@ func (p *process) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	p.stdout = bufio.NewReader(stdout)
+	line, err := p.stdout.ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
 	if err != nil || !ok {
 		p.t.Fatalf("the server says %q, %v", line, err)
 	}
 	p.address.Store(&address)
+}
+
+// jump sets the server's wall clock to d from that of the system.
+func (p *process) jump(d time.Duration) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, d); err != nil {
+		p.t.Fatal(err)
+	}
+	if line, err := p.stdout.ReadString('\n'); err != nil || line != "jumped\n" {
+		p.t.Fatalf("the server says %q, %v", line, err)
+	}
 }
 
 // kill ends the server as kill -9 does.
@@ -391,7 +419,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 5
 	}
-	storm(t, kills, func(p *process, rng *rand.Rand, _ int) {
+	storm(t, &process{t: t, dir: t.TempDir()}, kills, func(p *process, rng *rand.Rand, _ int) {
 		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 		p.kill()
 		p.start()
@@ -400,7 +428,7 @@ func TestKill(t *testing.T) {
 
 // So does one that is killed at each of the places where something is half done.
 func TestKillAtFailpoints(t *testing.T) {
-	storm(t, len(failpoint.All), func(p *process, rng *rand.Rand, i int) {
+	storm(t, &process{t: t, dir: t.TempDir()}, len(failpoint.All), func(p *process, rng *rand.Rand, i int) {
 		// A process that ends at the place takes over from one that ends at once.
 		p.kill()
 		p.failpoint = fmt.Sprintf("%s=%d", failpoint.All[i], 1+rng.IntN(6))
@@ -412,16 +440,16 @@ func TestKillAtFailpoints(t *testing.T) {
 	})
 }
 
-// storm has a server killed so many times while four streams of jobs go on, and
-// checks every job in the end.
-func storm(t *testing.T, kills int, kill func(p *process, rng *rand.Rand, i int)) {
+// storm has a server killed, or harmed otherwise, so many times while four streams of
+// jobs go on, and checks every job in the end. It returns how many jobs there were and
+// how many were begun more than once.
+func storm(t *testing.T, p *process, kills int, kill func(p *process, rng *rand.Rand, i int)) (total, repeated int) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(kills)*3*time.Second)
 	defer cancel()
 	begin := time.Now()
 
-	p := &process{t: t, dir: t.TempDir()}
 	p.start()
 	client := p.dial()
 	up := &service{t: t, CoprocessorClient: client}
@@ -475,14 +503,14 @@ func storm(t *testing.T, kills int, kill func(p *process, rng *rand.Rand, i int)
 	close(stop)
 	wg.Wait()
 	if t.Failed() {
-		return
+		return 0, 0
 	}
 	stormed := time.Since(begin)
 
 	// Whatever was seen to have ended is as it was seen, also in the next life.
 	p.stop()
 	p.start()
-	total, repeated, attempts := 0, 0, uint32(0)
+	attempts := uint32(0)
 	ids := map[string]bool{}
 	for _, s := range streams {
 		for _, j := range s.jobs {
@@ -524,8 +552,9 @@ func storm(t *testing.T, kills int, kill func(p *process, rng *rand.Rand, i int)
 	if total < kills {
 		t.Errorf("%d jobs for %d kills show nothing", total, kills)
 	}
-	t.Logf("%d kills in %.1f s: %d jobs acknowledged, all succeeded once; %d were begun again, %d attempts in all",
+	t.Logf("%d times in %.1f s: %d jobs acknowledged, all succeeded once; %d were begun again, %d attempts in all",
 		kills, stormed.Seconds(), total, repeated, attempts)
+	return total, repeated
 }
 
 // checkCrashJob compares the results of a job with those computed here.

@@ -37,12 +37,16 @@ func (s source) Snapshot() monitor.Snapshot {
 		states[state.String()] = n
 	}
 	done, prepared, bytes := s.s.engines.stats()
+	var missing uint64
+	for _, e := range s.s.node.Truncated() {
+		missing += e.Missing
+	}
 	var devices []accel.DeviceState
 	if engine, ok := s.s.opts.Backend.(accel.PBSEngine); ok {
 		devices = engine.DeviceStates()
 	}
 	return monitor.Snapshot{
-		Jobs: states, Damaged: queue.Damaged, OldestQueued: queue.Oldest,
+		Jobs: states, Damaged: queue.Damaged, Truncated: missing, OldestQueued: queue.Oldest,
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
 		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: len(s.s.uploads),
 		Devices: devices,

@@ -112,14 +112,15 @@ func (u *ui) counts(c store.Checked) string {
 
 func storeVerifyCommand(u *ui) *cobra.Command {
 	var place storePlace
-	var repair, asJSON bool
+	var repair, acceptLoss, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Read everything and compare it with its SHA-256",
 		Long: `Reads every value of the store, compares it with the SHA-256 that it is stored under, and
 looks for everything that something refers to. What is damaged is named; the exit
 code is then 1. With --repair, descriptions of ciphertexts are made anew from the
-ciphertexts.
+ciphertexts. That the end of a file was cut off is told of each time, until
+--accept-loss takes the store as it is.
 
 JSON: records, bytes, and damage, a list of bucket, key, detail, repaired.`,
 		Args: cobra.NoArgs,
@@ -138,6 +139,14 @@ JSON: records, bytes, and damage, a list of bucket, key, detail, repaired.`,
 			if err != nil {
 				return err
 			}
+			if acceptLoss {
+				if err := n.AcceptTruncated(); err != nil {
+					return err
+				}
+			}
+			for _, e := range n.Truncated() {
+				v.Damage = append(v.Damage, upkeep.Damage{Bucket: e.Bucket, Key: "*", Detail: fmt.Sprintf("its newest changes are gone, up to %d", e.Missing)})
+			}
 			if asJSON {
 				if err := u.printJSON(v); err != nil {
 					return err
@@ -150,6 +159,7 @@ JSON: records, bytes, and damage, a list of bucket, key, detail, repaired.`,
 	}
 	storeFlags(cmd, &place)
 	cmd.Flags().BoolVar(&repair, "repair", false, "make anew what can be made from the rest")
+	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false, "go on without what is gone from the ends of files")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

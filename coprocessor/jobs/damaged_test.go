@@ -245,9 +245,13 @@ func TestTruncatedRecords(t *testing.T) {
 			}
 			return os.Truncate(path, int64(float64(info.Size())*keep))
 		}))
-		q = open(t, storetest.Start(t, dir), jobs.Options{})
+		n = storetest.Start(t, dir)
+		q = open(t, n, jobs.Options{})
 		lost := q.Stats().Damaged
 		known := len(listed(t, q, jobs.ListOptions{}))
+		if told := n.Truncated(); known < count && (len(told) != 1 || told[0].Bucket != jobs.Records || told[0].Missing < uint64(count-known)) {
+			t.Errorf("%.0f %% kept: %d of %d jobs are known, and of the others is told %v", 100*keep, known, count, told)
+		}
 		if known < count && lost > 0 || known-lost == count {
 			t.Errorf("%.0f %% kept: %d of %d jobs are known, %d lost", 100*keep, known, count, lost)
 		}

@@ -29,6 +29,7 @@ type Identity struct {
 type Snapshot struct {
 	Jobs          map[string]int // by state
 	Damaged       int            // jobs whose records are damaged, in none of the states
+	Truncated     uint64         // changes that are gone from the ends of the store's files
 	OldestQueued  time.Time      // when the job was submitted that has been queued for longest; zero when none is
 	Bootstraps    int64          // ciphertexts bootstrapped since the start
 	Batches       int64          // passes over a key for them
@@ -208,6 +209,7 @@ var (
 	workers      = desc("tacit_workers", "Cores that bootstrap.")
 	jobsByState  = desc("tacit_jobs", "Jobs in the store, by state.", "state")
 	damagedJobs  = desc("tacit_jobs_damaged", "Jobs whose records are damaged, but for those that an administrator has discarded.")
+	truncated    = desc("tacit_store_truncated_changes", "Changes that are gone because files of the store were cut off, until 'tacit store verify --accept-loss'.")
 	queueAge     = desc("tacit_queue_oldest_seconds", "Age of the job that has been queued for longest; 0 when none is.")
 	bootstraps   = desc("tacit_bootstraps_total", "Ciphertexts bootstrapped.")
 	batches      = desc("tacit_batches_total", "Passes over a bootstrapping key; bootstraps per batch is how full batches are.")
@@ -224,7 +226,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, damagedJobs, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
+	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, damagedJobs, truncated, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
 		deviceUp, deviceFails, deviceKeys, deviceMemory} {
 		ch <- d
 	}
@@ -242,6 +244,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(jobsByState, float64(n), state)
 	}
 	gauge(damagedJobs, float64(s.Damaged))
+	gauge(truncated, float64(s.Truncated))
 	gauge(queueAge, age(s.OldestQueued, time.Now()).Seconds())
 	gauge(waiting, float64(s.Waiting))
 	gauge(preparedKeys, float64(s.PreparedKeys))

@@ -76,10 +76,11 @@ type EmbeddedOptions struct {
 // Node is a connection to a JetStream, and the server if that is inside this
 // process.
 type Node struct {
-	srv  *server.Server
-	conn *nats.Conn
-	js   jetstream.JetStream
-	lock *os.File
+	srv   *server.Server
+	conn  *nats.Conn
+	js    jetstream.JetStream
+	heads *heads // nil in a cluster and in memory
+	lock  *os.File
 }
 
 const (
@@ -159,7 +160,13 @@ func Embedded(ctx context.Context, opts EmbeddedOptions) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: connecting to the embedded server: %w", err)
 	}
-	return n, n.open(ctx, buckets{replicas: opts.replicas(), direct: opts.Member == nil && opts.Listen == "", memory: opts.Memory}, opts.Log)
+	if err := n.open(ctx, buckets{replicas: opts.replicas(), direct: opts.Member == nil && opts.Listen == "", memory: opts.Memory}, opts.Log); err != nil {
+		return nil, err
+	}
+	if opts.Member == nil && !opts.Memory {
+		n.heads, err = openHeads(opts.Dir, n.srv, n.js, opts.Log)
+	}
+	return n, err
 }
 
 func (o *EmbeddedOptions) replicas() int {
@@ -286,6 +293,12 @@ func (n *Node) JetStream() jetstream.JetStream { return n.js }
 // the context ends first, the server goes on stopping and the directory stays
 // locked until the process ends.
 func (n *Node) Close(ctx context.Context) error {
+	if n.heads != nil {
+		if err := n.heads.close(); err != nil {
+			n.heads.log.Error("the newest revisions cannot be written down", "error", err)
+		}
+		n.heads = nil
+	}
 	if n.conn != nil {
 		n.conn.Close()
 	}
