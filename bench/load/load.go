@@ -79,16 +79,17 @@ type Round struct {
 	JobsPerSecond       float64 `json:"jobs_per_second"`
 	Bootstraps          uint64  `json:"bootstraps"`
 	BootstrapsPerSecond float64 `json:"bootstraps_per_second"`
-	Submit              Times   `json:"submit_seconds"`        // of calls of SubmitJob
-	FirstWait           Times   `json:"first_wait_seconds"`    // of the principal with half of the jobs
-	OthersWait          Times   `json:"others_wait_seconds"`   // of all others
-	Execution           Times   `json:"execution_seconds"`     // from the start of a job to its end
-	Fairness            float64 `json:"fairness"`              // Jain's index of what the principals had while all wanted work; 1 is equal
-	Refused             int     `json:"refused"`               // submissions beyond the bound of the queue that were refused with RESOURCE_EXHAUSTED
-	RetryInfo           int     `json:"refused_with_time"`     // of those, how many named the time to wait
-	Taken               int     `json:"taken_over_bound"`      // that were not
-	Heap                uint64  `json:"heap_bytes_after"`      // in use after the round and a garbage collection
-	CPUSeconds          float64 `json:"cpu_seconds,omitempty"` // of the process while jobs ran; absent where it cannot be told
+	Submit              Times   `json:"submit_seconds"`                 // of calls of SubmitJob
+	FirstWait           Times   `json:"first_wait_seconds"`             // of the principal with half of the jobs
+	OthersWait          Times   `json:"others_wait_seconds"`            // of all others
+	Execution           Times   `json:"execution_seconds"`              // from the start of a job to its end
+	Fairness            float64 `json:"fairness"`                       // Jain's index of what the principals had while all wanted work; 1 is equal
+	Refused             int     `json:"refused"`                        // submissions beyond the bound of the queue that were refused with RESOURCE_EXHAUSTED
+	RetryInfo           int     `json:"refused_with_time"`              // of those, how many named the time to wait
+	Taken               int     `json:"taken_over_bound"`               // that were not
+	Heap                uint64  `json:"heap_bytes_after"`               // in use after the round and a garbage collection
+	Resident            int64   `json:"resident_bytes_after,omitempty"` // the process's resident set then; absent where it cannot be told
+	CPUSeconds          float64 `json:"cpu_seconds,omitempty"`          // of the process while jobs ran; absent where it cannot be told
 }
 
 // Times are quantiles in seconds.
@@ -334,7 +335,7 @@ func (b *bench) round(ctx context.Context) (r Round, err error) {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	r.Heap = m.HeapInuse
+	r.Heap, r.Resident = m.HeapInuse, setting.ResidentMemory()
 	return r, nil
 }
 
@@ -443,12 +444,12 @@ func (r *Report) Markdown(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "# Load\n\n%d principals queue %d jobs of %d additions of %s, the first of them half of all; %s, %d workers, %s (%s).\n\n",
 		r.Principals, r.Jobs, r.Adds, r.Type, r.Parameters.Name, r.Workers, r.CPU.Model, r.CPU.Backend)
-	fmt.Fprintf(&b, "| round | jobs/s | bootstraps/s | wait of the first, p50 / p99 | wait of others, p50 / p99 | execution, p50 / p99 | submission, p50 / p99 | fairness | refused over the bound | heap after |\n")
+	fmt.Fprintf(&b, "| round | jobs/s | bootstraps/s | wait of the first, p50 / p99 | wait of others, p50 / p99 | execution, p50 / p99 | submission, p50 / p99 | fairness | refused over the bound | heap, resident after |\n")
 	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|---|---|\n")
 	for i, x := range r.Rounds {
-		fmt.Fprintf(&b, "| %d | %.1f | %.0f | %s | %s | %s | %s | %.3f | %d of %d, %d with the time to wait | %.1f MB |\n",
+		fmt.Fprintf(&b, "| %d | %.1f | %.0f | %s | %s | %s | %s | %.3f | %d of %d, %d with the time to wait | %.1f, %.1f MB |\n",
 			i+1, x.JobsPerSecond, x.BootstrapsPerSecond, x.FirstWait, x.OthersWait, x.Execution, x.Submit,
-			x.Fairness, x.Refused, x.Refused+x.Taken, x.RetryInfo, float64(x.Heap)/1e6)
+			x.Fairness, x.Refused, x.Refused+x.Taken, x.RetryInfo, float64(x.Heap)/1e6, float64(x.Resident)/1e6)
 	}
 	b.WriteString("\nJobs wait from the moment on from which the service computes; all were queued before. Fairness is Jain's index of the\nbootstraps that the principals had while all of them wanted more: 1 is equal, 1/principals is all for one.\n")
 	_, err := b.WriteTo(w)

@@ -251,7 +251,7 @@ func (r *Results) Save(path string) error {
 func (o *Options) describe() *Results {
 	r := &Results{
 		Schema:  Schema,
-		Machine: Machine{CPU: setting.OfCPU(o.Backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: totalMemory(), OS: runtime.GOOS, GPU: gpu(o.Backend)},
+		Machine: Machine{CPU: setting.OfCPU(o.Backend), Cores: runtime.GOMAXPROCS(0), MemoryBytes: setting.TotalMemory(), OS: runtime.GOOS, GPU: gpu(o.Backend)},
 		Build:   Build{Commit: "unknown", Go: runtime.Version()},
 		Started: time.Now().UTC().Truncate(time.Second),
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/bench/workloads"
 )
 
@@ -360,7 +361,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 			return err
 		}
 	}
-	resetPeak()
+	setting.ResetPeak()
 	start, s.stages, s.quality = server.Spent(), Stages{}, Quality{}
 	for sampling := time.Now(); r.more(len(s.stages.Compute), time.Since(sampling)); {
 		if err := s.sample(ctx, record.Items, copies); err != nil {
@@ -368,7 +369,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 		}
 	}
 	end = server.Spent()
-	record.PeakBytes = peakMemory()
+	record.PeakBytes = setting.PeakMemory()
 	record.Items *= copies
 	items := float64(record.Items * len(s.stages.Compute))
 	record.Bootstraps = float64(end.Bootstraps-start.Bootstraps) / items

@@ -31,7 +31,8 @@ jobs cost besides their arithmetic. --cpu-profile writes a profile of the time i
 JSON: parameters, cpu, workers, principals, jobs, adds, type, rounds [seconds,
 jobs_per_second, bootstraps, bootstraps_per_second, submit_seconds [p50, p99],
 first_wait_seconds, others_wait_seconds, execution_seconds, fairness, refused,
-refused_with_time, taken_over_bound, heap_bytes_after, cpu_seconds]; with --callers
+refused_with_time, taken_over_bound, heap_bytes_after,
+resident_bytes_after, cpu_seconds]; with --callers
 flows [callers, seconds, jobs_per_second, turnaround_seconds, cpu_seconds] instead of
 rounds.`,
 		Args: cobra.NoArgs,
