@@ -4,6 +4,7 @@ package coprocessor
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -79,6 +80,17 @@ func jumpingServer(t *testing.T) (program string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return program
+}
+
+// jump sets the server's wall clock to d from that of the system.
+func (p *process) jump(d time.Duration) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, d); err != nil {
+		p.t.Fatal(err)
+	}
+	if line, err := p.stdout.ReadString('\n'); err != nil || line != "jumped\n" {
+		p.t.Fatalf("the server says %q, %v", line, err)
+	}
 }
 
 // A server whose clock jumps by hours and days, in both directions, begins every job once

@@ -159,17 +159,6 @@ func (p *process) start() {
 	p.address.Store(&address)
 }
 
-// jump sets the server's wall clock to d from that of the system.
-func (p *process) jump(d time.Duration) {
-	p.t.Helper()
-	if _, err := fmt.Fprintln(p.stdin, d); err != nil {
-		p.t.Fatal(err)
-	}
-	if line, err := p.stdout.ReadString('\n'); err != nil || line != "jumped\n" {
-		p.t.Fatalf("the server says %q, %v", line, err)
-	}
-}
-
 // kill ends the server as kill -9 does.
 func (p *process) kill() {
 	p.t.Helper()
