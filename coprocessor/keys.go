@@ -102,7 +102,7 @@ func (s *Server) describeKey(info store.KeyInfo, k keyring.Key) *tacitv1.Evaluat
 	if k.Retired {
 		out.State = tacitv1.KeyState_KEY_STATE_RETIRED
 	}
-	if k.Parameters != (keyring.Digest{}) {
+	if k.Parameters != (store.Digest{}) {
 		out.Parameters = &tacitv1.Parameters{Fingerprint: k.Parameters[:]}
 		if p, err := fhe.PresetByFingerprint(k.Parameters); err == nil {
 			out.Parameters.Name = p.Name()
@@ -110,7 +110,7 @@ func (s *Server) describeKey(info store.KeyInfo, k keyring.Key) *tacitv1.Evaluat
 			out.Parameters.Name = p.Name()
 		}
 	}
-	if k.Public != (keyring.Digest{}) {
+	if k.Public != (store.Digest{}) {
 		out.PublicKeyDigest = k.Public[:]
 	}
 	if k.Migration != nil {
@@ -247,14 +247,14 @@ func (s *Server) mayMigrate(ctx context.Context, key *fhe.MigrationKey) error {
 	}
 	from := all[key.From()]
 	want := key.FromParameters().Fingerprint()
-	if have := from.Parameters; have != want && (have != keyring.Digest{} || want != s.opts.Params.Fingerprint()) {
+	if have := from.Parameters; have != want && (have != store.Digest{} || want != s.opts.Params.Fingerprint()) {
 		return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "migration_key", "the old key does not have the parameters %s", key.FromParameters().Name())
 	}
 	if to := all[key.To()]; to.Retired {
 		return retired(key.To(), to)
 	}
 	for id, k := range all {
-		if m := k.Migration; m != nil && m.To == keyring.Digest(key.From()) && m.State != keyring.Confirmed {
+		if m := k.Migration; m != nil && m.To == store.Digest(key.From()) && m.State != keyring.Confirmed {
 			return &keyring.StateError{ID: key.From(), Reason: "MIGRATION_UNCONFIRMED", Message: "the migration to it from the key " + hex.EncodeToString(id[:]) + " is not confirmed"}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/reload"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -68,7 +69,7 @@ func (s *Server) serviceKeys(ctx context.Context) ([]*tacitv1.ServiceKey, error)
 	if err != nil {
 		return nil, err
 	}
-	own := keyring.Digest(receipt.PublicKey(key))
+	own := store.Digest(receipt.PublicKey(key))
 	if i := slices.IndexFunc(keys, func(k keyring.ServiceKey) bool { return k.Public == own }); i > 0 {
 		present := keys[i]
 		keys = slices.Insert(slices.Delete(keys, i, i+1), 0, present)

@@ -120,7 +120,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	ctx := stream.Context()
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
-	parameters := keyring.Digest(s.opts.Params.Fingerprint())
+	parameters := store.Digest(s.opts.Params.Fingerprint())
 	damaged, err := s.keys.Damaged(ctx, id)
 	switch {
 	case errors.As(err, new(*store.KeyNotFoundError)):
@@ -141,7 +141,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	var known keyring.Key
 	if err == nil {
 		known, err = s.ring.Change(ctx, id, func(k *keyring.Key) error {
-			if k.Parameters == (keyring.Digest{}) {
+			if k.Parameters == (store.Digest{}) {
 				k.Parameters = parameters
 			}
 			return nil
@@ -157,7 +157,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 
 // putKey stores a key while it decodes it, and returns the fingerprint of its parameters; what does not decode ends the
 // stream that is being stored with an error, and nothing is kept.
-func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parameters keyring.Digest, err error) {
+func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parameters store.Digest, err error) {
 	r, w := io.Pipe()
 	stored := make(chan error, 1)
 	go func() {
@@ -181,21 +181,21 @@ func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parame
 
 // checkEvaluationKey decodes a key, for integers with the parameters p or for vectors, and keeps
 // nothing of it.
-func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, keyring.Digest, error) {
+func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, store.Digest, error) {
 	r, vectors, err := isVectorKey(r)
 	if err != nil {
-		return fhe.KeyID{}, keyring.Digest{}, err
+		return fhe.KeyID{}, store.Digest{}, err
 	}
 	if !vectors {
 		id, err := fhe.CheckEvaluationKey(r, p)
 		return id, p.Fingerprint(), err
 	}
 	if p.Clear() {
-		return fhe.KeyID{}, keyring.Digest{}, refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "kind", "a key of vectors, a mock computes with %s alone", p.Name())
+		return fhe.KeyID{}, store.Digest{}, refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "kind", "a key of vectors, a mock computes with %s alone", p.Name())
 	}
 	set, id, _, err := leveled.CheckEvaluationKey(r, nil)
 	if err != nil {
-		return fhe.KeyID{}, keyring.Digest{}, err
+		return fhe.KeyID{}, store.Digest{}, err
 	}
 	return id, set.Fingerprint(), nil
 }
@@ -310,7 +310,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	}
 	if k, err := s.ring.Get(ctx, id); err != nil {
 		return err
-	} else if want := list.parameters; k.Parameters != want && k.Parameters != (keyring.Digest{}) {
+	} else if want := list.parameters; k.Parameters != want && k.Parameters != (store.Digest{}) {
 		return faultOf(&codec.ParametersError{Got: want, Want: k.Parameters})
 	}
 	resp := new(tacitv1.UploadCiphertextsResponse)
@@ -336,7 +336,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 // fresh is what an upload holds, each value as it is stored.
 type fresh struct {
 	key        fhe.KeyID
-	parameters keyring.Digest
+	parameters store.Digest
 	types      []uint8
 	records    [][]byte
 }

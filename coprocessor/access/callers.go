@@ -125,13 +125,6 @@ func ReadCallers(path string) ([]Credential, error) {
 	return file.Credentials, err
 }
 
-// ReadQuotas reads the quotas of a file of callers, by principal. Its errors are
-// those of ReadCallers.
-func ReadQuotas(path string) (map[string]Quota, error) {
-	file, err := readFile(path)
-	return file.Quotas, err
-}
-
 // SetQuota sets the quota of a principal, or of Everyone, in a file of callers,
 // which is made if it is absent.
 func SetQuota(path, principal string, q Quota) error {

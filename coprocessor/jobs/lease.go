@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // Lease is a worker's hold on a job. It renews itself in the background until
@@ -191,7 +192,7 @@ func (l *Lease) Done(ctx context.Context, result []byte) error {
 	failpoint.Hit(failpoint.CommitBefore)
 	l.q.tell(l.id, resultOf, content{d, bytes.Clone(result)})
 	return l.update(ctx, func(r *record) {
-		r.Result = (*digest)(&d)
+		r.Result = (*store.Digest)(&d)
 		r.finish(Done)
 	})
 }

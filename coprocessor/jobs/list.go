@@ -54,12 +54,12 @@ func (q *Queue) whole(ctx context.Context, id string, r revision) (job Job, err 
 }
 
 // spec returns the specification of a job.
-func (q *Queue) spec(ctx context.Context, id string, d digest) ([]byte, error) {
+func (q *Queue) spec(ctx context.Context, id string, d store.Digest) ([]byte, error) {
 	return q.content(ctx, id, specName(id), specOf, d)
 }
 
 // content returns what lies apart from the record of a job, from memory if it is there.
-func (q *Queue) content(ctx context.Context, id, name string, which func(*memory) *content, d digest) ([]byte, error) {
+func (q *Queue) content(ctx context.Context, id, name string, which func(*memory) *content, d store.Digest) ([]byte, error) {
 	q.mu.Lock()
 	var known content
 	if m := q.recent.get(id); m != nil {

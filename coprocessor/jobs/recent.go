@@ -1,6 +1,10 @@
 package jobs
 
-import "container/list"
+import (
+	"container/list"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
+)
 
 // maxRecent bounds what a Queue remembers of jobs, in bytes, and maxRecentJob what of
 // one.
@@ -33,7 +37,7 @@ type revision struct {
 
 // content is bytes that have this digest; nil when they are not known.
 type content struct {
-	digest digest
+	digest store.Digest
 	data   []byte
 }
 

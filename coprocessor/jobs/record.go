@@ -1,13 +1,14 @@
 package jobs
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // A dot separates tokens in a key and may stand neither first, nor last, nor
@@ -36,9 +37,9 @@ func nameOf(id string) string { return keyOf(id)[len(keyPrefix):] }
 type record struct {
 	Version  int           `json:"version"`
 	State    State         `json:"state"`
-	Spec     digest        `json:"spec"`
-	Digest   *digest       `json:"digest,omitempty"` // of the submission, where it is not that of the specification
-	Result   *digest       `json:"result,omitempty"` // of a Done job
+	Spec     store.Digest  `json:"spec"`
+	Digest   *store.Digest `json:"digest,omitempty"` // of the submission, where it is not that of the specification
+	Result   *store.Digest `json:"result,omitempty"` // of a Done job
 	Attempts int           `json:"attempts,omitempty"`
 	Created  time.Time     `json:"created"`
 	Started  time.Time     `json:"started,omitzero"`
@@ -68,20 +69,6 @@ type record struct {
 }
 
 const recordVersion = 1
-
-// digest is a SHA-256, hexadecimal in JSON.
-type digest [32]byte
-
-func (d digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
-
-func (d *digest) UnmarshalText(text []byte) error {
-	b, err := hex.DecodeString(string(text))
-	if err != nil || len(b) != len(d) {
-		return errors.New("jobs: not a SHA-256")
-	}
-	*d = digest(b)
-	return nil
-}
 
 func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
 

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // Submit stores a job and returns once it is safe. A malformed id gives *IDError,
@@ -76,7 +77,7 @@ func (q *Queue) create(ctx context.Context, s *Submission) (*record, uint64, boo
 		r.Deadline = r.Created.Add(s.TimeLimit)
 	}
 	if id := s.digest(); id != d {
-		r.Digest = (*digest)(&id)
+		r.Digest = (*store.Digest)(&id)
 	}
 	if len(s.Needs) > 0 {
 		r.State = Waiting

@@ -46,7 +46,7 @@ func (q *Queue) Verify(ctx context.Context, bad func(*store.DataLossError)) (sto
 // part is what lies apart from a record.
 type part struct {
 	what, prefix string
-	digest       digest
+	digest       store.Digest
 }
 
 func (r *record) parts(id string) []part {
@@ -75,9 +75,9 @@ func Salvage(ctx context.Context, data *store.Blobs, key string) ([]byte, error)
 		return nil, err
 	}
 	now := time.Now().UTC()
-	r := record{Version: recordVersion, State: Failed, Spec: digest(specs[0]), Attempts: 1, Created: now, Finished: now, Cause: Lost, Reason: "its record was damaged"}
+	r := record{Version: recordVersion, State: Failed, Spec: store.Digest(specs[0]), Attempts: 1, Created: now, Finished: now, Cause: Lost, Reason: "its record was damaged"}
 	if len(results) == 1 {
-		r.State, r.Cause, r.Reason, r.Result = Done, "", "", (*digest)(&results[0])
+		r.State, r.Cause, r.Reason, r.Result = Done, "", "", (*store.Digest)(&results[0])
 	}
 	return r.encode()
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,29 +20,29 @@ import (
 // Key is what is known of one evaluation key. That of a key which nothing was written
 // down of is the zero value: it is in use.
 type Key struct {
-	Parameters Digest     `json:"parameters,omitzero"` // fingerprint; zero for those of the service
-	Retired    bool       `json:"retired,omitempty"`
-	Public     Digest     `json:"public,omitzero"` // of the public key; zero when there is none
-	Migration  *Migration `json:"migration,omitempty"`
+	Parameters store.Digest `json:"parameters,omitzero"` // fingerprint; zero for those of the service
+	Retired    bool         `json:"retired,omitempty"`
+	Public     store.Digest `json:"public,omitzero"` // of the public key; zero when there is none
+	Migration  *Migration   `json:"migration,omitempty"`
 }
 
 // Migration is how far the ciphertexts of a key have moved to another one.
 type Migration struct {
-	To       Digest    `json:"to"`
-	Key      Digest    `json:"key"` // of the migration key
-	State    State     `json:"state"`
-	Moved    uint64    `json:"moved,omitempty"`
-	Waiting  uint64    `json:"waiting,omitempty"`
-	Failed   uint64    `json:"failed,omitempty"`
-	Failures []Failure `json:"failures,omitempty"` // the first of them
-	Created  time.Time `json:"created"`
-	Ended    time.Time `json:"ended,omitzero"`
+	To       store.Digest `json:"to"`
+	Key      store.Digest `json:"key"` // of the migration key
+	State    State        `json:"state"`
+	Moved    uint64       `json:"moved,omitempty"`
+	Waiting  uint64       `json:"waiting,omitempty"`
+	Failed   uint64       `json:"failed,omitempty"`
+	Failures []Failure    `json:"failures,omitempty"` // the first of them
+	Created  time.Time    `json:"created"`
+	Ended    time.Time    `json:"ended,omitzero"`
 }
 
 // Failure is a ciphertext that cannot be moved, and why.
 type Failure struct {
-	Handle  Digest `json:"handle"`
-	Message string `json:"message"`
+	Handle  store.Digest `json:"handle"`
+	Message string       `json:"message"`
 }
 
 // MaxFailures bounds Migration.Failures.
@@ -58,22 +57,6 @@ const (
 	Done      State = "done"
 	Confirmed State = "confirmed"
 )
-
-// Digest is a SHA-256 or another name of 32 bytes, hexadecimal in JSON.
-type Digest [32]byte
-
-// MarshalText returns the hexadecimal digits.
-func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
-
-// UnmarshalText is the inverse of MarshalText.
-func (d *Digest) UnmarshalText(text []byte) error {
-	b, err := hex.DecodeString(string(text))
-	if err != nil || len(b) != len(d) {
-		return errors.New("keyring: not 64 hexadecimal digits")
-	}
-	*d = Digest(b)
-	return nil
-}
 
 // StateError refuses what the state of a key does not allow. Reason is in
 // UPPER_SNAKE, for programs.
@@ -206,7 +189,7 @@ func (r *Ring) SetPublic(ctx context.Context, id [32]byte, container []byte) (Ke
 		return Key{}, err
 	}
 	return r.Change(ctx, id, func(k *Key) error {
-		if k.Public != (Digest{}) && k.Public != digest {
+		if k.Public != (store.Digest{}) && k.Public != digest {
 			return &ExistsError{id, "public key"}
 		}
 		k.Public = digest
@@ -220,7 +203,7 @@ func (r *Ring) Public(ctx context.Context, id [32]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.Public == (Digest{}) {
+	if k.Public == (store.Digest{}) {
 		return nil, &NoneError{id, "public key"}
 	}
 	return r.data.Get(ctx, hex.EncodeToString(id[:]), k.Public)
@@ -252,8 +235,8 @@ func (r *Ring) MigrationKey(ctx context.Context, from [32]byte, m *Migration) ([
 
 // ServiceKey is a public key that receipts are or were signed under.
 type ServiceKey struct {
-	Public  Digest    `json:"public"`
-	Retired time.Time `json:"retired,omitzero"` // zero for one that signs
+	Public  store.Digest `json:"public"`
+	Retired time.Time    `json:"retired,omitzero"` // zero for one that signs
 }
 
 const serviceKeysName = "service-keys"

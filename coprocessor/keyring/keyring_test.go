@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
 )
 
@@ -22,7 +23,7 @@ func open(t *testing.T) *Ring {
 func TestKeys(t *testing.T) {
 	r, ctx := open(t), t.Context()
 	a, b := [32]byte{1}, [32]byte{2}
-	if k, err := r.Get(ctx, a); err != nil || k.Retired || k.Migration != nil || k.Public != (Digest{}) {
+	if k, err := r.Get(ctx, a); err != nil || k.Retired || k.Migration != nil || k.Public != (store.Digest{}) {
 		t.Errorf("a key that nothing is known of: %+v, %v", k, err)
 	}
 	if k, err := r.Retire(ctx, a); err != nil || !k.Retired {
@@ -85,7 +86,7 @@ func TestServiceKeys(t *testing.T) {
 			t.Fatalf("%v, %v", got, err)
 		}
 		for i, k := range got {
-			if k.Public != Digest(keys[i]) || k.Retired.IsZero() != (i == 0) {
+			if k.Public != store.Digest(keys[i]) || k.Retired.IsZero() != (i == 0) {
 				t.Errorf("key %d is %+v, want %x", i, k, keys[i])
 			}
 		}
@@ -105,7 +106,7 @@ func TestServiceKeys(t *testing.T) {
 // FuzzDecodeRecord feeds the decoders of what is stored.
 func FuzzDecodeRecord(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
-	full, err := json.Marshal(record{recordVersion, Key{Retired: true, Public: Digest{1}, Migration: &Migration{State: Done, Failures: []Failure{{Message: "x"}}}}})
+	full, err := json.Marshal(record{recordVersion, Key{Retired: true, Public: store.Digest{1}, Migration: &Migration{State: Done, Failures: []Failure{{Message: "x"}}}}})
 	if err != nil {
 		f.Fatal(err)
 	}
