@@ -83,7 +83,7 @@ type Round struct {
 	FirstWait           Times   `json:"first_wait_seconds"`             // of the principal with half of the jobs
 	OthersWait          Times   `json:"others_wait_seconds"`            // of all others
 	Execution           Times   `json:"execution_seconds"`              // from the start of a job to its end
-	Fairness            float64 `json:"fairness"`                       // Jain's index of what the principals had while all wanted work; 1 is equal
+	Fairness            float64 `json:"fairness"`                       // of the scheduler while all principals wanted work: see fairness
 	Refused             int     `json:"refused"`                        // submissions beyond the bound of the queue that were refused with RESOURCE_EXHAUSTED
 	RetryInfo           int     `json:"refused_with_time"`              // of those, how many named the time to wait
 	Taken               int     `json:"taken_over_bound"`               // that were not
@@ -118,6 +118,33 @@ func jain(shares []float64) float64 {
 		return 0
 	}
 	return sum * sum / (float64(len(shares)) * squares)
+}
+
+// fairness is Jain's index of what the principals have been given: the estimated
+// bootstraps of the jobs that had started when the first principal had none left to
+// start. The order of starts is what the scheduler decides; when jobs end is a matter
+// of the machine too. 1 is equal, 1/principals is all for one.
+func fairness(ended []*tacitv1.Job, principals int) float64 {
+	left := make(map[string]int)
+	for _, job := range ended {
+		owner, _ := access.SplitJob(job.Id)
+		left[owner]++
+	}
+	started := slices.Clone(ended)
+	slices.SortFunc(started, func(x, y *tacitv1.Job) int { return x.StartTime.AsTime().Compare(y.StartTime.AsTime()) })
+	given := make(map[string]float64)
+	for _, job := range started {
+		owner, _ := access.SplitJob(job.Id)
+		given[owner] += float64(job.EstimatedBootstraps)
+		if left[owner]--; left[owner] == 0 {
+			break // from here on not all want work
+		}
+	}
+	shares := make([]float64, principals)
+	for i := range shares {
+		shares[i] = given[name(i)]
+	}
+	return jain(shares)
 }
 
 // overload is how many jobs are submitted beyond the bound of the queue.
@@ -396,10 +423,8 @@ func (b *bench) summarise(r *Round, ended []*tacitv1.Job) {
 		}
 	}
 	var first, others, execution []float64
-	left := make(map[string]int)
 	for _, job := range ended {
 		owner, _ := access.SplitJob(job.Id)
-		left[owner]++
 		// Jobs are queued while the service is paused: they wait from its start on.
 		waited := job.StartTime.AsTime().Sub(start).Seconds()
 		if owner == name(0) {
@@ -413,20 +438,7 @@ func (b *bench) summarise(r *Round, ended []*tacitv1.Job) {
 	r.FirstWait, r.OthersWait, r.Execution = quantiles(first), quantiles(others), quantiles(execution)
 	r.Seconds = ended[len(ended)-1].EndTime.AsTime().Sub(start).Seconds()
 	r.JobsPerSecond, r.BootstrapsPerSecond = float64(len(ended))/r.Seconds, float64(r.Bootstraps)/r.Seconds
-
-	had := make(map[string]float64)
-	for _, job := range ended {
-		owner, _ := access.SplitJob(job.Id)
-		had[owner] += float64(job.SpentBootstraps)
-		if left[owner]--; left[owner] == 0 {
-			break // from here on not all want work
-		}
-	}
-	shares := make([]float64, b.Principals)
-	for i := range shares {
-		shares[i] = had[name(i)]
-	}
-	r.Fairness = jain(shares)
+	r.Fairness = fairness(ended, b.Principals)
 }
 
 // Markdown writes the report for people.
@@ -451,7 +463,7 @@ func (r *Report) Markdown(w io.Writer) error {
 			i+1, x.JobsPerSecond, x.BootstrapsPerSecond, x.FirstWait, x.OthersWait, x.Execution, x.Submit,
 			x.Fairness, x.Refused, x.Refused+x.Taken, x.RetryInfo, float64(x.Heap)/1e6, float64(x.Resident)/1e6)
 	}
-	b.WriteString("\nJobs wait from the moment on from which the service computes; all were queued before. Fairness is Jain's index of the\nbootstraps that the principals had while all of them wanted more: 1 is equal, 1/principals is all for one.\n")
+	b.WriteString("\nJobs wait from the moment on from which the service computes; all were queued before. Fairness is Jain's index of\nthe bootstraps of the jobs that had started of each principal when the first of them had none left to start: 1 is equal,\n1/principals is all for one.\n")
 	_, err := b.WriteTo(w)
 	return err
 }

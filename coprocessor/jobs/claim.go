@@ -25,7 +25,8 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 			return nil, ErrClosed
 		}
 		q.mu.Lock()
-		e, due := q.index.claim(time.Now())
+		now := time.Now() // jobs start in the order of this, however long their claims take
+		e, due := q.index.claim(now)
 		var rev uint64
 		if e != nil {
 			rev = e.rev
@@ -35,7 +36,7 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 			q.pause(ctx, due)
 			continue
 		}
-		l, err := q.claim(ctx, e.id, rev)
+		l, err := q.claim(ctx, e.id, rev, now)
 		q.mu.Lock()
 		if errors.As(err, new(*store.DataLossError)) || errors.As(err, new(*NotFoundError)) {
 			err = nil // lost, or removed meanwhile
@@ -78,9 +79,9 @@ func (q *Queue) found(ctx context.Context, id string, seen uint64) (*record, uin
 	return q.read(ctx, id)
 }
 
-// claim makes a job this worker's, given the revision at which it was found
+// claim makes a job this worker's, given when and at which revision it was found
 // claimable. It returns nil when the job has changed since.
-func (q *Queue) claim(ctx context.Context, id string, seen uint64) (*Lease, error) {
+func (q *Queue) claim(ctx context.Context, id string, seen uint64, start time.Time) (*Lease, error) {
 	r, rev, err := q.found(ctx, id, seen)
 	if err != nil || rev != seen {
 		return nil, err
@@ -103,7 +104,7 @@ func (q *Queue) claim(ctx context.Context, id string, seen uint64) (*Lease, erro
 	default:
 		r.State = Running
 		r.Attempts++
-		r.Started = time.Now().UTC()
+		r.Started = start.UTC()
 		r.Progress = nil
 		r.Lease = rand.Text()
 		r.LeaseFor = q.opts.LeaseDuration
