@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 	"github.com/tuneinsight/lattigo/v5/ring"
@@ -294,7 +295,7 @@ func ReadEvaluationKey(r io.Reader, p *Parameters) (*EvaluationKey, error) {
 }
 
 // CheckEvaluationKey reads what ReadEvaluationKey reads, with the same errors, and keeps one
-// polynomial of it at a time. It returns parameters, id and spec.
+// row of a polynomial of it at a time. It returns parameters, id and spec.
 func CheckEvaluationKey(r io.Reader, p *Parameters) (*Parameters, KeyID, KeySpec, error) {
 	evk, err := readEvaluationKey(r, p, false)
 	if err != nil {
@@ -386,7 +387,7 @@ func (p *Parameters) readSpec(d *codec.Decoder) (KeySpec, error) {
 	return p.checkSpec(spec)
 }
 
-// readPart reads one part; without keep its polynomials are checked and dropped.
+// readPart reads one part, without the uniform polynomials; without keep its polynomials are checked and dropped.
 func (p *Parameters) readPart(d *codec.Decoder, element uint64, keep bool) part {
 	levelQ, levelP := p.levelsOf(element)
 	pt := part{element: element}
@@ -395,9 +396,11 @@ func (p *Parameters) readPart(d *codec.Decoder, element uint64, keep bool) part 
 	copy(pt.seed[:], d.Bytes("seed", SeedSize))
 	digits := p.rlwe.BaseRNSDecompositionVectorSize(levelQ, levelP)
 	if !keep {
-		scratch := p.rlwe.RingQP().AtLevel(levelQ, levelP).NewPoly()
+		// All rows of what is dropped are read into one.
+		row := make([]uint64, p.N())
+		dropped := ringqp.Poly{Q: ring.Poly{Coeffs: slices.Repeat([][]uint64{row}, levelQ+1)}, P: ring.Poly{Coeffs: slices.Repeat([][]uint64{row}, levelP+1)}}
 		for range digits {
-			p.readQP(d, "body", scratch)
+			p.readQP(d, "body", dropped)
 		}
 		return pt
 	}
@@ -406,18 +409,19 @@ func (p *Parameters) readPart(d *codec.Decoder, element uint64, keep bool) part 
 		if d.Err() != nil {
 			return pt
 		}
-		v := rlwe.NewVectorQP(p.rlwe, 2, levelQ, levelP)
+		v := rlwe.VectorQP{p.rlwe.RingQP().AtLevel(levelQ, levelP).NewPoly(), {}}
 		p.readQP(d, "body", v[0])
 		pt.key.Value = append(pt.key.Value, []rlwe.VectorQP{v})
 	}
 	return pt
 }
 
-// expandPart fills in the uniform polynomials of a part.
+// expandPart makes the uniform polynomials of a part.
 func (p *Parameters) expandPart(pt part) {
 	levelQ, levelP := p.levelsOf(pt.element)
 	mask := p.masks(pt.seed)
 	for _, digit := range pt.key.Value {
+		digit[0][1] = p.rlwe.RingQP().AtLevel(levelQ, levelP).NewPoly()
 		mask(levelQ, levelP, digit[0][1])
 	}
 }

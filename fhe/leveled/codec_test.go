@@ -5,8 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"io"
 	"testing"
+
+	"github.com/tuneinsight/lattigo/v5/ring/ringqp"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/fhe/codec"
@@ -197,25 +198,59 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// fuzzSets are the smallest parameter sets: a body of the named ones takes a millisecond to hash.
+// fuzzSets are sets of each scheme with a ring of degree 16, which no security limit allows: their objects are decoded by
+// the same code as those of any other set, and are so small that each residue of them is fuzzed.
 func fuzzSets() (sets []*Parameters) {
+	const logN = 4
+	maxLogQP[logN] = 128
+	defer delete(maxLogQP, logN)
 	for _, lit := range []Literal{
-		{Name: "fuzz-bgv", Scheme: BGV, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 65537},
-		{Name: "fuzz-bfv", Scheme: BFV, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 65537},
-		{Name: "fuzz-ckks", Scheme: CKKS, LogN: 12, LogQ: []int{30, 24}, LogP: []int{31}, LogScale: 24},
+		{Name: "fuzz-bgv", Scheme: BGV, LogN: logN, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 97},
+		{Name: "fuzz-bfv", Scheme: BFV, LogN: logN, LogQ: []int{30, 24}, LogP: []int{31}, PlaintextModulus: 97},
+		{Name: "fuzz-ckks", Scheme: CKKS, LogN: logN, LogQ: []int{30, 24}, LogP: []int{31}, LogScale: 24},
 	} {
 		sets = append(sets, must(NewParameters(lit)))
 	}
 	return sets
 }
 
-// FuzzCiphertexts reads bodies with a right digest, a beginning that is fuzzed and residues that are all alike: no
-// panic, and what is accepted is written again as the same bytes.
+// fuzzKeys are keys for the seeds of fuzz targets. They are the same in every run, and nothing can be computed with them.
+func fuzzKeys(p *Parameters) *KeySet {
+	sk := newSecretKey(p, [SeedSize]byte{1}, KeyID{2})
+	keys := &KeySet{sk, sk.publicKey(), sk.evaluationKey(KeySpec{Rotations: []int{1, 3}, SwapRows: p.Scheme().Integers()}, nil)}
+	keys.Evaluation.id, keys.Public.seed = sk.id, [SeedSize]byte{3}
+	settle(p, keys.Public.key.Value[0])
+	for i := range keys.Evaluation.parts {
+		pt := &keys.Evaluation.parts[i]
+		pt.seed = [SeedSize]byte{byte(i)}
+		for _, digit := range pt.key.Value {
+			settle(p, digit[0][0])
+		}
+	}
+	return keys
+}
+
+// settle fills a polynomial with residues that are the same in every run.
+func settle(p *Parameters, poly ringqp.Poly) {
+	for _, part := range []struct {
+		rows   [][]uint64
+		primes []uint64
+	}{{poly.Q.Coeffs, p.rlwe.Q()}, {poly.P.Coeffs, p.rlwe.P()}} {
+		for j, row := range part.rows {
+			for i := range row {
+				row[i] = uint64(i+j) * 0x123456789abcdef % part.primes[j]
+			}
+		}
+	}
+}
+
+// FuzzCiphertexts reads bodies with a right digest: no panic, and what is accepted is written again as the same bytes.
 func FuzzCiphertexts(tf *testing.F) {
-	f := fuzztest.New(tf, fuzztest.Bound{Constant: 2 << 20, PerByte: 64})
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
 	sets := fuzzSets()
 	for i, p := range sets {
-		keys := must(GenerateKeys(p, KeySpec{Rotations: []int{}}, nil))
+		keys := fuzzKeys(p)
+		var list []*Ciphertext
 		for _, enc := range []*Encryptor{NewEncryptor(keys.Secret), NewPublicEncryptor(keys.Public)} {
 			var c *Ciphertext
 			if p.Scheme() == CKKS {
@@ -223,22 +258,23 @@ func FuzzCiphertexts(tf *testing.F) {
 			} else {
 				c = must(enc.Integers([]int64{1}))
 			}
-			b := body(must(MarshalCiphertexts(c)))
-			head := b[:32+2+1+4+1+SeedSize]
-			clear(head[:32]) // so that the seeds are the same in every run
-			clear(head[32+2+1+4+1:])
-			f.Add(head, uint32(len(b)), byte(0), byte(i))
-			computed := must(NewEvaluator(keys.Evaluation).Neg(c))
-			b = body(must(MarshalCiphertexts(computed)))
-			head = b[:32+2+1+4+1+24]
-			clear(head[:32])
-			f.Add(head, uint32(len(b)), byte(0), byte(i))
+			list = append(list, c, must(NewEvaluator(keys.Evaluation).Neg(c)))
 		}
+		for _, c := range list {
+			for _, poly := range c.ct.Value {
+				settle(p, ringqp.Poly{Q: poly})
+			}
+			if c.seed != nil {
+				c.seed = &[SeedSize]byte{4}
+			}
+			f.Add(body(must(MarshalCiphertexts(c))), byte(i))
+		}
+		f.Add(body(must(MarshalCiphertexts(list...))), byte(i))
 	}
-	f.Add([]byte{}, uint32(0), byte(0), byte(0))
-	f.Fuzz(func(t *testing.T, prefix []byte, length uint32, fill, set byte) {
+	f.Add([]byte{}, byte(0))
+	f.Fuzz(func(t *testing.T, body []byte, set byte) {
 		p := sets[int(set)%len(sets)]
-		data := seal(codec.LeveledCiphertexts, p, filled(prefix, length, fill))
+		data := seal(codec.LeveledCiphertexts, p, body)
 		cs, err := UnmarshalCiphertexts(data, p)
 		if err != nil {
 			return
@@ -250,24 +286,18 @@ func FuzzCiphertexts(tf *testing.F) {
 	})
 }
 
-// filled is a prefix, filled up with one byte to a length below 2^17; what is longer is cut to a short one.
-func filled(prefix []byte, length uint32, fill byte) []byte {
-	if length >= 1<<17 {
-		length %= 256
-	}
-	n := max(len(prefix), int(length))
-	return append(append(make([]byte, 0, n), prefix...), bytes.Repeat([]byte{fill}, n-len(prefix))...)
-}
-
-// FuzzKeys reads secret and public keys with a right digest, a beginning that is fuzzed and residues that are all alike.
+// FuzzKeys reads bodies of secret and public keys with a right digest.
 func FuzzKeys(tf *testing.F) {
-	f := fuzztest.New(tf, fuzztest.Bound{Constant: 2 << 20, PerByte: 64})
-	p := fuzzSets()[0]
-	f.Add(make([]byte, 32+SeedSize), uint32(0), byte(0), false)
-	f.Add(make([]byte, 32+SeedSize), uint32(p.PublicKeySize()-codec.Overhead), byte(1), true)
-	f.Add([]byte{}, uint32(p.PublicKeySize()), byte(255), true)
-	f.Fuzz(func(t *testing.T, prefix []byte, length uint32, fill byte, public bool) {
-		body := filled(prefix, length, fill)
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	sets := fuzzSets()
+	for i, p := range sets {
+		keys := fuzzKeys(p)
+		f.Add(body(must(keys.Secret.MarshalBinary())), byte(i), false)
+		f.Add(body(must(keys.Public.MarshalBinary())), byte(i), true)
+	}
+	f.Add([]byte{}, byte(0), true)
+	f.Fuzz(func(t *testing.T, body []byte, set byte, public bool) {
+		p := sets[int(set)%len(sets)]
 		if public {
 			data := seal(codec.LeveledPublicKey, p, body)
 			if pk, err := UnmarshalPublicKey(data, p); err == nil && !bytes.Equal(must(pk.MarshalBinary()), data) {
@@ -282,18 +312,43 @@ func FuzzKeys(tf *testing.F) {
 	})
 }
 
-// FuzzEvaluationKey reads the beginning of keys: no panic, and no memory for what has not arrived.
+// FuzzEvaluationKey reads bodies of keys with a right digest, and beginnings of keys whose header gives any length: no
+// panic, no memory for what has not arrived, and what is accepted is written again as the same bytes.
 func FuzzEvaluationKey(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 1 << 20, PerByte: 64})
-	p := must(ByName("bgv-13"))
-	f.Add(uint64(1<<20), []byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0})
-	f.Add(uint64(maxEvaluationKey), []byte{})
-	f.Add(uint64(must(p.EvaluationKeySize(KeySpec{Rotations: []int{}})))-codec.Overhead, []byte{0, 0, 0})
-	f.Fuzz(func(t *testing.T, length uint64, b []byte) {
-		data := append(seal(codec.LeveledEvaluationKey, p, nil)[:codec.HeaderSize], b...)
-		binary.LittleEndian.PutUint64(data[40:], length)
-		if _, err := ReadEvaluationKey(io.MultiReader(bytes.NewReader(data)), nil); err == nil {
+	sets := fuzzSets()
+	for i, p := range sets {
+		key := body(keyBytes(f, fuzzKeys(p).Evaluation))
+		f.Add(key, uint64(0), byte(i), false)
+		f.Add(key[:len(key)/2], uint64(len(key)), byte(i), true)
+	}
+	large := must(ByName("bgv-13"))
+	f.Add([]byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0}, uint64(1<<20), byte(len(sets)), true)
+	f.Add([]byte{}, uint64(maxEvaluationKey), byte(len(sets)), true)
+	f.Add([]byte{0, 0, 0}, uint64(must(large.EvaluationKeySize(KeySpec{Rotations: []int{}}))-codec.Overhead), byte(len(sets)), true)
+	f.Fuzz(func(t *testing.T, body []byte, length uint64, set byte, cut bool) {
+		p, want := large, (*Parameters)(nil)
+		if i := int(set) % (len(sets) + 1); i < len(sets) {
+			p, want = sets[i], sets[i]
+		}
+		data := seal(codec.LeveledEvaluationKey, p, body)
+		if cut {
+			data = data[:codec.HeaderSize+len(body)]
+			binary.LittleEndian.PutUint64(data[40:], length)
+		}
+		evk, err := ReadEvaluationKey(bytes.NewReader(data), want)
+		if _, id, _, again := CheckEvaluationKey(bytes.NewReader(data), want); (err == nil) != (again == nil) || err != nil && err.Error() != again.Error() || err == nil && id != evk.ID() {
+			t.Errorf("ReadEvaluationKey: %v, CheckEvaluationKey: %v", err, again)
+		}
+		if err != nil {
+			return
+		}
+		if cut {
 			t.Error("an incomplete key was accepted")
+		}
+		var back bytes.Buffer
+		if _, err := evk.WriteTo(&back); err != nil || !bytes.Equal(back.Bytes(), data) {
+			t.Errorf("accepted bytes are not written again: %v", err)
 		}
 	})
 }
