@@ -3,6 +3,8 @@ package coprocessor
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
@@ -22,6 +25,7 @@ import (
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -32,16 +36,95 @@ import (
 // blame checks that a refusal blames what was sent, and says why.
 func blame(t *testing.T, err error) {
 	t.Helper()
-	switch got := refused(t, err); {
-	case got.code == codes.Internal || got.code == codes.Unavailable || got.code == codes.Unknown:
+	switch f := faultOf(err); {
+	case f.code == codes.Internal || f.code == codes.Unavailable || f.code == codes.Unknown:
 		t.Errorf("the service blames itself: %v", err)
-	case got.reason == "":
+	case f.reason == "" || f.message == "":
 		t.Errorf("no reason: %v", err)
 	}
 }
 
-// FuzzUploadCiphertexts sends containers, and bodies in containers that are
-// right, in chunks of any size.
+// callBy is the context of a call.
+func callBy(ctx context.Context, p access.Principal) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{principal: p})
+}
+
+// outsider may compute, and has no right to anything.
+var outsider = access.Principal{Name: "outsider", Roles: []access.Role{access.User}}
+
+// received is an upload without a connection: the messages that have arrived, and the answer.
+type received[Req, Res any] struct {
+	grpc.ServerStream
+	ctx      context.Context
+	messages []*Req
+	answer   *Res
+}
+
+func (r *received[Req, Res]) Context() context.Context { return r.ctx }
+
+func (r *received[Req, Res]) Recv() (*Req, error) {
+	if len(r.messages) == 0 {
+		return nil, io.EOF
+	}
+	m := r.messages[0]
+	r.messages = r.messages[1:]
+	return m, nil
+}
+
+func (r *received[Req, Res]) SendAndClose(m *Res) error {
+	r.answer = m
+	return nil
+}
+
+// oddities are the ways in which the messages of an upload differ from those of a client.
+const (
+	oddNoHeader byte = 1 << iota
+	oddSecondHeader
+	oddEmptyChunks
+	oddNoContent
+	oddDigest      // a SHA-256 in the header
+	oddWrongDigest // which is another one
+	oddShortDigest // or none
+	oddEnd         // the last chunk is missing
+)
+
+// uploadOf is an upload of a container in chunks.
+func uploadOf(container []byte, chunk int, size uint64, odd byte) (messages []*tacitv1.UploadCiphertextsRequest) {
+	h := &tacitv1.CiphertextsHeader{Size: size}
+	if odd&oddDigest != 0 {
+		digest := sha256.Sum256(container)
+		if odd&oddWrongDigest != 0 {
+			digest[31] ^= 1
+		}
+		if h.Sha256 = digest[:]; odd&oddShortDigest != 0 {
+			h.Sha256 = digest[:31]
+		}
+	}
+	header := &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{Header: h}}
+	if odd&oddNoHeader == 0 {
+		messages = append(messages, header)
+	}
+	for c := range slices.Chunk(container, max(chunk, len(container)/16+1)) {
+		messages = append(messages, &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: c}})
+		if odd&oddEmptyChunks != 0 {
+			messages = append(messages, &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{}})
+		}
+	}
+	if odd&oddEnd != 0 {
+		messages = messages[:max(len(messages)-1, 0)]
+	}
+	if odd&oddSecondHeader != 0 {
+		messages = append(messages, header)
+	}
+	if odd&oddNoContent != 0 {
+		messages = append(messages, new(tacitv1.UploadCiphertextsRequest))
+	}
+	return messages
+}
+
+// FuzzUploadCiphertexts uploads containers, and bodies in containers that are right, in messages that are in order or not.
+// A caller who may not use the key is refused whatever it uploads; what is refused for that reason alone, its owner uploads
+// too, until there are as many ciphertexts as fit into a test.
 func FuzzUploadCiphertexts(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 4 << 20, PerByte: 64})
 	s, _ := start(f)
@@ -50,23 +133,46 @@ func FuzzUploadCiphertexts(tf *testing.F) {
 	for _, container := range [][]byte{
 		encrypted(f, "fuzz", integer.Plain(integer.Uint8, 200), integer.Plain(integer.Bool, 1)), encrypted(f, "fuzz none"), computed(f),
 	} {
-		f.Add(container, uint16(1), false)
-		f.Add(container[codec.HeaderSize:len(container)-codec.DigestSize], uint16(1000), true)
-		f.Add(container[:len(container)/2], uint16(7), false)
+		f.Add(container, uint16(100), int64(0), false, byte(0))
+		for odd := range 8 {
+			f.Add(container, uint16(100), int64(0), false, byte(1)<<odd|oddDigest)
+		}
+		f.Add(container[codec.HeaderSize:len(container)-codec.DigestSize], uint16(1000), int64(0), true, byte(0))
+		f.Add(container[codec.HeaderSize:len(container)-codec.DigestSize], uint16(1000), int64(0), true, oddDigest)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, chunk uint16, wrap bool) {
+	uploads, stored := 0, 0
+	f.Fuzz(func(t *testing.T, data []byte, chunk uint16, more int64, wrap bool, odd byte) {
 		if wrap {
 			data = codec.Encode(codec.Ciphertexts, params.Fingerprint(), data)
 		}
-		// A service of its own test, so that a failure is this input's.
-		resp, err := (&service{t: t, CoprocessorClient: s.CoprocessorClient}).sendList(t.Context(), upload{content: data, chunk: max(int(chunk), len(data)/16+1)})
+		size := uint64(int64(len(data)) + more)
+		messages := uploadOf(data, int(chunk), size, odd)
+		upload := func(p access.Principal) (*tacitv1.UploadCiphertextsResponse, error) {
+			r := &received[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]{ctx: callBy(t.Context(), p), messages: messages}
+			err := s.Server.UploadCiphertexts(r)
+			return r.answer, err
+		}
+		_, err := upload(outsider)
+		if err == nil {
+			t.Fatal("an outsider has stored ciphertexts")
+		}
+		if blame(t, err); !errors.As(err, new(*store.KeyNotFoundError)) {
+			return
+		}
+		list, err := integer.UnmarshalList(data, params)
+		if err != nil || !list.Fresh() || more != 0 || odd&(oddNoHeader|oddSecondHeader|oddNoContent) != 0 {
+			t.Errorf("it comes to the key, though %v, %d, %b", err, more, odd)
+		}
+		if uploads++; uploads > 1000 || stored > 500 {
+			return
+		}
+		answer, err := upload(access.Local)
 		if err != nil {
 			blame(t, err)
 			return
 		}
-		list, err := integer.UnmarshalList(data, params)
-		if err != nil || !list.Fresh() || list.Len() != len(resp.Ciphertexts) {
-			t.Errorf("stored, though %v: %v", err, resp)
+		if stored += list.Len(); len(answer.GetCiphertexts()) != list.Len() {
+			t.Errorf("%d are stored of %d", len(answer.GetCiphertexts()), list.Len())
 		}
 	})
 }
@@ -100,24 +206,19 @@ func FuzzSubmitJob(tf *testing.F) {
 		if proto.Unmarshal(data, spec) != nil {
 			return
 		}
-		job, err := s.CoprocessorClient.SubmitJob(t.Context(), &tacitv1.SubmitJobRequest{Id: "fuzz", Spec: spec})
+		req := &tacitv1.SubmitJobRequest{Id: "fuzz", Spec: spec}
+		if _, err := s.Server.SubmitJob(callBy(t.Context(), outsider), req); err == nil {
+			t.Fatal("an outsider has submitted a job")
+		} else {
+			blame(t, err)
+		}
+		job, err := s.Server.SubmitJob(callBy(t.Context(), access.Local), req)
 		if err != nil {
 			blame(t, err)
 		} else if len(job.Nodes) != len(spec.Nodes) {
 			t.Errorf("%d nodes of %d", len(job.Nodes), len(spec.Nodes))
 		}
 	})
-}
-
-// blameFault checks, where nothing was sent over a connection, what blame checks.
-func blameFault(t *testing.T, err error) {
-	t.Helper()
-	switch f := faultOf(err); {
-	case f.code == codes.Internal || f.code == codes.Unavailable || f.code == codes.Unknown:
-		t.Errorf("the service blames itself: %v", err)
-	case f.reason == "" || f.message == "":
-		t.Errorf("no reason: %v", err)
-	}
 }
 
 // FuzzReadFresh reads uploads of ciphertexts from chunks of any size, as what they hold would be stored, and as records of the
@@ -161,13 +262,13 @@ func FuzzReadFresh(tf *testing.F) {
 		}})
 		switch {
 		case err != nil:
-			blameFault(t, err)
+			blame(t, err)
 		case !bytes.Equal(received, data) || len(data) != int(size):
 			t.Errorf("%d bytes of %d were read, the header said %d", len(received), len(data), size)
 		}
 		upload, err := readFresh(data, params)
 		if err != nil {
-			blameFault(t, err)
+			blame(t, err)
 		}
 		for i, record := range upload.records {
 			if err == nil && !isVectorRecord(record) {
@@ -208,21 +309,29 @@ func FuzzKeys(tf *testing.F) {
 	f.Add(make([]byte, 128), byte(codec.MigrationKey), byte(0))
 	f.Add(append(prints[0][:], make([]byte, 1000)...), byte(codec.MigrationKey), byte(0))
 	f.Fuzz(func(t *testing.T, data []byte, kind, set byte) {
-		if kind != 0 {
+		if kind %= 32; kind != 0 {
 			data = codec.Encode(codec.Kind(kind), prints[int(set)%len(prints)], data)
 		}
-		if _, _, err := checkEvaluationKey(bytes.NewReader(data), params); err != nil {
-			blameFault(t, err)
+		// What is sealed as a key of one kind is read as that alone: the others look at its kind and no further.
+		is := func(k codec.Kind) bool { return kind == 0 || codec.Kind(kind) == k }
+		if is(codec.EvaluationKey) || is(codec.LeveledEvaluationKey) {
+			if _, _, err := checkEvaluationKey(bytes.NewReader(data), params); err != nil {
+				blame(t, err)
+			}
 		}
-		if pk, err := fhe.UnmarshalPublicKey(data); err != nil {
-			blameFault(t, err)
-		} else if again, _ := pk.MarshalBinary(); !bytes.Equal(again, data) {
-			t.Error("a public key is not canonical")
+		if is(codec.PublicKey) {
+			if pk, err := fhe.UnmarshalPublicKey(data); err != nil {
+				blame(t, err)
+			} else if again, _ := pk.MarshalBinary(); !bytes.Equal(again, data) {
+				t.Error("a public key is not canonical")
+			}
 		}
-		if k, err := fhe.UnmarshalMigrationKey(data); err != nil {
-			blameFault(t, err)
-		} else if again, _ := k.MarshalBinary(); !bytes.Equal(again, data) {
-			t.Error("a migration key is not canonical")
+		if is(codec.MigrationKey) {
+			if k, err := fhe.UnmarshalMigrationKey(data); err != nil {
+				blame(t, err)
+			} else if again, _ := k.MarshalBinary(); !bytes.Equal(again, data) {
+				t.Error("a migration key is not canonical")
+			}
 		}
 	})
 }
@@ -272,12 +381,12 @@ func FuzzRequests(tf *testing.F) {
 			return
 		}
 		if err := tooMany(m); err != nil {
-			blameFault(t, err)
+			blame(t, err)
 			return
 		}
 		for _, err := range read(m) {
 			if err != nil {
-				blameFault(t, err)
+				blame(t, err)
 			}
 		}
 	})
@@ -302,7 +411,7 @@ func requestReader(t testing.TB) func(m proto.Message) []error {
 		t.Fatal(err)
 	}
 	caller := func() context.Context {
-		return context.WithValue(context.Background(), callKey{}, &call{principal: access.Principal{Name: "a", Roles: []access.Role{access.User}}})
+		return callBy(context.Background(), access.Principal{Name: "a", Roles: []access.Role{access.User}})
 	}
 	spec := func(spec *tacitv1.JobSpec, call *tacitv1.ProgramCall) error {
 		if call != nil {
@@ -397,7 +506,7 @@ func FuzzAuthorization(tf *testing.F) {
 			err = s.admit(ctx, c, p, m)
 		}
 		if err != nil {
-			blameFault(t, err)
+			blame(t, err)
 			return
 		}
 		_, token, _ := strings.Cut(authorization, " ")

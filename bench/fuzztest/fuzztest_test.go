@@ -3,6 +3,7 @@ package fuzztest
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,11 +92,64 @@ var planted = map[string]struct {
 			t.Errorf("found")
 		}
 	}, `found`},
+	"message": {func(t *testing.T, data []byte, n uint16) {
+		// Field 3 of field 2 of field 1, all lengths right.
+		for _, number := range []uint64{1, 2} {
+			fields, ok := parseWire(data)
+			if !ok || len(fields) != 2 || fields[1].tag != number<<3|wireBytes {
+				return
+			}
+			data = fields[1].value
+		}
+		if fields, ok := parseWire(data); ok && len(fields) == 3 && string(fields[1].value) == string(fields[2].value) {
+			t.Errorf("found")
+		}
+	}, `found`},
 	"number": {func(t *testing.T, data []byte, n uint16) {
 		if n == 1<<15 {
 			t.Fatal("found")
 		}
 	}, `found`},
+}
+
+// TestMessages checks that messages are written as they are read, and that changes to them leave the lengths right.
+func TestMessages(t *testing.T) {
+	inner := appendWire(nil, []field{{1<<3 | wireVarint, []byte{0xac, 2}}, {15<<3 | wireFixed32, []byte{1, 2, 3, 4}}})
+	message := appendWire(nil, []field{{maxFieldNumber<<3 | wireBytes, inner}, {2<<3 | wireFixed64, make([]byte, 8)}, {3<<3 | wireBytes, nil}})
+	fields, ok := parseWire(message)
+	if !ok || len(fields) != 3 || !bytes.Equal(fields[0].value, inner) || !bytes.Equal(appendWire(nil, fields), message) {
+		t.Fatalf("%x is read as %v, %t", message, fields, ok)
+	}
+	for n := range len(message) {
+		if _, ok := parseWire(message[:n]); ok && n != len(message)-2 && n != len(message)-2-9 {
+			t.Errorf("the first %d bytes are a message", n)
+		}
+	}
+	for _, bad := range []string{"", "\x00\x00", "\x07\x00", "\x0b\x0c", "\x08\xff", "\x0d\x00\x00\x00", "\x0a\x02a", "\x80\x80\x80\x80\x10\x00", "HEAD\x05\x00"} {
+		if got, ok := parseWire([]byte(bad)); ok {
+			t.Errorf("%q is read as %v", bad, got)
+		}
+	}
+	corpus := newCorpus([]input{{message}})
+	nested, seen := 0, make(map[string]bool)
+	for i := range uint64(1000) {
+		m := &mutator{Rand: rand.New(rand.NewPCG(1, i)), corpus: corpus}
+		b := m.message(bytes.Clone(message), 0)
+		seen[string(b)] = true
+		fields, ok := parseWire(b)
+		if len(b) > 0 && !ok {
+			t.Fatalf("%x is no message", b)
+		}
+		if len(fields) > 0 && fields[0].tag>>3 == maxFieldNumber && !bytes.Equal(fields[0].value, inner) {
+			nested++
+		}
+	}
+	if !bytes.Equal(corpus.inputs[0][0].([]byte), message) {
+		t.Error("the corpus was changed")
+	}
+	if nested < 50 || len(seen) < 100 {
+		t.Errorf("%d changes in the message within, %d different ones", nested, len(seen))
+	}
 }
 
 var sink []byte
@@ -105,6 +159,9 @@ func FuzzPlanted(tf *testing.F) {
 	f := New(tf, Bound{Constant: 4096, PerByte: 4})
 	f.Add([]byte("HEAD\x05\x00\x00\x00hello"), uint16(5))
 	f.Add([]byte("alpha + beta\ngamma"), uint16(0))
+	inner := appendWire(nil, []field{{3<<3 | wireBytes, []byte("a string, then a number")}, {4<<3 | wireVarint, []byte{7}}})
+	outer := appendWire(nil, []field{{5<<3 | wireFixed32, []byte("1234")}, {2<<3 | wireBytes, inner}})
+	f.Add(appendWire(nil, []field{{5<<3 | wireFixed64, []byte("12345678")}, {1<<3 | wireBytes, outer}}), uint16(0))
 	p := planted[os.Getenv("FUZZTEST_PLANTED")]
 	f.Fuzz(func(t *testing.T, data []byte, n uint16) {
 		if p.fault != nil {

@@ -18,11 +18,11 @@ func (c *corpus) at(seed, number uint64) input {
 	if number < uint64(len(c.inputs)) {
 		return clone(c.inputs[number])
 	}
-	m := &mutator{rand.New(rand.NewPCG(seed, number)), c, false}
+	m := &mutator{Rand: rand.New(rand.NewPCG(seed, number)), corpus: c}
 	which := m.pick()
 	in := clone(c.inputs[which])
 	m.text = c.text[which]
-	// Mostly the bytes, sometimes another argument, sometimes both.
+	// Mostly the bytes, sometimes the other arguments, sometimes both.
 	what := m.IntN(8)
 	for i, a := range in {
 		b, isBytes := raw(a)
@@ -34,7 +34,7 @@ func (c *corpus) at(seed, number uint64) input {
 			} else {
 				in[i] = b[:len(b):len(b)]
 			}
-		case !isBytes && what < 3:
+		case !isBytes && what < 3 && (what == 0 || m.IntN(2) == 0):
 			in[i] = m.scalar(a)
 		}
 	}
@@ -78,10 +78,14 @@ func (m *mutator) other(argument int) []byte {
 // bytes changes an argument, one to sixteen times.
 func (m *mutator) bytes(b []byte, argument int) []byte {
 	most := 2*m.corpus.longest + slackLength
+	_, wire := parseWire(b)
 	for range 1 << m.IntN(5) {
-		if m.text && m.IntN(2) == 0 {
+		switch {
+		case m.text && m.IntN(2) == 0:
 			b = m.token(b)
-		} else {
+		case wire && m.IntN(8) != 0:
+			b = m.message(b, argument)
+		default:
 			b = m.change(b, argument)
 		}
 		if len(b) > most {
