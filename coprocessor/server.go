@@ -232,6 +232,7 @@ type Server struct {
 	turn        *upkeep.Turn  // of collecting
 	uploads     chan struct{} // has a token for each upload under way
 	estimates   chan struct{} // has a token for each spec that is being validated
+	drafts      *drafts       // of jobs that no worker has begun
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
@@ -254,7 +255,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
-		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), estimates: make(chan struct{}, maxEstimates), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
+		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), estimates: make(chan struct{}, maxEstimates), drafts: newDrafts(), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
 		calls: newPerHost(maxCalls, maxCallsOfHost), fetches: make(chan struct{}, maxFetches),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
@@ -500,11 +501,7 @@ func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte,
 // compute evaluates a job and stores its results. It returns the record that
 // becomes the job's result.
 func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error) {
-	spec := new(tacitv1.JobSpec)
-	if err := proto.Unmarshal(lease.Job().Spec, spec); err != nil {
-		return nil, refuse(codes.Internal, "MALFORMED", "", "the stored spec cannot be read: %v", err)
-	}
-	g, records, err := s.validate(ctx, spec)
+	g, records, err := s.meaning(ctx, lease.Job())
 	if err != nil {
 		return nil, err
 	}
@@ -650,6 +647,19 @@ func progressNote(reports []*tacitv1.NodeReport) []byte {
 	return nil
 }
 
+// meaning is what the spec of a job means against the store, and the records of its
+// inputs.
+func (s *Server) meaning(ctx context.Context, job jobs.Job) (*graph.Graph, map[graph.Handle][]byte, error) {
+	if g, records, ok := s.drafted(ctx, job); ok {
+		return g, records, nil
+	}
+	spec := new(tacitv1.JobSpec)
+	if err := proto.Unmarshal(job.Spec, spec); err != nil {
+		return nil, nil, refuse(codes.Internal, "MALFORMED", "", "the stored spec cannot be read: %v", err)
+	}
+	return s.validate(ctx, spec)
+}
+
 // validate gives a spec its meaning against the store, and returns the records of its
 // inputs.
 func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Graph, map[graph.Handle][]byte, error) {
@@ -673,16 +683,21 @@ func (s *Server) estimating(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// resolve looks an input of a job up, and tells the estimator how noisy it is: the
-// version under the key of the job or, of what has none, the present one, which is of
-// the wrong key.
+// input returns the record of an input of a job: the version under the key of the job or,
+// of what has none, the present one, which is of the wrong key.
+func (s *Server) input(ctx context.Context, h graph.Handle, key [32]byte) ([]byte, error) {
+	record, err := s.ciphertexts.GetUnder(ctx, h, key)
+	if errors.As(err, new(*store.NotFoundError)) {
+		return s.ciphertexts.Get(ctx, h)
+	}
+	return record, err
+}
+
+// resolve looks an input of a job up, and tells the estimator how noisy it is.
 func (s *Server) resolve(ctx context.Context, e *estimator, spec *tacitv1.JobSpec, h graph.Handle) (graph.Ciphertext, error) {
 	var key [32]byte
 	copy(key[:], spec.GetKeyId())
-	record, err := s.ciphertexts.GetUnder(ctx, h, key)
-	if errors.As(err, new(*store.NotFoundError)) {
-		record, err = s.ciphertexts.Get(ctx, h)
-	}
+	record, err := s.input(ctx, h, key)
 	if errors.As(err, new(*store.NotFoundError)) {
 		return graph.Ciphertext{}, graph.ErrUnknownHandle
 	}

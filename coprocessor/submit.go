@@ -57,6 +57,8 @@ func submitter(job jobs.Job) (access.Principal, error) {
 type draft struct {
 	spec  *tacitv1.JobSpec // with a strategy
 	graph *graph.Graph
+	// records are those of the inputs that are there.
+	records map[graph.Handle][]byte
 	// missing are the inputs that are not there, in the order of the spec.
 	missing []*tacitv1.PendingCiphertext
 }
@@ -103,6 +105,7 @@ func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected ma
 		return graph.Ciphertext{Type: t, KeyID: [32]byte(spec.GetKeyId())}, nil // its key shows when it is there
 	}
 	d.graph, err = graph.Validate(ctx, spec, resolve, e.cost, s.opts.Limits)
+	d.records = e.records
 	return d, err
 }
 
@@ -211,6 +214,9 @@ func (s *Server) submission(ctx context.Context, req *tacitv1.SubmitJobRequest, 
 	}
 	for _, m := range d.missing {
 		sub.Needs = append(sub.Needs, jobs.Name(m.Handle))
+	}
+	if s.opts.Role == RoleAll {
+		s.drafts.put(sub.Spec, d)
 	}
 	for _, o := range g.Outputs() {
 		sub.Makes = append(sub.Makes, jobs.Made{Name: o.Handle, Tag: byte(outputType(g, o))})

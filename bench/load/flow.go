@@ -32,6 +32,10 @@ func (b *bench) flow(ctx context.Context) (f Flow, err error) {
 	tasks := make(chan task)
 	turnarounds := make([]float64, b.Jobs)
 	var done atomic.Int64
+	if b.Computing != nil {
+		b.Computing(true)
+		defer b.Computing(false)
+	}
 	begin, before := time.Now(), cpuSeconds()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/bench/load"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
@@ -68,6 +69,7 @@ rounds.`,
 				defer func() { err = errors.Join(err, failed) }()
 			}
 			o.Params, o.Backend = p, backend
+			host.CollectLess() // as a server does
 			report, err := measured(u, "jobs", &o.Progress, func() (*load.Report, error) { return load.Run(cmd.Context(), o) })
 			if err != nil {
 				return err

@@ -198,27 +198,43 @@ func (s *Lists) change(ctx context.Context, o Object, edit func(*List) (changed 
 		if len(l.Owners)+len(l.Grants) > maxEntries {
 			return List{}, &FullError{o}
 		}
-		r := record{Version: recordVersion, Owners: l.Owners, Grants: make(map[string]string, len(l.Grants))}
-		for name, rights := range l.Grants {
-			r.Grants[name] = rights.String()
-		}
-		data, err := json.Marshal(r)
-		if err != nil {
-			return List{}, err
-		}
-		if rev == 0 {
-			_, err = s.bucket.KV.Create(ctx, o.String(), data)
-		} else {
-			_, err = s.bucket.KV.Update(ctx, o.String(), data, rev)
-		}
-		if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		err = s.write(ctx, o, l, rev)
+		if errors.Is(err, errChanged) {
 			continue // somebody was faster
 		}
 		if err != nil {
-			return List{}, fmt.Errorf("access: writing %s: %w", o, err)
+			return List{}, err
 		}
 		return l, nil
 	}
+}
+
+// errChanged reports that a list is not at the revision it was thought at.
+var errChanged = errors.New("access: the list has changed")
+
+// write replaces the list of an object at a revision, 0 where there is none, or gives
+// errChanged.
+func (s *Lists) write(ctx context.Context, o Object, l List, rev uint64) error {
+	r := record{Version: recordVersion, Owners: l.Owners, Grants: make(map[string]string, len(l.Grants))}
+	for name, rights := range l.Grants {
+		r.Grants[name] = rights.String()
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if rev == 0 {
+		_, err = s.bucket.KV.Create(ctx, o.String(), data)
+	} else {
+		_, err = s.bucket.KV.Update(ctx, o.String(), data, rev)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return errChanged
+	}
+	if err != nil {
+		return fmt.Errorf("access: writing %s: %w", o, err)
+	}
+	return nil
 }
 
 // Own makes a principal an owner of an object. It is for whoever has shown to
@@ -228,7 +244,12 @@ func (s *Lists) Own(ctx context.Context, name string, o Object) error {
 	if name == localName {
 		return nil
 	}
-	_, err := s.change(ctx, o, func(l *List) (bool, error) {
+	// Most objects are new, and have no list that could be read.
+	err := s.write(ctx, o, List{Owners: []string{name}}, 0)
+	if !errors.Is(err, errChanged) {
+		return err
+	}
+	_, err = s.change(ctx, o, func(l *List) (bool, error) {
 		if slices.Contains(l.Owners, name) {
 			return false, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
@@ -63,6 +64,9 @@ func (q *Queue) write(ctx context.Context, id string, r *record, rev uint64) (at
 		if err != nil { // also where it was written and the answer was lost
 			q.mu.Lock()
 			q.recent.drop(id)
+			if q.opts.Exclusive && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrTimeout)) {
+				q.unheard[id] = time.Now().Add(unheardAge)
+			}
 			q.mu.Unlock()
 		}
 	}()

@@ -125,7 +125,9 @@ func TestDamagedRecords(t *testing.T) {
 	}
 
 	// An administrator sets one aside, for all queues and for good.
-	other := open(t, n, opts)
+	shared := opts
+	shared.Exclusive = false
+	other := open(t, n, shared)
 	must(t, q.Discard(ctx, "queued"))
 	must(t, q.Discard(ctx, "queued"))
 	if err := q.Discard(ctx, "needs"); !errors.As(err, new(*jobs.IntactError)) {

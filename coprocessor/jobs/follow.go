@@ -15,20 +15,24 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
-// load follows the bucket's changes and reads what was there before. It does
-// not rely on the watch for the latter: a watch skips records it cannot read
-// without a word, and never says that it is through.
+// load follows the bucket's changes, unless they are all of this Queue, and reads what
+// was there before. It does not rely on the watch for the latter: a watch skips records
+// it cannot read without a word, and never says that it is through.
 func (q *Queue) load(ctx context.Context, js jetstream.JetStream) error {
 	last, err := q.records.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("jobs: opening: %w", err)
 	}
-	w, err := q.watch(last)
-	if err != nil {
-		return fmt.Errorf("jobs: opening: %w", err)
-	}
 	q.index.last = last
-	q.wg.Go(func() { q.follow(js.Conn(), w, last) })
+	if q.opts.Exclusive {
+		q.wg.Go(func() { q.attend(js.Conn()) })
+	} else {
+		w, err := q.watch(last)
+		if err != nil {
+			return fmt.Errorf("jobs: opening: %w", err)
+		}
+		q.wg.Go(func() { q.follow(js.Conn(), w, last) })
+	}
 
 	keys, err := q.records.Keys(ctx)
 	if err != nil {
@@ -85,6 +89,21 @@ func (q *Queue) unwatch(w jetstream.KeyWatcher) {
 	_ = w.Stop()
 	for range w.Updates() {
 	}
+}
+
+// attend closes the queue when the connection is closed.
+func (q *Queue) attend(conn *nats.Conn) {
+	closed := conn.StatusChanged(nats.CLOSED)
+	defer conn.RemoveStatusListener(closed)
+	if !conn.IsClosed() { // before the listener was there
+		select {
+		case <-closed:
+		case <-q.ctx.Done():
+			return
+		}
+	}
+	q.opts.Log.Error("the connection to the store is closed")
+	q.cancel(ErrClosed)
 }
 
 // follow applies changes, by whomever, until the queue or the connection is

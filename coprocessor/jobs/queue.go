@@ -52,7 +52,8 @@ type Options struct {
 
 	// Exclusive says that no other process works on this store, as with an
 	// embedded server: every lease found at Open belongs to a process that is
-	// dead, and its job may be claimed at once.
+	// dead, and its job may be claimed at once, and what this Queue does is all
+	// that happens.
 	Exclusive bool
 
 	// Log receives what no caller can be told; nil discards it.
@@ -82,9 +83,10 @@ type Queue struct {
 	mu       sync.Mutex
 	index    *index
 	recent   *recent
-	writing  map[string]*writing // records on their way to the store
-	reserved int                 // submissions on their way
-	promised int64               // what they cost
+	writing  map[string]*writing  // records on their way to the store
+	unheard  map[string]time.Time // jobs with a write that was not answered, and until when it may yet be made
+	reserved int                  // submissions on their way
+	promised int64                // what they cost
 	leases   map[string]*Lease
 	subs     map[string]map[*subscription]struct{}
 	feeds    map[*feed]struct{}
@@ -130,7 +132,8 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options) (*Queue, er
 		return nil, err
 	}
 	q := &Queue{
-		opts: opts, records: records, data: data, index: newIndex(opts.TenantOf, opts.Policy), recent: newRecent(), writing: map[string]*writing{},
+		opts: opts, records: records, data: data, index: newIndex(opts.TenantOf, opts.Policy), recent: newRecent(),
+		writing: map[string]*writing{}, unheard: map[string]time.Time{},
 		leases: map[string]*Lease{}, subs: map[string]map[*subscription]struct{}{}, feeds: map[*feed]struct{}{},
 		posting: make(chan struct{}, 1),
 	}

@@ -13,6 +13,8 @@ const (
 	// sweepInterval is how often all waiting jobs are looked at: what they need may
 	// have arrived by way of another process.
 	sweepInterval = 15 * time.Second
+	// unheardAge is for how long a write may yet be made that was not answered.
+	unheardAge = 4 * sweepInterval
 	// settlePause is the pause after the store did not answer.
 	settlePause = time.Second
 )
@@ -61,8 +63,31 @@ func (q *Queue) settle() {
 				q.index.unsure[e] = struct{}{}
 			}
 			q.mu.Unlock()
+			q.listen()
 		case <-q.ctx.Done():
 			return
+		}
+	}
+}
+
+// listen looks whether writes were made that were not answered: where nobody else
+// writes, nothing else would tell.
+func (q *Queue) listen() {
+	q.mu.Lock()
+	ids := make([]string, 0, len(q.unheard))
+	for id, until := range q.unheard {
+		ids = append(ids, id)
+		if time.Now().After(until) {
+			delete(q.unheard, id)
+		}
+	}
+	q.mu.Unlock()
+	for _, id := range ids {
+		ctx, cancel := context.WithTimeout(q.ctx, writeTimeout)
+		_, _, err := q.read(ctx, id)
+		cancel()
+		if err != nil && q.ctx.Err() == nil && !errors.As(err, new(*NotFoundError)) {
+			q.opts.Log.Warn("a job with a write that was not answered could not be read", "job", id, "error", err)
 		}
 	}
 }

@@ -1,0 +1,55 @@
+package host
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+
+	"github.com/tacit-fhe/tacit/bench/setting"
+)
+
+// heapFloor is how far the heap of a server may grow before garbage is collected, however
+// little of it is in use, on machines with 16 times that.
+const heapFloor = 512 << 20
+
+// CollectLess has the heap grow to a floor, at most a sixteenth of the machine's memory,
+// before garbage is collected: what a server that computes little keeps is small, and would
+// be gone through some times a second. Above half of the floor nothing is changed: the
+// heap grows to twice what is in use. GOGC and GOMEMLIMIT, where they are set, have it
+// their way.
+func CollectLess() { collectLess() }
+
+var collectLess = sync.OnceFunc(func() {
+	floor := int64(heapFloor)
+	if total := setting.TotalMemory(); total > 0 {
+		floor = min(floor, total/16)
+	}
+	if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return
+	}
+	now := 100
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	// The sentinel is garbage as soon as it is made, so its finalizer runs after every
+	// collection. Smaller ones share their memory with others.
+	type sentinel [16]byte
+	var collected func(*sentinel)
+	collected = func(s *sentinel) {
+		metrics.Read(live)
+		if want := percent(int64(live[0].Value.Uint64()), floor); 10*want > 11*now || 11*want < 10*now {
+			now = want
+			debug.SetGCPercent(now)
+		}
+		runtime.SetFinalizer(s, collected)
+	}
+	collected(new(sentinel))
+})
+
+// percent is how much the heap may grow, relative to what lives, before it is collected
+// again, in the sense of GOGC.
+func percent(live, floor int64) int {
+	live = max(live, 1<<20)
+	return int(max(100, 100*(floor-live)/live))
+}
