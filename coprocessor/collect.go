@@ -14,7 +14,7 @@ func (s *Server) collect(ctx context.Context) {
 	tick := time.NewTicker(s.opts.CollectInterval / 4)
 	defer tick.Stop()
 	for {
-		if mine, err := s.turn.Take(ctx, s.opts.CollectInterval); err != nil && ctx.Err() == nil {
+		if mine, err := s.turn.Take(ctx, "collect", s.opts.CollectInterval); err != nil && ctx.Err() == nil {
 			s.opts.Log.Error("whose turn it is to collect cannot be told", "error", err)
 		} else if mine {
 			s.collectOnce(ctx)
@@ -23,6 +23,34 @@ func (s *Server) collect(ctx context.Context) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// trimInterval is how often the number of jobs that are kept is looked at.
+const trimInterval = time.Second
+
+// trim removes jobs beyond the number that is kept as they come to be too many, until ctx
+// ends: by a sixteenth of it, so that there is always something to do at once.
+func (s *Server) trim(ctx context.Context) {
+	keep := s.opts.Keep.Jobs.Count
+	tick := time.NewTicker(trimInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if s.queue.Ended() <= keep+keep/16 {
+			continue
+		}
+		mine, err := s.turn.Take(ctx, "trim", trimInterval)
+		if err == nil && mine {
+			_, err = s.queue.Trim(ctx, keep)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.opts.Log.Error("jobs beyond the number that is kept could not be removed", "error", err)
 		}
 	}
 }

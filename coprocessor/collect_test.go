@@ -52,6 +52,27 @@ func TestCollectJobs(t *testing.T) {
 	s.run("short", spec(t, "input a = 0x"+h[0]+"\nb = add(a, 2)\noutput b"))
 }
 
+// Jobs beyond the number that is kept are removed soon, without a collection.
+func TestTrimJobs(t *testing.T) {
+	s, _ := start(t, func(o *Options) { o.Keep.Jobs.Count = 2 })
+	h := s.prepare(integer.Plain(integer.Uint8, 1))
+	for i := range 4 {
+		s.run(fmt.Sprint("job", i), spec(t, fmt.Sprintf("input a = 0x%s\nb = add(a, %d)\noutput b", h[0], i)))
+	}
+	for {
+		list, err := s.CoprocessorClient.ListJobs(t.Context(), &tacitv1.ListJobsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Jobs) == 2 {
+			if list.Jobs[0].Id != "job2" || list.Jobs[1].Id != "job3" {
+				t.Errorf("left: %v", list.Jobs)
+			}
+			break
+		}
+	}
+}
+
 // An evaluation key that is damaged in the store is refused as lost, and repaired by
 // its upload.
 func TestDamagedKeyUploadedAgain(t *testing.T) {

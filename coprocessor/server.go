@@ -93,7 +93,7 @@ type Options struct {
 	MaxAttempts int
 	// Keep says which jobs that have ended and which ciphertexts are kept, and
 	// CollectInterval how often the others are removed, by one of the processes that
-	// share a store; 0 means an hour.
+	// share a store; 0 means an hour. Jobs that are too many are removed within seconds.
 	Keep            upkeep.Policy
 	CollectInterval time.Duration
 	// ServeKeys are the evaluation keys whose jobs this process computes; empty means
@@ -371,6 +371,9 @@ func (s *Server) Run(ctx context.Context) error {
 	others, stopOthers := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { s.collect(others) })
+	if s.opts.Keep.Jobs.Count > 0 {
+		background.Go(func() { s.trim(others) })
+	}
 	defer background.Wait()
 	defer stopOthers()
 	if s.opts.Role == RoleAPI {

@@ -18,6 +18,7 @@ type Flow struct {
 	JobsPerSecond float64 `json:"jobs_per_second"`
 	Turnaround    Times   `json:"turnaround_seconds"`    // from the submission of a job to the word that it has ended
 	CPUPerJob     float64 `json:"cpu_seconds,omitempty"` // of a job, of the callers too; absent where it cannot be told
+	Memory
 }
 
 // task is a job to be submitted.
@@ -37,15 +38,15 @@ func (b *bench) flow(ctx context.Context) (f Flow, err error) {
 		defer b.Computing(false)
 	}
 	begin, before := time.Now(), cpuSeconds()
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(tasks)
 		for range b.Jobs {
 			user, id := b.serial%b.Principals, fmt.Sprint("job-", b.serial)
 			select {
 			case tasks <- task{user, id, b.spec(user)}:
-			case <-ctx.Done():
-				return ctx.Err()
+			case <-working.Done():
+				return working.Err()
 			}
 		}
 		return nil
@@ -55,10 +56,10 @@ func (b *bench) flow(ctx context.Context) (f Flow, err error) {
 			for t := range tasks {
 				submitted := time.Now()
 				user := b.users[t.user]
-				if _, err := user.Submit(ctx, t.id, t.spec); err != nil {
+				if _, err := user.Submit(working, t.id, t.spec); err != nil {
 					return err
 				}
-				job, err := user.Wait(ctx, t.id)
+				job, err := user.Wait(working, t.id)
 				if err != nil {
 					return err
 				}
@@ -80,5 +81,6 @@ func (b *bench) flow(ctx context.Context) (f Flow, err error) {
 	f = Flow{Callers: b.Callers, Seconds: time.Since(begin).Seconds(), Turnaround: quantiles(turnarounds)}
 	f.JobsPerSecond = float64(b.Jobs) / f.Seconds
 	f.CPUPerJob = (cpuSeconds() - before) / float64(b.Jobs)
-	return f, nil
+	f.Memory, err = b.settle(ctx)
+	return f, err
 }

@@ -28,6 +28,8 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/coprocessor/jobs"
+	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -53,9 +55,13 @@ type Options struct {
 	Callers int
 	// For is how long rounds are repeated; with 0 there is one.
 	For time.Duration
+	// KeepJobs is how many jobs that have ended the service keeps; 0 is all.
+	KeepJobs int
 	// Computing, if not nil, is told when the service begins and when it has ended to
 	// compute the jobs of a round.
 	Computing func(begins bool)
+	// Done, if not nil, is called after the last round, before the service stops.
+	Done func()
 	// Progress, if not nil, is told how many jobs of how many have ended.
 	Progress func(done, total int)
 }
@@ -69,8 +75,10 @@ type Report struct {
 	Jobs       int                `json:"jobs"` // of a round
 	Adds       int                `json:"adds"`
 	Type       string             `json:"type"`
+	KeepJobs   int                `json:"keep_jobs_count"` // 0 is all
 	Rounds     []Round            `json:"rounds,omitempty"`
-	Flows      []Flow             `json:"flows,omitempty"` // instead of rounds, where callers wait for each job
+	Flows      []Flow             `json:"flows,omitempty"`  // instead of rounds, where callers wait for each job
+	Growth     *Growth            `json:"growth,omitempty"` // of at least four rounds
 }
 
 // Round is one round.
@@ -79,17 +87,16 @@ type Round struct {
 	JobsPerSecond       float64 `json:"jobs_per_second"`
 	Bootstraps          uint64  `json:"bootstraps"`
 	BootstrapsPerSecond float64 `json:"bootstraps_per_second"`
-	Submit              Times   `json:"submit_seconds"`                 // of calls of SubmitJob
-	FirstWait           Times   `json:"first_wait_seconds"`             // of the principal with half of the jobs
-	OthersWait          Times   `json:"others_wait_seconds"`            // of all others
-	Execution           Times   `json:"execution_seconds"`              // from the start of a job to its end
-	Fairness            float64 `json:"fairness"`                       // of the scheduler while all principals wanted work: see fairness
-	Refused             int     `json:"refused"`                        // submissions beyond the bound of the queue that were refused with RESOURCE_EXHAUSTED
-	RetryInfo           int     `json:"refused_with_time"`              // of those, how many named the time to wait
-	Taken               int     `json:"taken_over_bound"`               // that were not
-	Heap                uint64  `json:"heap_bytes_after"`               // in use after the round and a garbage collection
-	Resident            int64   `json:"resident_bytes_after,omitempty"` // the process's resident set then; absent where it cannot be told
-	CPUSeconds          float64 `json:"cpu_seconds,omitempty"`          // of the process while jobs ran; absent where it cannot be told
+	Submit              Times   `json:"submit_seconds"`        // of calls of SubmitJob
+	FirstWait           Times   `json:"first_wait_seconds"`    // of the principal with half of the jobs
+	OthersWait          Times   `json:"others_wait_seconds"`   // of all others
+	Execution           Times   `json:"execution_seconds"`     // from the start of a job to its end
+	Fairness            float64 `json:"fairness"`              // of the scheduler while all principals wanted work: see fairness
+	Refused             int     `json:"refused"`               // submissions beyond the bound of the queue that were refused with RESOURCE_EXHAUSTED
+	RetryInfo           int     `json:"refused_with_time"`     // of those, how many named the time to wait
+	Taken               int     `json:"taken_over_bound"`      // that were not
+	CPUSeconds          float64 `json:"cpu_seconds,omitempty"` // of the process while jobs ran; absent where it cannot be told
+	Memory
 }
 
 // Times are quantiles in seconds.
@@ -164,6 +171,9 @@ type bench struct {
 // end, and puts it under load.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	o.Principals, o.Jobs, o.Adds, o.Workers = cmp.Or(o.Principals, 50), cmp.Or(o.Jobs, 1000), cmp.Or(o.Adds, 1), cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	if o.KeepJobs != 0 && o.KeepJobs < o.Jobs {
+		return nil, fmt.Errorf("load: %d jobs are kept: want at least the %d of a round, or 0 for all", o.KeepJobs, o.Jobs)
+	}
 	if o.Principals < 2 || o.Jobs < 2*o.Principals || o.Adds < 1 || o.Workers < 1 || o.Callers < 0 {
 		return nil, fmt.Errorf("load: %d principals, %d jobs, %d additions, %d workers: want at least 2 principals, and 2 jobs for each", o.Principals, o.Jobs, o.Adds, o.Workers)
 	}
@@ -182,6 +192,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	report := &Report{
+		KeepJobs:   o.KeepJobs,
 		Parameters: setting.OfParameters(o.Params), CPU: setting.OfCPU(o.Backend), Workers: o.Workers,
 		Principals: o.Principals, Jobs: o.Jobs, Adds: o.Adds, Type: o.Type.String(),
 	}
@@ -199,6 +210,10 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 			return nil, err
 		}
 		report.Rounds = append(report.Rounds, round)
+	}
+	report.Growth = growth(report.memory(), o.Jobs)
+	if o.Done != nil {
+		o.Done()
 	}
 	return report, nil
 }
@@ -225,6 +240,7 @@ func (b *bench) start(ctx context.Context, dir string) (stop func() error, err e
 	}
 	server, err := coprocessor.Open(ctx, coprocessor.Options{
 		Dir: filepath.Join(dir, "data"), Params: b.Params, Backend: b.Backend, Mock: b.Params.Clear(), Workers: b.Workers, MaxQueued: b.Jobs, Callers: callers, Log: quiet,
+		Keep: upkeep.Policy{Jobs: jobs.Retention{Count: b.KeepJobs}},
 	})
 	if err != nil {
 		return nil, err
@@ -359,11 +375,8 @@ func (b *bench) round(ctx context.Context) (r Round, err error) {
 	}
 	r.CPUSeconds = cpuSeconds() - before
 	b.summarise(&r, ended)
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	r.Heap, r.Resident = m.HeapInuse, setting.ResidentMemory()
-	return r, nil
+	r.Memory, err = b.settle(ctx)
+	return r, err
 }
 
 // submitAll submits the jobs of a round: those of the first principal, then those of
@@ -451,19 +464,21 @@ func (r *Report) Markdown(w io.Writer) error {
 		for _, f := range r.Flows {
 			fmt.Fprintf(&b, "| %.0f | %.3g ms | %s |\n", f.JobsPerSecond, 1000*f.CPUPerJob, f.Turnaround)
 		}
+		r.memoryMarkdown(&b)
 		_, err := b.WriteTo(w)
 		return err
 	}
 	fmt.Fprintf(&b, "# Load\n\n%d principals queue %d jobs of %d additions of %s, the first of them half of all; %s, %d workers, %s (%s).\n\n",
 		r.Principals, r.Jobs, r.Adds, r.Type, r.Parameters.Name, r.Workers, r.CPU.Model, r.CPU.Backend)
-	fmt.Fprintf(&b, "| round | jobs/s | bootstraps/s | wait of the first, p50 / p99 | wait of others, p50 / p99 | execution, p50 / p99 | submission, p50 / p99 | fairness | refused over the bound | heap, resident after |\n")
-	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| round | jobs/s | bootstraps/s | wait of the first, p50 / p99 | wait of others, p50 / p99 | execution, p50 / p99 | submission, p50 / p99 | fairness | refused over the bound |\n")
+	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|---|\n")
 	for i, x := range r.Rounds {
-		fmt.Fprintf(&b, "| %d | %.1f | %.0f | %s | %s | %s | %s | %.3f | %d of %d, %d with the time to wait | %.1f, %.1f MB |\n",
+		fmt.Fprintf(&b, "| %d | %.1f | %.0f | %s | %s | %s | %s | %.3f | %d of %d, %d with the time to wait |\n",
 			i+1, x.JobsPerSecond, x.BootstrapsPerSecond, x.FirstWait, x.OthersWait, x.Execution, x.Submit,
-			x.Fairness, x.Refused, x.Refused+x.Taken, x.RetryInfo, float64(x.Heap)/1e6, float64(x.Resident)/1e6)
+			x.Fairness, x.Refused, x.Refused+x.Taken, x.RetryInfo)
 	}
 	b.WriteString("\nJobs wait from the moment on from which the service computes; all were queued before. Fairness is Jain's index of\nthe bootstraps of the jobs that had started of each principal when the first of them had none left to start: 1 is equal,\n1/principals is all for one.\n")
+	r.memoryMarkdown(&b)
 	_, err := b.WriteTo(w)
 	return err
 }

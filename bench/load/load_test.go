@@ -47,7 +47,7 @@ func TestRun(t *testing.T) {
 	if r.OthersWait.P99 > r.FirstWait.P99 {
 		t.Errorf("those with few jobs wait for %g s, the one with many for %g s", r.OthersWait.P99, r.FirstWait.P99)
 	}
-	for _, o := range []Options{{Principals: 1}, {Jobs: 3}, {Adds: -1}} {
+	for _, o := range []Options{{Principals: 1}, {Jobs: 3}, {Adds: -1}, {KeepJobs: 999}} {
 		o.Params, o.Backend = p, backend
 		if _, err := Run(t.Context(), o); err == nil {
 			t.Errorf("%+v: no error", o)
@@ -65,12 +65,17 @@ func TestFlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Run(t.Context(), Options{Params: p, Backend: backend, Workers: 2, Principals: 2, Jobs: 50, Type: integer.Uint8, Callers: 8})
+	report, err := Run(t.Context(), Options{Params: p, Backend: backend, Workers: 2, Principals: 2, Jobs: 50, Type: integer.Uint8, Callers: 8, KeepJobs: 50, For: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Flows) != 1 || len(report.Rounds) != 0 || report.Flows[0].JobsPerSecond <= 0 || report.Flows[0].Turnaround.P99 <= 0 {
+	if len(report.Flows) == 0 || len(report.Rounds) != 0 || report.Flows[0].JobsPerSecond <= 0 || report.Flows[0].Turnaround.P99 <= 0 {
 		t.Errorf("%+v", report)
+	}
+	for _, f := range report.Flows {
+		if f.Kept < 50 || f.Kept > trimmed(50) || f.Live == 0 || f.Goroutines == 0 {
+			t.Errorf("%+v", f.Memory)
+		}
 	}
 	var text bytes.Buffer
 	if err := report.Markdown(&text); err != nil || !strings.Contains(text.String(), "8 callers") {

@@ -369,11 +369,14 @@ JSON: records, bytes.`,
 	return cmd
 }
 
+// defaultKeepJobs is how many jobs that have ended a server keeps.
+const defaultKeepJobs = 50_000
+
 // keepFlags adds the flags of a policy of what is kept.
 func keepFlags(cmd *cobra.Command, p *upkeep.Policy) {
 	flags := cmd.Flags()
 	flags.DurationVar(&p.Jobs.Age, "keep-jobs", 30*24*time.Hour, "how long jobs that have ended are kept, with their receipts; 0 is for ever")
-	flags.IntVar(&p.Jobs.Count, "keep-jobs-count", 1_000_000, "how many jobs that have ended are kept; 0 is all")
+	flags.IntVar(&p.Jobs.Count, "keep-jobs-count", defaultKeepJobs, "how many jobs that have ended are kept; 0 is all")
 	flags.DurationVar(&p.Unused, "keep-unused", 0, "how long ciphertexts are kept that nobody uses, 2h at least; 0 is for ever")
 	env(cmd, "keep-jobs", "keep-jobs-count", "keep-unused")
 }

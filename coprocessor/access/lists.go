@@ -379,7 +379,7 @@ func (s *Lists) CollectCiphertexts(ctx context.Context, exists func(ctx context.
 		if dry {
 			continue
 		}
-		if err := s.bucket.Erase(ctx, key, entry.Revision()); err != nil {
+		if _, err := s.bucket.Erase(ctx, entry.Revision(), key); err != nil {
 			return removed, err
 		}
 		// Whoever has stored the ciphertext again meanwhile may have found itself in

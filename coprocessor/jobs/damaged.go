@@ -57,12 +57,7 @@ func (q *Queue) Discard(ctx context.Context, id string) error {
 		return fmt.Errorf("jobs: discarding job %s: %w", id, err)
 	}
 	q.discard(key)
-	for _, name := range []string{specName(id), resultName(id)} {
-		if err := q.data.Erase(ctx, name, last); err != nil {
-			return err
-		}
-	}
-	return nil
+	return q.data.Erase(ctx, last, specName(id), resultName(id))
 }
 
 // discard takes in that a damaged job is discarded, and reports whether that is what a

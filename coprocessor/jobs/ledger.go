@@ -210,7 +210,7 @@ func (q *Queue) closeLedgers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := q.records.Erase(ctx, key, last); err != nil {
+		if _, err := q.records.Erase(ctx, last, key); err != nil {
 			return err
 		}
 		q.mu.Lock()

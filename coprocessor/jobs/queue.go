@@ -91,6 +91,7 @@ type Queue struct {
 	subs     map[string]map[*subscription]struct{}
 	feeds    map[*feed]struct{}
 	heldRev  uint64 // revision of what is held back
+	marks    []mark // of removed jobs, the oldest first
 
 	posting chan struct{} // has a token while a ledger is being written
 }

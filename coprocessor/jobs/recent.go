@@ -9,8 +9,8 @@ import (
 // maxRecent bounds what a Queue remembers of jobs, in bytes, and maxRecentJob what of
 // one.
 const (
-	maxRecent    = 32 << 20
-	maxRecentJob = maxRecent / 32
+	maxRecent    = 16 << 20
+	maxRecentJob = maxRecent / 16
 )
 
 // recent remembers jobs as they were last heard of, so that the store is not asked for

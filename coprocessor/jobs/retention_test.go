@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +97,89 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// A queue that is busy is trimmed to the newest jobs that have ended. What has changed
+// since it was seen, and what is submitted anew, stays.
+func TestTrim(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {
+			ctx := t.Context()
+			n := storetest.Start(t, t.TempDir())
+			opts := jobs.Options{Exclusive: alone}
+			q := open(t, n, opts)
+			const count = 260 // more than are removed at once
+			for i := range count {
+				submit(t, q, fmt.Sprintf("job.%d", i))
+				l := claim(t, q)
+				if i == 0 {
+					must(t, l.Fail(ctx, nil, false))
+					continue
+				}
+				must(t, l.Done(ctx, []byte("result")))
+			}
+			submit(t, q, "waits")
+			for _, c := range []struct{ keep, want int }{{count, 0}, {count - 1, 1}, {5, count - 6}, {5, 0}} {
+				removed, err := q.Trim(ctx, c.keep)
+				must(t, err)
+				if removed != c.want || q.Ended() != c.keep {
+					t.Fatalf("trimmed to %d: %d removed, %d left", c.keep, removed, q.Ended())
+				}
+			}
+			want := []string{"job.255", "job.256", "job.257", "job.258", "job.259", "waits"}
+			if got := ids(t, q); !slices.Equal(got, want) {
+				t.Errorf("left: %q", got)
+			}
+			if _, err := q.Get(ctx, "job.0"); !errors.As(err, new(*jobs.NotFoundError)) {
+				t.Errorf("a removed job: %v", err)
+			}
+			data, err := store.OpenBucket(ctx, n.JetStream(), "job-data", 64)
+			must(t, err)
+			if keys, err := data.Keys(ctx); err != nil || len(keys) != 11 { // six specifications, five results
+				t.Errorf("%q, %v", keys, err)
+			}
+			submit(t, q, "job.0")
+			if job, err := q.Get(ctx, "job.259"); err != nil || string(job.Result) != "result" {
+				t.Errorf("%+v, %v", job, err)
+			}
+			q.Close()
+			again := open(t, n, opts)
+			if got := ids(t, again); !slices.Equal(got, append(want, "job.0")) {
+				t.Errorf("left, seen by a new queue: %q", got)
+			}
+		})
+	}
+}
+
+// A job that is tried again while the queue is trimmed is not lost.
+func TestTrimRetried(t *testing.T) {
+	ctx := t.Context()
+	q := open(t, storetest.Start(t, t.TempDir()), jobs.Options{Exclusive: true})
+	const count = 40
+	for i := range count {
+		submit(t, q, fmt.Sprint("job", i))
+		must(t, claim(t, q).Fail(ctx, nil, false))
+	}
+	var trimming sync.WaitGroup
+	trimming.Go(func() {
+		if _, err := q.Trim(ctx, 1); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range count {
+		id := fmt.Sprint("job", count-1-i)
+		_, err := q.Retry(ctx, id)
+		if errors.As(err, new(*jobs.NotFoundError)) {
+			continue // it was removed before
+		}
+		must(t, err)
+	}
+	trimming.Wait()
+	for _, id := range ids(t, q) {
+		if job, err := q.Get(ctx, id); err != nil || len(job.Spec) == 0 {
+			t.Errorf("%s: %+v, %v", id, job, err)
+		}
+	}
+}
+
 // A removed job of which another process has not heard is not there.
 func TestPruneUnheard(t *testing.T) {
 	ctx := t.Context()
@@ -107,7 +191,8 @@ func TestPruneUnheard(t *testing.T) {
 	must(t, err)
 	last, err := bucket.Last(ctx)
 	must(t, err)
-	must(t, bucket.Erase(ctx, "job/a", last))
+	_, err = bucket.Erase(ctx, last, "job/a")
+	must(t, err)
 	if got := ids(t, q); len(got) != 0 {
 		t.Errorf("%v", got)
 	}

@@ -71,9 +71,14 @@ func (s *Blobs) Renew(ctx context.Context, prefix string, data []byte) ([32]byte
 	return digest, nil
 }
 
-// Erase removes all that was stored under a prefix up to a revision of the bucket.
-func (s *Blobs) Erase(ctx context.Context, prefix string, revision uint64) error {
-	return s.b.Erase(ctx, prefix+".*", revision)
+// Erase removes all that was stored under prefixes up to a revision of the bucket.
+func (s *Blobs) Erase(ctx context.Context, revision uint64, prefixes ...string) error {
+	keys := make([]string, len(prefixes))
+	for i, prefix := range prefixes {
+		keys[i] = prefix + ".*"
+	}
+	_, err := s.b.Erase(ctx, revision, keys...)
+	return err
 }
 
 // Digests returns the names of what is stored under a prefix and can be read.
@@ -117,7 +122,7 @@ func (s *Blobs) Get(ctx context.Context, prefix string, digest [32]byte) ([]byte
 	data := entry.Value()
 	if got := sha256.Sum256(data); got != digest {
 		if s.b.memory != nil {
-			s.b.memory.forget(s.b.KV.Bucket()) // it may be repaired
+			s.b.memory.forget(s.b.KV.Bucket(), newFilter(key)) // it may be repaired
 		}
 		return nil, &DataLossError{Bucket: s.b.KV.Bucket(), Key: key, Detail: fmt.Sprintf("SHA-256 of its bytes is %x", got)}
 	}

@@ -195,26 +195,65 @@ func (b *Bucket) Last(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// Erase removes what was written of a key up to a revision, as if it had never been;
-// those who watch the bucket are not told. A token of the key may be the wildcard *.
-func (b *Bucket) Erase(ctx context.Context, key string, revision uint64) error {
-	return b.purge(ctx, key, jetstream.WithPurgeSequence(revision+1))
+// Erase removes what was written of keys up to a revision, as if it had never been;
+// those who watch the bucket are not told. Of a key of two tokens, separated by a dot,
+// one may be the wildcard *. It returns how many values there were.
+func (b *Bucket) Erase(ctx context.Context, revision uint64, keys ...string) (int, error) {
+	return b.purge(ctx, revision+1, keys...)
 }
 
 // erase removes a key and all its values, without the marker that a deletion leaves.
-func (b *Bucket) erase(ctx context.Context, key string) error { return b.purge(ctx, key) }
+func (b *Bucket) erase(ctx context.Context, key string) error {
+	_, err := b.purge(ctx, 0, key)
+	return err
+}
 
-func (b *Bucket) purge(ctx context.Context, key string, opts ...jetstream.StreamPurgeOpt) error {
+// purge removes what was written of keys before a revision, or all of it with 0. The
+// server is asked by a request of our own, because jetstream.Stream does not tell what
+// was there.
+func (b *Bucket) purge(ctx context.Context, before uint64, keys ...string) (purged int, err error) {
 	if b.memory != nil {
-		b.memory.forget(b.KV.Bucket())
-		defer b.memory.forget(b.KV.Bucket()) // what was read meanwhile
+		f := newFilter(keys...)
+		b.memory.forget(b.KV.Bucket(), f)
+		defer b.memory.forget(b.KV.Bucket(), f) // what was read meanwhile
 	}
-	opts = append(opts, jetstream.WithPurgeSubject(subjectsOf(b.KV.Bucket())+key))
-	_, err := ask(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, b.Stream.Purge(ctx, opts...) })
+	for _, key := range keys {
+		n, err := ask(ctx, func(ctx context.Context) (int, error) { return b.purgeKey(ctx, before, key) })
+		if err != nil {
+			return purged, fmt.Errorf("store: erasing %s/%s: %w", b.KV.Bucket(), key, err)
+		}
+		purged += n
+	}
+	return purged, nil
+}
+
+func (b *Bucket) purgeKey(ctx context.Context, before uint64, key string) (int, error) {
+	request, err := json.Marshal(struct {
+		Filter string `json:"filter"`
+		Seq    uint64 `json:"seq,omitempty"`
+	}{subjectsOf(b.KV.Bucket()) + key, before})
 	if err != nil {
-		return fmt.Errorf("store: erasing %s/%s: %w", b.KV.Bucket(), key, err)
+		return 0, err
 	}
-	return nil
+	m, err := b.conn.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.PURGE."+streamOf(b.KV.Bucket()), request)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Success bool                `json:"success"`
+		Purged  int                 `json:"purged"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return 0, fmt.Errorf("the answer of the server: %w", err)
+	}
+	if answer.Error != nil {
+		return 0, answer.Error
+	}
+	if !answer.Success {
+		return 0, errors.New("the server did not say that it did")
+	}
+	return answer.Purged, nil
 }
 
 // EraseMark erases what a removal left of a key, once that is so old.
@@ -228,5 +267,6 @@ func (b *Bucket) EraseMark(ctx context.Context, key string, age time.Duration) e
 	if err != nil {
 		return fmt.Errorf("store: reading %s/%s: %w", b.KV.Bucket(), key, err)
 	}
-	return b.Erase(ctx, key, m.Sequence)
+	_, err = b.Erase(ctx, m.Sequence, key)
+	return err
 }

@@ -160,7 +160,7 @@ func (s *Ciphertexts) collect(ctx context.Context, c Collection, name string, la
 		return err
 	}
 	if !c.Dry {
-		if err := s.meta.Erase(ctx, name, entry.Revision()); err != nil {
+		if _, err := s.meta.Erase(ctx, entry.Revision(), name); err != nil {
 			return err
 		}
 		_, now, err := s.uses.last(ctx, name)
@@ -171,13 +171,13 @@ func (s *Ciphertexts) collect(ctx context.Context, c Collection, name string, la
 		if now, err := s.meta.Get(ctx, name); err != nil || now != nil {
 			return err // stored or replaced meanwhile
 		}
-		if err := s.bodies.Erase(ctx, name, last.bodies); err != nil {
+		if err := s.bodies.Erase(ctx, last.bodies, name); err != nil {
 			return err
 		}
-		if err := s.previous.Erase(ctx, "*."+name, last.previous); err != nil {
+		if _, err := s.previous.Erase(ctx, last.previous, "*."+name); err != nil {
 			return err
 		}
-		if err := s.uses.bucket.Erase(ctx, name, use); err != nil {
+		if _, err := s.uses.bucket.Erase(ctx, use, name); err != nil {
 			return err
 		}
 	}
@@ -237,7 +237,7 @@ func (s *Ciphertexts) collectOrphans(ctx context.Context, c Collection, last wri
 			continue
 		}
 		if !c.Dry {
-			if err := s.bodies.b.Erase(ctx, key, entry.Revision()); err != nil {
+			if _, err := s.bodies.b.Erase(ctx, entry.Revision(), key); err != nil {
 				return err
 			}
 		}
@@ -250,7 +250,7 @@ func (s *Ciphertexts) collectOrphans(ctx context.Context, c Collection, last wri
 	}
 	for _, key := range versions {
 		if _, name, _ := strings.Cut(key, "."); !described[name] && !c.Dry {
-			if err := s.previous.Erase(ctx, key, last.previous); err != nil {
+			if _, err := s.previous.Erase(ctx, last.previous, key); err != nil {
 				return err
 			}
 		}

@@ -32,7 +32,7 @@ func TestTruncatedEnd(t *testing.T) {
 	}
 	n, b := start()
 	put(b, "a", "b", "c", "d", "e")
-	if err := b.Erase(ctx, "e", 5); err != nil {
+	if _, err := b.Erase(ctx, 5, "e"); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Stop(t, n)

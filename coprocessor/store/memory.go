@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 const (
 	// maxRemembered bounds what a Node remembers, in bytes, and maxRememberedValue the
 	// values among that.
-	maxRemembered      = 64 << 20
+	maxRemembered      = 16 << 20
 	maxRememberedValue = 1 << 20
 	// rememberedSize is what a value takes besides its bytes, about.
 	rememberedSize = 512
@@ -194,22 +195,52 @@ func (m *memory) drop(p place) {
 	}
 }
 
-// forget forgets all of a bucket, and what is read of it now.
-func (m *memory) forget(bucket string) {
+// forget forgets keys of a bucket, and what is read of them now.
+func (m *memory) forget(bucket string, keys filter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	affects := func(p place) bool { return p.bucket == bucket && keys.has(p.key) }
 	for p := range m.entries {
-		if p.bucket == bucket {
+		if affects(p) {
 			m.drop(p)
 		}
 	}
 	for p, t := range m.busy {
-		if p.bucket == bucket {
+		if affects(p) {
 			if t.mixed = true; t.writers == 0 {
 				delete(m.busy, p)
 			}
 		}
 	}
+}
+
+// filter is keys of a bucket: those that are named, and those of two tokens, separated by
+// a dot, one of which is named.
+type filter struct{ keys, first, second map[string]bool }
+
+// newFilter reads names of keys; of a key of two tokens, one may be the wildcard *.
+func newFilter(names ...string) filter {
+	f := filter{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	for _, name := range names {
+		first, second, _ := strings.Cut(name, ".")
+		switch {
+		case second == "*":
+			f.first[first] = true
+		case first == "*":
+			f.second[second] = true
+		default:
+			f.keys[name] = true
+		}
+	}
+	return f
+}
+
+func (f filter) has(key string) bool {
+	if f.keys[key] {
+		return true
+	}
+	first, second, two := strings.Cut(key, ".")
+	return two && (f.first[first] || f.second[second])
 }
 
 // rememberedKV is a bucket whose writes are remembered.

@@ -59,11 +59,11 @@ func TestMemory(t *testing.T) {
 			m.write(at.bucket, []Write{{Key: at.key, Value: []byte("b")}}, func() (uint64, error) { read(m, "a", 1); return 2, nil })
 			read(m, "b", 2)
 		}, "b"},
-		{"erased", false, func(m *memory) { write(m, "a", 1, nil); m.forget(at.bucket) }, ""},
-		{"another bucket erased", false, func(m *memory) { write(m, "a", 1, nil); m.forget("another") }, "a"},
+		{"erased", false, func(m *memory) { write(m, "a", 1, nil); m.forget(at.bucket, newFilter(at.key)) }, ""},
+		{"another bucket erased", false, func(m *memory) { write(m, "a", 1, nil); m.forget("another", newFilter(at.key)) }, "a"},
 		{"read before and after it was erased", false, func(m *memory) {
 			m.read(at, func() (*value, error) {
-				m.forget(at.bucket)
+				m.forget(at.bucket, newFilter(at.key))
 				return &value{place: at, data: []byte("a"), revision: 1}, nil
 			})
 		}, ""},
@@ -135,7 +135,7 @@ func TestAbsent(t *testing.T) {
 	if err := b.put(ctx, "there", []byte("value")); err != nil {
 		t.Fatal(err)
 	}
-	b.memory.forget("b")
+	b.memory.forget("b", newFilter("k"))
 	if b.absent(ctx, "there") || !b.absent(ctx, "never") {
 		t.Errorf("there: %v, never: %v", b.absent(ctx, "there"), b.absent(ctx, "never"))
 	}
@@ -146,5 +146,21 @@ func TestAbsent(t *testing.T) {
 	}
 	if _, err := b.Get(ended, "never"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get: %v", err)
+	}
+}
+
+// Of what is erased nothing is remembered, and all else is.
+func TestFilter(t *testing.T) {
+	f := newFilter("job/a", "spec/a.*", "*.b")
+	for key, want := range map[string]bool{
+		"job/a": true, "job/ab": false, "job/a.c": false, "spec/a.c": true, "spec/a": false, "spec/ab.c": false,
+		"a.b": true, "b": false, "b.a": false, "*": false, "": false,
+	} {
+		if got := f.has(key); got != want {
+			t.Errorf("%q: %v", key, got)
+		}
+	}
+	if newFilter().has("a") {
+		t.Error("nothing named")
 	}
 }

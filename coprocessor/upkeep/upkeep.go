@@ -139,8 +139,8 @@ func names(m protoreflect.Message, found map[[32]byte]bool) {
 	})
 }
 
-// Turn decides which of several processes does the upkeep: one of them, once in each
-// interval.
+// Turn decides which of several processes does a piece of upkeep: one of them, once in
+// each interval.
 type Turn struct{ bucket *store.Bucket }
 
 // OpenTurn opens it in js.
@@ -152,20 +152,20 @@ func OpenTurn(ctx context.Context, js jetstream.JetStream) (*Turn, error) {
 	return &Turn{b}, nil
 }
 
-// Take says that it is this process's turn, which nobody else has within the interval.
-func (t *Turn) Take(ctx context.Context, interval time.Duration) (bool, error) {
-	const key = "collect"
-	entry, err := t.bucket.Get(ctx, key)
+// Take says that it is this process's turn at what is named, which nobody else has within
+// the interval.
+func (t *Turn) Take(ctx context.Context, what string, interval time.Duration) (bool, error) {
+	entry, err := t.bucket.Get(ctx, what)
 	if err != nil {
 		return false, err
 	}
 	if entry == nil {
-		_, err = t.bucket.KV.Create(ctx, key, []byte{1})
+		_, err = t.bucket.KV.Create(ctx, what, []byte{1})
 	} else {
 		if time.Since(entry.Created()) < interval {
 			return false, nil
 		}
-		_, err = t.bucket.KV.Update(ctx, key, []byte{1}, entry.Revision())
+		_, err = t.bucket.KV.Update(ctx, what, []byte{1}, entry.Revision())
 	}
 	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return false, nil

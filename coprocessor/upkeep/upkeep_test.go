@@ -339,7 +339,7 @@ func TestCollect(t *testing.T) {
 		interval time.Duration
 		want     bool
 	}{{a, time.Hour, true}, {b, time.Hour, false}, {a, time.Hour, false}, {b, 0, true}} {
-		if got, err := c.turn.Take(ctx, c.interval); err != nil || got != c.want {
+		if got, err := c.turn.Take(ctx, "collect", c.interval); err != nil || got != c.want {
 			t.Errorf("%d: %v, %v", i, got, err)
 		}
 	}
