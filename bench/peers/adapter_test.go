@@ -223,3 +223,15 @@ func FuzzDecode(tf *testing.F) {
 		}
 	})
 }
+
+// FuzzManifest feeds manifests of adapters.
+func FuzzManifest(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
+	f.Add([]byte(`{"library": "fake 1", "run": ["./fake", "-x"], "install": "sh bench/peers/adapters/fake/install.sh"}`))
+	f.Add([]byte(`{"run": []}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if m, err := parseManifest(data); err == nil && m.Name() == "" {
+			t.Errorf("%+v has no name", m)
+		}
+	})
+}

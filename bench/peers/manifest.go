@@ -92,19 +92,27 @@ func read(dir string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	var m Manifest
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	switch err := d.Decode(&m); {
-	case len(data) > maxManifest:
-		return Manifest{}, fmt.Errorf("%s: more than %d bytes", path, maxManifest)
-	case err != nil:
+	m, err := parseManifest(data)
+	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
-	case len(m.Run) == 0 || m.Run[0] == "":
-		return Manifest{}, fmt.Errorf("%s: run: there is no program", path)
 	}
 	m.Dir, err = filepath.Abs(dir)
 	return m, err
+}
+
+func parseManifest(data []byte) (m Manifest, err error) {
+	if len(data) > maxManifest {
+		return m, fmt.Errorf("more than %d bytes", maxManifest)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return m, err
+	}
+	if len(m.Run) == 0 || m.Run[0] == "" {
+		return m, errors.New("run: there is no program")
+	}
+	return m, nil
 }
 
 // Name is that of the folder, or the path of the program where there is none.

@@ -2,9 +2,12 @@ package jobs
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // FuzzDecodeRecord feeds the decoder of stored jobs: what it accepts can be read again
@@ -50,6 +53,30 @@ func FuzzDecodeControl(tf *testing.F) {
 		}
 		if _, err := decodeControl(again); err != nil {
 			t.Errorf("%s: %v", again, err)
+		}
+	})
+}
+
+// FuzzDecodeLedger feeds the decoder of what is used of a budget, and its key.
+func FuzzDecodeLedger(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 64})
+	f.Add(ledgerKey("a.b", time.Unix(1e9, 0), time.Hour), []byte(`{"version":1,"used":5}`))
+	f.Add("ledger/a/b/c", []byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		ledgerEnd(key)
+		l, err := decodeLedger(key, value)
+		if err != nil {
+			if !errors.As(err, new(*store.DataLossError)) {
+				t.Errorf("untyped: %v", err)
+			}
+			return
+		}
+		again, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := decodeLedger(key, again); err != nil || same != l {
+			t.Errorf("%s is read as %+v: %v", again, same, err)
 		}
 	})
 }
