@@ -50,8 +50,9 @@ if [ "${1:-}" = one ]; then
 
 				\`sh bench/fuzz.sh\` with $(go version | cut -d ' ' -f 3,4). Each target runs guided by coverage first and then in one process, on mutations
 				(seed $FUZZ_SEED) of its seeds and of what was found; there every execution stays within the target's bound on what it allocates. The
-				times are of the last run of the target, which may have been the second part alone, with other work on the machine. The
-				largest allocation is in bytes, with the bytes of its input, of the executions that were measured alone: the inputs to begin with,
+				times are of the last run of the target, which may have been the second part alone, with other work on the machine; the
+				numbers of the guided part are then of an earlier run, or 0 where this form of the target has had none. The largest
+				allocation is in bytes, with the bytes of its input, of the executions that were measured alone: the inputs to begin with,
 				and those that allocated more than the constant part of the bound.
 
 				| package | target | guided | new inputs | in process | largest allocation | time | at | outcome |
