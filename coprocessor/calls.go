@@ -4,7 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,10 +27,26 @@ const (
 	maxCallsOfHost = maxCalls / 2
 	// maxCallsOfConnection bounds those of one connection.
 	maxCallsOfConnection = 128
-	// maxConnections bounds the connections that are open.
-	maxConnections = 1024
+	// maxCallsOfPrincipal bounds those of one principal, wherever they come from.
+	maxCallsOfPrincipal = maxCalls / 2
+	// maxProbes bounds the calls of the health service, which are counted apart: who
+	// asks is to be answered also when there are too many others.
+	maxProbes = 256
+	// MaxConnections bounds the connections that are open.
+	MaxConnections = 1024
 	// maxFetches bounds the fetches under way, each of which holds a ciphertext.
 	maxFetches = 64
+	// maxWaiting and maxWaitingOfPrincipal bound the requests that wait to be validated,
+	// in bytes; decoded they take some ten times as much.
+	maxWaiting            = 64 << 20
+	maxWaitingOfPrincipal = 16 << 20
+	// maxHeaders bounds the header list of a call in bytes: names and values, and 32
+	// for each.
+	maxHeaders = 16 << 10
+	// streamWindow and connectionWindow are how many bytes of a call and of a connection
+	// may be on their way unread, besides a message that has begun.
+	streamWindow     = 256 << 10
+	connectionWindow = 1 << 20
 	// defaultPatience is how long a connection may take to be made, a request to
 	// arrive, and a message of an answer to be taken.
 	defaultPatience = 30 * time.Second
@@ -41,51 +57,15 @@ const (
 	idleConnection = 15 * time.Minute
 )
 
-// perHost counts what callers hold, in all and by address.
-type perHost struct {
-	limit, limitOfHost int
-
-	mu    sync.Mutex
-	all   int
-	hosts map[string]int
-}
-
-func newPerHost(limit, limitOfHost int) *perHost {
-	return &perHost{limit: limit, limitOfHost: limitOfHost, hosts: make(map[string]int)}
-}
-
-// begin counts one more until end is called; ok is false when there are too many.
-func (c *perHost) begin(addr net.Addr) (end func(), ok bool) {
-	host := addr.String()
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.all >= c.limit || c.hosts[host] >= c.limitOfHost {
-		return nil, false
-	}
-	c.all++
-	c.hosts[host]++
-	return sync.OnceFunc(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.all--
-		if c.hosts[host]--; c.hosts[host] == 0 {
-			delete(c.hosts, host)
-		}
-	}), true
-}
-
-// Listener bounds the connections that are open: those over the bound, or over half
-// of it from one address, are closed at once.
-func Listener(l net.Listener) net.Listener {
-	return &listener{l, newPerHost(maxConnections, maxConnections/2)}
+// Listener bounds the connections that are open: those over the limit, or over half
+// of it from one address (of IPv6, one network of 64 bits), are closed at once.
+func Listener(l net.Listener, limit int) net.Listener {
+	return &listener{l, newShares(limit, limit/2)}
 }
 
 type listener struct {
 	net.Listener
-	open *perHost
+	open *shares
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -94,7 +74,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if end, ok := l.open.begin(conn.RemoteAddr()); ok {
+		if end, ok := l.open.begin(hostOf(conn.RemoteAddr())); ok {
 			return &countedConn{conn, end}, nil
 		}
 		conn.Close()
@@ -111,35 +91,68 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// stall ends a call that does not move on.
+// stall ends a call that does not move on, and counts it until it has ended and its
+// handler has returned: who resets its calls as soon as they are made gets no more of
+// them than others.
 type stall struct {
 	timer    *time.Timer
 	patience time.Duration
+	holders  atomic.Int32 // the call, and its handler
+	end      func()
+}
+
+// enter says that a handler begins; it returns false when the call has ended.
+func (st *stall) enter() bool {
+	if st == nil {
+		return true
+	}
+	for {
+		n := st.holders.Load()
+		if n == 0 {
+			return false
+		}
+		if st.holders.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// leave says that a handler has returned, or the call has ended.
+func (st *stall) leave() {
+	if st != nil && st.holders.Add(-1) == 0 {
+		st.end()
+	}
 }
 
 type stallKey struct{}
 
 // tap lets a call begin. It runs before anything of the request is read.
 func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	counted := s.calls
 	if strings.HasPrefix(info.FullMethodName, "/grpc.health.") {
-		return ctx, nil
+		counted = s.probes
 	}
 	from, ok := peer.FromContext(ctx)
 	var end func()
 	if ok {
-		end, ok = s.calls.begin(from.Addr)
+		end, ok = counted.begin(hostOf(from.Addr))
 	}
 	if !ok {
 		s.metrics.CallError("TOO_MANY_CALLS")
-		return nil, refuse(codes.ResourceExhausted, "TOO_MANY_CALLS", "", "too many calls are under way").status().Err()
+		return nil, tooManyCalls().status().Err()
 	}
 	call, cancel := context.WithCancel(ctx)
-	st := &stall{time.AfterFunc(s.opts.patience, cancel), s.opts.patience}
+	st := &stall{timer: time.AfterFunc(s.opts.patience, cancel), patience: s.opts.patience, end: end}
+	st.holders.Store(1)
 	context.AfterFunc(ctx, func() { // the end of the call
 		st.timer.Stop()
-		end()
+		st.leave()
 	})
 	return context.WithValue(call, stallKey{}, st), nil
+}
+
+func tooManyCalls() *fault {
+	return refuse(codes.ResourceExhausted, "TOO_MANY_CALLS", "", "too many calls are under way")
 }
 
 // stallOf is what ends the call of ctx, or nil.

@@ -21,15 +21,15 @@ import (
 )
 
 // overTCP serves a service on a loopback address as well.
-func (s *service) overTCP() (address string) {
+func (s *service) overTCP(options ...grpc.ServerOption) (address string) {
 	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g := s.Server.GRPC()
+	g := s.Server.GRPC(options...)
 	var wg sync.WaitGroup
-	wg.Go(func() { g.Serve(Listener(l)) })
+	wg.Go(func() { g.Serve(Listener(l, MaxConnections)) })
 	s.t.Cleanup(func() { g.Stop(); wg.Wait() })
 	return l.Addr().String()
 }
@@ -57,36 +57,69 @@ func closed(t testing.TB, conn net.Conn) {
 	}
 }
 
-// begun is a connection on which a call of a method has sent the first bytes of its
-// request, and no more.
-func begun(t testing.TB, address, method string, first []byte) net.Conn {
+// http2Conn is a connection that speaks HTTP/2 as badly as a test wants.
+type http2Conn struct {
+	net.Conn
+	*http2.Framer
+	t     testing.TB
+	block bytes.Buffer
+	enc   *hpack.Encoder
+	next  uint32 // stream, and one
+}
+
+// speak begins HTTP/2 on a connection.
+func speak(t testing.TB, conn net.Conn) *http2Conn {
+	t.Helper()
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	c := &http2Conn{Conn: conn, Framer: http2.NewFramer(conn, conn), t: t}
+	c.enc = hpack.NewEncoder(&c.block)
+	if err := c.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// call opens a stream for a method, with more headers than it needs. Unless end is set,
+// the headers do not end.
+func (c *http2Conn) call(method string, end bool, more ...[2]string) (stream uint32, err error) {
+	c.block.Reset()
+	headers := append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}}, more...)
+	for _, h := range headers {
+		if err := c.enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.next += 2
+	stream = c.next - 1
+	return stream, c.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: c.block.Bytes(), EndHeaders: end})
+}
+
+// dial connects to an address until the test ends.
+func dial(t testing.TB, address string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
-		t.Fatal(err)
-	}
-	var block bytes.Buffer
-	enc := hpack.NewEncoder(&block)
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
-		if err := enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f := http2.NewFramer(conn, nil)
-	if err := f.WriteSettings(); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.WriteData(1, false, first); err != nil {
-		t.Fatal(err)
-	}
 	return conn
+}
+
+// begun is a connection on which a call of a method has sent the first bytes of its
+// request, and no more.
+func begun(t testing.TB, address, method string, first []byte) net.Conn {
+	t.Helper()
+	c := speak(t, dial(t, address))
+	stream, err := c.call(method, true)
+	if err == nil {
+		err = c.WriteData(stream, false, first)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Conn
 }
 
 // ends reads frames until one ends the stream.
@@ -119,12 +152,7 @@ func TestCallersWhoDoNotMoveOn(t *testing.T) {
 	var silent, slow []net.Conn
 	message := binary.BigEndian.AppendUint32([]byte{0}, 1<<20) // and a megabyte to come
 	for range 50 {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		silent = append(silent, conn)
+		silent = append(silent, dial(t, address))
 		slow = append(slow, begun(t, address, tacitv1.Coprocessor_SubmitJob_FullMethodName, append(message, 1, 2, 3)),
 			begun(t, address, tacitv1.Coprocessor_UploadCiphertexts_FullMethodName, message[:3]))
 	}
@@ -160,9 +188,7 @@ func TestCallersWhoDoNotMoveOn(t *testing.T) {
 func (s *service) freed() {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		s.calls.mu.Lock()
-		n := s.calls.all
-		s.calls.mu.Unlock()
+		n := s.calls.held() + s.probes.held()
 		if n == 0 {
 			return
 		}
@@ -237,7 +263,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded := &listener{l, newPerHost(3, 2)}
+	bounded := &listener{l, newShares(3, 2)}
 	var accepted []net.Conn
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -252,23 +278,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-	dial := func() net.Conn {
-		t.Helper()
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	first, second := dial(), dial()
-	closed(t, dial())
+	connect := func() net.Conn { return dial(t, l.Addr().String()) }
+	first, second := connect(), connect()
+	closed(t, connect())
 	mu.Lock()
 	accepted[0].Close()
 	accepted[0].Close()
 	mu.Unlock()
-	third := dial()
-	closed(t, dial())
+	third := connect()
+	closed(t, connect())
 	for _, conn := range []net.Conn{second, third} {
 		conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		if _, err := conn.Read(make([]byte, 1)); err == io.EOF {

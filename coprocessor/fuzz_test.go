@@ -405,7 +405,7 @@ func requestReader(t testing.TB) func(m proto.Message) []error {
 		t.Fatal(err)
 	}
 	s := &Server{opts: Options{Params: params, Limits: graph.Limits{MaxSpecSize: 1 << 16, MaxNodes: 64, MaxInputs: 128, MaxOutputs: 16, MaxBootstraps: 1 << 20, MaxDepth: 1 << 20}}.withDefaults(),
-		integers: integers, estimates: make(chan struct{}, 1)}
+		integers: integers, estimates: newTurns(1, maxWaiting, maxWaitingOfPrincipal)}
 	program, err := graph.ParseProgramText("p", "param a: euint8\nparam b: plain euint8\nx = add(a, b)\noutput x")
 	if err != nil {
 		t.Fatal(err)

@@ -90,6 +90,8 @@ type call struct {
 	signed    bool             // what is signed is all that is believed
 	about     []any            // attributes for the audit log
 	denied    []string         // what the principal has no right to
+	request   proto.Message    // of a call that is no stream
+	ended     func()           // of what is counted
 }
 
 type callKey struct{}
@@ -117,13 +119,15 @@ func (c *call) deny(what string) {
 // identifyUnary lets a call through when its principal may make it, and writes
 // the audit log.
 func (s *Server) identifyUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	c := &call{method: info.FullMethod}
+	c := &call{method: info.FullMethod, ended: func() {}}
+	c.request, _ = req.(proto.Message)
+	defer func() { c.ended() }()
 	ctx = context.WithValue(ctx, callKey{}, c)
 	ended := false
 	defer func() { s.audit(ctx, c, ended, err) }()
 	proof, err := s.authenticate(ctx, c)
 	if err == nil {
-		err = s.admit(ctx, c, proof, req)
+		err = s.enter(ctx, c, proof, req)
 	}
 	if err == nil {
 		resp, err = next(ctx, req)
@@ -135,7 +139,8 @@ func (s *Server) identifyUnary(ctx context.Context, req any, info *grpc.UnarySer
 // identifyStream does for streams what identifyUnary does for calls. A signed
 // stream is let through with its first message, which the signature covers.
 func (s *Server) identifyStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	c := &call{method: info.FullMethod}
+	c := &call{method: info.FullMethod, ended: func() {}}
+	defer func() { c.ended() }()
 	ctx := context.WithValue(stream.Context(), callKey{}, c)
 	ended := false
 	defer func() { s.audit(ctx, c, ended, err) }()
@@ -144,9 +149,9 @@ func (s *Server) identifyStream(srv any, stream grpc.ServerStream, info *grpc.St
 	switch {
 	case err != nil:
 	case proof != nil:
-		identified.first = func(req any) error { return s.admit(ctx, c, proof, req) }
+		identified.first = func(req any) error { return s.enter(ctx, c, proof, req) }
 	default:
-		err = s.admit(ctx, c, nil, nil)
+		err = s.enter(ctx, c, nil, nil)
 	}
 	if err == nil {
 		err = next(srv, identified)
@@ -272,6 +277,22 @@ func (s *Server) admit(ctx context.Context, c *call, p *proof, req any) error {
 	}
 	if m.role != "" && !c.principal.Has(m.role) {
 		return refuse(codes.PermissionDenied, "ROLE_MISSING", "", "this takes the role %s", m.role)
+	}
+	return nil
+}
+
+// enter is admit for a call that begins. Of access.Local, who is everyone, addresses are
+// counted alone.
+func (s *Server) enter(ctx context.Context, c *call, p *proof, req any) error {
+	if err := s.admit(ctx, c, p, req); err != nil {
+		return err
+	}
+	if name := c.principal.Name; name != "" && name != access.Local.Name {
+		end, ok := s.callsOf.begin(name)
+		if !ok {
+			return tooManyCalls()
+		}
+		c.ended = end
 	}
 	return nil
 }

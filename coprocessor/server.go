@@ -147,7 +147,7 @@ const (
 	// maxEstimates bounds the specs that are validated at a time: the largest one takes
 	// seconds of one core and a hundred megabytes.
 	maxEstimates = 4
-	// maxUploads bounds the uploads under way.
+	// maxUploads bounds the uploads under way; half of them may be of one principal.
 	maxUploads = 16
 	// MaxChunk bounds one chunk of a stream in bytes.
 	MaxChunk = 1 << 20
@@ -229,16 +229,18 @@ type Server struct {
 	integers    *integer.Evaluator // for costs alone
 	signer      serviceKey
 	health      *health.Server
-	turn        *upkeep.Turn  // of collecting
-	uploads     chan struct{} // has a token for each upload under way
-	estimates   chan struct{} // has a token for each spec that is being validated
-	drafts      *drafts       // of jobs that no worker has begun
+	turn        *upkeep.Turn // of collecting
+	uploads     *shares      // under way
+	estimates   *turns       // of specs to be validated
+	drafts      *drafts      // of jobs that no worker has begun
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
 	running     atomic.Int32
-	calls       *perHost      // under way
-	fetches     chan struct{} // has a token for each fetch under way
+	calls       *shares       // under way, by address
+	probes      *shares       // calls of the health service
+	callsOf     *shares       // under way, by principal
+	fetches     *shares       // under way
 	rotating    sync.Mutex    // held while the service key is replaced
 	migrating   chan struct{} // has a token when a migration was started
 	serving     atomic.Bool   // Run runs and has not been told to stop
@@ -255,8 +257,9 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		opts: opts.withDefaults(), replay: access.NewReplay(time.Now()),
-		health: health.NewServer(), uploads: make(chan struct{}, maxUploads), estimates: make(chan struct{}, maxEstimates), drafts: newDrafts(), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
-		calls: newPerHost(maxCalls, maxCallsOfHost), fetches: make(chan struct{}, maxFetches),
+		health: health.NewServer(), uploads: newShares(maxUploads, maxUploads/2), estimates: newTurns(maxEstimates, maxWaiting, maxWaitingOfPrincipal), drafts: newDrafts(), migrating: make(chan struct{}, 1), started: time.Now(), gate: newGate(),
+		calls: newShares(maxCalls, maxCallsOfHost), callsOf: newShares(maxCalls, maxCallsOfPrincipal), probes: newShares(maxProbes, maxProbes/2),
+		fetches: newShares(maxFetches, maxFetches/2),
 	}
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
@@ -333,7 +336,10 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 		grpc.InTapHandle(s.tap),
 		grpc.MaxConcurrentStreams(maxCallsOfConnection),
 		grpc.ConnectionTimeout(s.opts.patience),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, MaxConnectionIdle: idleConnection}),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * s.opts.patience, Timeout: s.opts.patience, MaxConnectionIdle: idleConnection}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(s.unary, s.identifyUnary),
 		grpc.ChainStreamInterceptor(s.stream, s.identifyStream),
@@ -677,13 +683,10 @@ func (s *Server) validate(ctx context.Context, spec *tacitv1.JobSpec) (*graph.Gr
 }
 
 // estimating waits until a spec may be validated; done must be called when it has been.
+// Jobs, which their own order lets run, wait together as nobody's.
 func (s *Server) estimating(ctx context.Context) (done func(), err error) {
-	select {
-	case s.estimates <- struct{}{}:
-		return func() { <-s.estimates }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	c := callOf(ctx)
+	return s.estimates.begin(ctx, c.principal.Name, func() int { return proto.Size(c.request) })
 }
 
 // input returns the record of an input of a job: the version under the key of the job or,

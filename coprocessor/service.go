@@ -31,6 +31,10 @@ func (s *Server) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo,
 		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
 	}()
 	st := stallOf(ctx)
+	if !st.enter() {
+		return nil, ctx.Err()
+	}
+	defer st.leave()
 	st.moved()
 	if err := tooMany(req); err != nil {
 		return nil, err
@@ -49,6 +53,11 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServ
 		err = s.answer(stream.Context(), call.FullMethod, err, recover())
 		s.metrics.Call(call.FullMethod, status.Code(err).String(), time.Since(start))
 	}()
+	st := stallOf(stream.Context())
+	if !st.enter() {
+		return stream.Context().Err()
+	}
+	defer st.leave()
 	return next(srv, newPatientStream(stream))
 }
 

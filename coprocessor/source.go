@@ -48,7 +48,7 @@ func (s source) Snapshot() monitor.Snapshot {
 	return monitor.Snapshot{
 		Jobs: states, Damaged: queue.Damaged, Truncated: missing, OldestQueued: queue.Oldest,
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
-		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: len(s.s.uploads),
+		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: s.s.uploads.held(),
 		Devices: devices,
 	}
 }

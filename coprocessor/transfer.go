@@ -76,22 +76,21 @@ func checkSize(size, limit uint64) error {
 // beginUpload receives the first message of an upload, with which a signed call
 // shows who makes it, and takes one of the places for uploads, which bound the
 // memory that they take together. done gives it back.
-func beginUpload[M any](s *Server, recv func() (M, error)) (first M, done func(), err error) {
+func beginUpload[M any](s *Server, ctx context.Context, recv func() (M, error)) (first M, done func(), err error) {
 	if first, err = recv(); err != nil {
 		return first, nil, noHeader(err)
 	}
-	select {
-	case s.uploads <- struct{}{}:
-		return first, func() { <-s.uploads }, nil
-	default:
-		return first, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way", maxUploads)
+	done, ok := s.uploads.begin(callOf(ctx).principal.Name)
+	if !ok {
+		return first, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way, or %d of yours", maxUploads, maxUploads/2)
 	}
+	return first, done, nil
 }
 
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
 // has the digest it is named by, this service's parameters, and decodes.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
-	first, done, err := beginUpload(s, stream.Recv)
+	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
 	if err != nil {
 		return err
 	}
@@ -260,7 +259,7 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
-	first, done, err := beginUpload(s, stream.Recv)
+	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
 	if err != nil {
 		return err
 	}
@@ -463,13 +462,12 @@ func (s *Server) stat(ctx context.Context, h [32]byte, key *fhe.KeyID) (*tacitv1
 // FetchCiphertexts sends ciphertexts. All are looked up before the first is
 // sent.
 func (s *Server) FetchCiphertexts(req *tacitv1.FetchCiphertextsRequest, stream grpc.ServerStreamingServer[tacitv1.FetchCiphertextsResponse]) error {
-	select {
-	case s.fetches <- struct{}{}:
-		defer func() { <-s.fetches }()
-	default:
-		return refuse(codes.ResourceExhausted, "TOO_MANY_FETCHES", "", "%d fetches are under way", maxFetches)
-	}
 	ctx := stream.Context()
+	done, ok := s.fetches.begin(callOf(ctx).principal.Name)
+	if !ok {
+		return refuse(codes.ResourceExhausted, "TOO_MANY_FETCHES", "", "%d fetches are under way, or %d of yours", maxFetches, maxFetches/2)
+	}
+	defer done()
 	handles, err := parseHandles(req.Handles)
 	if err != nil {
 		return err

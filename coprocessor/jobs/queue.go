@@ -26,7 +26,8 @@ type Options struct {
 	RetryDelay time.Duration
 
 	// MaxQueued bounds the jobs that wait or are queued, 10000 when zero, and
-	// MaxBacklog what they cost together, without limit when zero. Several processes
+	// MaxBacklog what they cost together, without limit when zero. The last tenth of
+	// MaxQueued is for tenants with less than half of it. Several processes
 	// that submit at once may exceed them by what is in flight.
 	MaxQueued  int
 	MaxBacklog int64

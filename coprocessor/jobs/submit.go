@@ -117,10 +117,15 @@ func (q *Queue) reserve(s *Submission) (free func(), err error) {
 	if err := x.control.holds(t.name, s.Pool); err != nil {
 		return nil, err
 	}
-	if n := x.states[Waiting] + x.states[Queued] + q.reserved; n >= q.opts.MaxQueued {
+	all, own := x.states[Waiting]+x.states[Queued]+q.reserved, t.states[Waiting]+t.states[Queued]+t.reserved
+	if all >= q.opts.MaxQueued {
 		return nil, &FullError{Unit: "jobs", Limit: int64(q.opts.MaxQueued)}
 	}
-	if n := t.states[Waiting] + t.states[Queued] + t.reserved; p.MaxQueued > 0 && n >= p.MaxQueued {
+	// The last tenth is for those who have few.
+	if all >= q.opts.MaxQueued-q.opts.MaxQueued/10 && own >= q.opts.MaxQueued/2 {
+		return nil, &FullError{Tenant: t.name, Unit: "jobs", Limit: int64(own)}
+	}
+	if p.MaxQueued > 0 && own >= p.MaxQueued {
 		return nil, &FullError{Tenant: t.name, Unit: "jobs", Limit: int64(p.MaxQueued)}
 	}
 	if limit := q.opts.MaxBacklog; limit > 0 && x.backlog+q.promised+s.Cost > limit && x.backlog+q.promised > 0 {

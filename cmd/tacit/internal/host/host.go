@@ -134,7 +134,7 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 	}
 	g := server.GRPC(append(options, transport...)...)
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(coprocessor.Listener(listener)) }()
+	go func() { served <- g.Serve(coprocessor.Listener(listener, coprocessor.MaxConnections)) }()
 
 	// Whatever ends first, the jobs or the calls, ends the other.
 	work, stop := context.WithCancel(ctx)

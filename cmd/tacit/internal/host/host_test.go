@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -146,5 +147,62 @@ func TestMonitorRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := Run(ctx, c, func(string) { cancel() }); err != nil {
 		t.Errorf("metrics for everyone: %v", err)
+	}
+}
+
+// The metrics are answered while others hold as many connections as they get, and say
+// nothing, trickle a request or send headers without end; those are let go.
+func TestMonitorUnderFlood(t *testing.T) {
+	l, err := MonitorConfig{Listen: "127.0.0.1:0"}.listen(slog.New(slog.DiscardHandler))
+	check(t, err)
+	stop := MonitorConfig{}.serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") }), slog.New(slog.DiscardHandler))
+	defer stop()
+	dial := func(from string) net.Conn {
+		t.Helper()
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", l.Addr().String())
+		check(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	over := func(conn net.Conn) (answer string) {
+		t.Helper()
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		b, err := io.ReadAll(conn)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			t.Error("a connection stays open")
+		}
+		return string(b)
+	}
+	endless := dial("127.0.0.2")
+	io.WriteString(endless, "GET / HTTP/1.1\r\nHost: x\r\nX: ")
+	go func() {
+		for {
+			if _, err := io.WriteString(endless, strings.Repeat("x", 1<<12)); err != nil {
+				return
+			}
+		}
+	}()
+	if got := over(endless); got != "" && !strings.HasPrefix(got, "HTTP/1.1 431") {
+		t.Errorf("headers without end: %.60q", got)
+	}
+	var silent []net.Conn
+	for i := range monitorConnections / 2 {
+		conn := dial("127.0.0.2")
+		if i%2 == 0 {
+			io.WriteString(conn, "GET / HTTP/1.1\r\n")
+		}
+		silent = append(silent, conn)
+	}
+	if got := over(dial("127.0.0.2")); got != "" {
+		t.Errorf("one connection more of one address: %q", got)
+	}
+	other := dial("127.0.0.1")
+	io.WriteString(other, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if got := over(other); !strings.HasSuffix(got, "ok") {
+		t.Errorf("another address: %q", got)
+	}
+	for _, conn := range silent {
+		over(conn)
 	}
 }

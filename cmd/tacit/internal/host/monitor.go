@@ -9,8 +9,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
 )
+
+// monitorConnections bounds the connections to the metrics, half of them from one address.
+const monitorConnections = 64
 
 // MonitorConfig says where operators look.
 type MonitorConfig struct {
@@ -55,7 +59,11 @@ func (c MonitorConfig) listen(log *slog.Logger) (net.Listener, error) {
 		}
 		log.Warn("other machines can read metrics and the ids of jobs, without encryption", "address", c.Listen)
 	}
-	return net.ListenTCP("tcp", address)
+	l, err := net.ListenTCP("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return coprocessor.Listener(l, monitorConnections), nil
 }
 
 // serve answers on a listener until the returned function is called.
