@@ -66,8 +66,8 @@ func (s *Server) collectOnce(ctx context.Context) {
 		}
 		return
 	}
-	if done.Jobs+done.Removed+done.Orphans+done.Lists > 0 {
-		s.opts.Log.Info("the store was collected", "jobs", done.Jobs, "ciphertexts", done.Removed, "orphans", done.Orphans, "lists", done.Lists,
+	if done.Jobs+done.Removed+done.Orphans+done.Lists+done.Adopted+done.Parts > 0 {
+		s.opts.Log.Info("the store was collected", "jobs", done.Jobs, "ciphertexts", done.Removed, "orphans", done.Orphans, "lists", done.Lists, "adopted", done.Adopted, "parts", done.Parts,
 			"bytes", done.Bytes, "duration", time.Since(start))
 	}
 }

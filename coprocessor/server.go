@@ -537,16 +537,15 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		s.storeProgress(ctx, lease, r) // what became of each node goes with the failure
 		return nil, err
 	}
+	owner, _ := access.SplitJob(lease.Job().ID)
+	for i := range outputs {
+		outputs[i].Maker = makerName(owner)
+	}
 	if err := s.keep(ctx, outputs); err != nil {
 		return nil, err
 	}
-	// After the ciphertexts: whoever stored other bytes under the handle has no
-	// part in it.
-	owner, _ := access.SplitJob(lease.Job().ID)
-	for _, o := range outputs {
-		if err := s.lists.Own(ctx, owner, access.Ciphertext(o.Handle)); err != nil {
-			return nil, err
-		}
+	if err := s.ownResults(ctx, owner, outputs); err != nil {
+		return nil, err
 	}
 	signed, err := s.receipt(ctx, lease.Job().ID, r, outputs)
 	if err != nil {
@@ -593,6 +592,30 @@ func (s *Server) keep(ctx context.Context, outputs []store.Ciphertext) error {
 	}
 	failpoint.Hit(failpoint.StoreAfter)
 	return nil
+}
+
+// ownResults makes the owner of a job that of its results, also of a job that is cancelled
+// or lost meanwhile. It comes after they are stored: whoever stored other bytes under a
+// handle has no part in it. What a crash in between leaves is adopted later, when the
+// store is collected.
+func (s *Server) ownResults(ctx context.Context, owner string, outputs []store.Ciphertext) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer stop()
+	for _, o := range outputs {
+		if err := s.lists.Own(ctx, owner, access.Ciphertext(o.Handle)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makerName is the principal that a ciphertext is stored for, as the store keeps it:
+// access.Local, whose objects need no list, is nobody.
+func makerName(principal string) string {
+	if principal == access.Local.Name {
+		return ""
+	}
+	return principal
 }
 
 // followProgress writes the reports of a run to the queue, a few times a second

@@ -316,7 +316,7 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 	for i, record := range list.records {
 		ct := store.Ciphertext{
 			Handle: sha256.Sum256(fmt.Appendf(nil, "tacit upload 1\x00%x %d", container, i)),
-			Type:   list.types[i], KeyID: id, Record: record,
+			Type:   list.types[i], KeyID: id, Record: record, Maker: makerName(c.principal.Name),
 		}
 		if err := s.ciphertexts.Put(ctx, ct); err != nil {
 			return err

@@ -403,9 +403,10 @@ func storeCollectCommand(u *ui) *cobra.Command {
 --keep-jobs-count, --keep-unused of 'tacit serve'): jobs that have ended, with their
 specs, results and receipts; ciphertexts that were not stored, looked up, fetched or
 computed with for --keep-unused, unless a job that has not ended needs or makes them,
-with the rights on them; and what a crash left behind. What is removed was never there: its id or handle is free.
+with the rights on them; and what a crash left behind; a
+result or an upload without an owner goes to whom it was stored for. What is removed was never there: its id or handle is free.
 
-JSON: jobs, lists (of rights), ciphertexts, removed, orphans, bytes.`,
+JSON: jobs, parts (of jobs, that no job has), lists (of rights), adopted, ciphertexts, removed, orphans, bytes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := checkKeep(&policy); err != nil {
@@ -445,7 +446,7 @@ JSON: jobs, lists (of rights), ciphertexts, removed, orphans, bytes.`,
 			if policy.Dry {
 				verb = "would be removed"
 			}
-			u.printf("%d jobs, %d of %d ciphertexts and %d left-overs %s, %s of ciphertexts\n", c.Jobs, c.Removed, c.Ciphertexts, c.Orphans, verb, size(c.Bytes))
+			u.printf("%d jobs, %d of %d ciphertexts and %d left-overs %s, %s of ciphertexts\n", c.Jobs, c.Removed, c.Ciphertexts, c.Orphans+c.Parts, verb, size(c.Bytes))
 			return nil
 		},
 	}

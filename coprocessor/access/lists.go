@@ -346,6 +346,20 @@ func (s *Lists) grantOrRevoke(ctx context.Context, by Principal, o Object, name 
 // Names returns the names in grants, sorted.
 func (l List) Names() []string { return slices.Sorted(maps.Keys(l.Grants)) }
 
+// Unlisted returns those of ciphertexts that have no list; where none has one, nobody
+// needs any, and it returns none.
+func (s *Lists) Unlisted(ctx context.Context, handles [][32]byte) ([][32]byte, error) {
+	keys, err := s.bucket.Keys(ctx)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	listed := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		listed[key] = true
+	}
+	return slices.DeleteFunc(slices.Clone(handles), func(h [32]byte) bool { return listed[Ciphertext(h).String()] }), nil
+}
+
 // CollectCiphertexts removes the lists of ciphertexts that do not exist any more, so that
 // nobody has rights on what is stored under their handles later, and returns how many
 // there were. With dry it removes none. It may run at any time, in several processes too.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -102,6 +104,39 @@ func (s *Blobs) Digests(ctx context.Context, prefix string) ([][32]byte, error) 
 		out = append(out, digest)
 	}
 	return out, nil
+}
+
+// Names returns the digests of everything that is stored, by prefix.
+func (s *Blobs) Names(ctx context.Context) (map[string][][32]byte, error) {
+	keys, err := s.b.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string][][32]byte)
+	for _, key := range keys {
+		prefix, name, _ := strings.Cut(key, ".")
+		if digest, ok := parseHandle(name); ok {
+			names[prefix] = append(names[prefix], digest)
+		}
+	}
+	return names, nil
+}
+
+// EraseOld removes what was stored under a prefix with a digest, unless that was, or was
+// renewed, after a time, and reports whether it did; with dry, whether it would.
+func (s *Blobs) EraseOld(ctx context.Context, prefix string, digest [32]byte, before time.Time, dry bool) (bool, error) {
+	key := blobKey(prefix, digest)
+	entry, err := s.b.Get(ctx, key)
+	if loss := (*DataLossError)(nil); errors.As(err, &loss) || err == nil && entry == nil {
+		return false, nil
+	}
+	if err != nil || entry.Created().After(before) {
+		return false, err
+	}
+	if !dry {
+		_, err = s.b.Erase(ctx, entry.Revision(), key)
+	}
+	return err == nil, err
 }
 
 // Last returns the latest revision of the bucket.

@@ -21,6 +21,9 @@ type Ciphertext struct {
 	Type   uint8    // fhEVM type code: 0 ebool, 2 euint8, ... 5 euint64
 	KeyID  [32]byte // SHA-256 of the evaluation key it is computed under
 	Record []byte   // at most MaxRecord bytes
+	// Maker is for whom it is stored, at most 255 bytes; empty for nobody. Whoever stores
+	// it again does not change that.
+	Maker string
 }
 
 // Meta describes a stored ciphertext.
@@ -32,23 +35,36 @@ type Meta struct {
 }
 
 // A meta record is a format version, the type code, the key id, the digest and
-// the size as 8 big-endian bytes.
+// the size as 8 big-endian bytes; in version 2 the maker follows.
 const (
-	metaVersion = 1
-	metaSize    = 1 + 1 + 32 + 32 + 8
+	metaVersion  = 1
+	metaOfMaker  = 2
+	metaSize     = 1 + 1 + 32 + 32 + 8
+	maxMakerSize = 255
 )
 
-func (m Meta) encode() []byte {
-	b := make([]byte, 0, metaSize)
-	b = append(b, metaVersion, m.Type)
+// encode is the record of what has no maker.
+func (m Meta) encode() []byte { return m.encodeOf("") }
+
+func (m Meta) encodeOf(maker string) []byte {
+	b := make([]byte, 0, metaSize+len(maker))
+	version := byte(metaVersion)
+	if maker != "" {
+		version = metaOfMaker
+	}
+	b = append(b, version, m.Type)
 	b = append(b, m.KeyID[:]...)
 	b = append(b, m.Digest[:]...)
-	return binary.BigEndian.AppendUint64(b, uint64(m.Size))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Size))
+	return append(b, maker...)
 }
 
+// makerIn is the maker in a meta record that can be decoded.
+func makerIn(b []byte) string { return string(b[metaSize:]) }
+
 func decodeMeta(b []byte) (Meta, error) {
-	if len(b) != metaSize || b[0] != metaVersion {
-		return Meta{}, errors.New("not a version 1 meta record")
+	if len(b) == 0 || !(b[0] == metaVersion && len(b) == metaSize || b[0] == metaOfMaker && len(b) > metaSize && len(b) <= metaSize+maxMakerSize) {
+		return Meta{}, errors.New("not a meta record of version 1 or 2")
 	}
 	size := binary.BigEndian.Uint64(b[66:])
 	if size > MaxRecord {
@@ -106,6 +122,9 @@ func (s *Ciphertexts) PutAll(ctx context.Context, cts []Ciphertext) error {
 		return &SizeError{What: "list of ciphertexts", Size: int64(len(cts)), Limit: MaxWrites}
 	}
 	for _, ct := range cts {
+		if len(ct.Maker) > maxMakerSize {
+			return &SizeError{What: fmt.Sprintf("maker of ciphertext %x", ct.Handle), Size: int64(len(ct.Maker)), Limit: maxMakerSize}
+		}
 		if len(ct.Record) > MaxRecord {
 			return &SizeError{What: fmt.Sprintf("ciphertext %x", ct.Handle), Size: int64(len(ct.Record)), Limit: MaxRecord}
 		}
@@ -151,7 +170,7 @@ func (s *Ciphertexts) describe(ctx context.Context, cts []Ciphertext, renewed ma
 			return nil, err
 		}
 		if !there[ct.Handle] {
-			writes = append(writes, Write{Key: hex.EncodeToString(ct.Handle[:]), Value: m.encode()})
+			writes = append(writes, Write{Key: hex.EncodeToString(ct.Handle[:]), Value: m.encodeOf(ct.Maker)})
 		}
 	}
 	for _, ct := range cts {
@@ -233,6 +252,37 @@ func (s *Ciphertexts) Exists(ctx context.Context, handle [32]byte) (bool, error)
 		return true, nil
 	}
 	return err == nil, err
+}
+
+// Handles returns the handles of all ciphertexts, in no order.
+func (s *Ciphertexts) Handles(ctx context.Context) ([][32]byte, error) {
+	names, err := s.meta.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	handles := make([][32]byte, 0, len(names))
+	for _, name := range names {
+		if h, ok := parseHandle(name); ok {
+			handles = append(handles, h)
+		}
+	}
+	return handles, nil
+}
+
+// Maker returns for whom a ciphertext was stored, and is no use of it. It is empty for
+// nobody, and for one that is not there or whose description cannot be read.
+func (s *Ciphertexts) Maker(ctx context.Context, handle [32]byte) (string, error) {
+	entry, err := s.meta.Get(ctx, hex.EncodeToString(handle[:]))
+	if loss := (*DataLossError)(nil); errors.As(err, &loss) || err == nil && entry == nil {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, err := decodeMeta(entry.Value()); err != nil {
+		return "", nil
+	}
+	return makerIn(entry.Value()), nil
 }
 
 // Get returns a ciphertext's record, verified against its digest. It gives

@@ -75,14 +75,26 @@ const orphanAge = 24 * time.Hour
 type Collected struct {
 	Jobs  int `json:"jobs"`
 	Lists int `json:"lists"` // access lists of ciphertexts that are not there any more
+	// Adopted are ciphertexts that had no owner, since the attempt that stored them, or
+	// the upload, was cut off; whoever they were stored for owns them now.
+	Adopted int `json:"adopted"`
+	// Parts are specifications and results that no job has, since what wrote them was.
+	Parts int `json:"parts"`
 	store.Collected
 }
 
-// Collect removes jobs and ciphertexts that the policy does not keep, and the access lists
+// Collect removes jobs and ciphertexts that the policy does not keep, what crashes and
+// cancelled jobs have left, and the access lists
 // of ciphertexts that were removed, by whatever process. removed is told of
 // each ciphertext; nil is not. It may run while others work.
 func Collect(ctx context.Context, q *jobs.Queue, cts *store.Ciphertexts, lists *access.Lists, p Policy, removed func(handle [32]byte, m store.Meta)) (out Collected, err error) {
 	if out.Jobs, err = q.Prune(ctx, p.Jobs, p.Dry); err != nil {
+		return out, err
+	}
+	if out.Parts, err = q.Sweep(ctx, orphanAge, p.Dry); err != nil {
+		return out, err
+	}
+	if out.Adopted, err = adopt(ctx, cts, lists, p.Dry); err != nil {
 		return out, err
 	}
 	live := make(map[[32]byte]bool)
@@ -109,6 +121,34 @@ func Collect(ctx context.Context, q *jobs.Queue, cts *store.Ciphertexts, lists *
 	}
 	out.Lists, err = lists.CollectCiphertexts(ctx, cts.Exists, p.Dry)
 	return out, err
+}
+
+// adopt gives ciphertexts that have no owner to those they were stored for, who have
+// shown to have their bytes: between the two writes there is time for a crash.
+func adopt(ctx context.Context, cts *store.Ciphertexts, lists *access.Lists, dry bool) (adopted int, err error) {
+	handles, err := cts.Handles(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if handles, err = lists.Unlisted(ctx, handles); err != nil {
+		return 0, err
+	}
+	for _, h := range handles {
+		maker, err := cts.Maker(ctx, h)
+		if err != nil {
+			return adopted, err
+		}
+		if maker == "" {
+			continue
+		}
+		if !dry {
+			if err := lists.Own(ctx, maker, access.Ciphertext(h)); err != nil {
+				return adopted, err
+			}
+		}
+		adopted++
+	}
+	return adopted, nil
 }
 
 // names finds everything in a spec that could be a handle.
