@@ -18,7 +18,7 @@ func Benchstat(w io.Writer, r *suite.Results) error {
 	p := &printer{w: w}
 	p.printf("goos: %s\ngoarch: %s\npkg: github.com/tacit-fhe/tacit/bench\ncpu: %s\ncommit: %s\n", r.Machine.OS, r.Machine.CPU.Arch, r.Machine.CPU.Model, r.Build.Commit)
 	for _, x := range r.Records {
-		for _, s := range x.Seconds.Compute {
+		for _, s := range x.Samples().Compute {
 			p.printf("Benchmark%s/size=%d/scheme=%s/set=%s/mode=%s-%d\t1\t%.0f ns/op\t%.4g request-B/op\t%.4g bootstraps/op\n",
 				capital(x.Workload), x.Size, x.Scheme, x.Set, x.Mode, x.Threads, s/float64(x.Items)*1e9, float64(x.RequestBytes)/float64(x.Items), x.Bootstraps)
 		}
@@ -58,8 +58,9 @@ func Layout(dir string, r *suite.Results) error {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
-		for k := range x.Seconds.Compute {
-			data, err := json.MarshalIndent(measurement(x, set, k), "", "  ")
+		samples := x.Samples()
+		for k := range samples.Compute {
+			data, err := json.MarshalIndent(measurement(x, samples, set, k), "", "  ")
 			if err != nil {
 				return err
 			}
@@ -86,7 +87,7 @@ type submission struct {
 	Server    map[string]string `json:"Server Reported"`
 }
 
-func measurement(x suite.Record, set suite.Set, k int) submission {
+func measurement(x suite.Record, samples suite.Stages, set suite.Set, k int) submission {
 	s := submission{map[string]string{}, map[string]string{}, map[string]string{}}
 	total := 0.0
 	for _, stage := range []struct {
@@ -94,11 +95,11 @@ func measurement(x suite.Record, set suite.Set, k int) submission {
 		times []float64
 	}{
 		{"Key Generation", set.KeygenSeconds},
-		{"Query encryption", x.Seconds.Encrypt},
-		{"Encrypted query preprocessing", x.Seconds.Load},
-		{"Encrypted computation", x.Seconds.Compute},
-		{"Encrypted result postprocessing", x.Seconds.Store},
-		{"Result decryption and postprocessing", x.Seconds.Decrypt},
+		{"Query encryption", samples.Encrypt},
+		{"Encrypted query preprocessing", samples.Load},
+		{"Encrypted computation", samples.Compute},
+		{"Encrypted result postprocessing", samples.Store},
+		{"Result decryption and postprocessing", samples.Decrypt},
 	} {
 		if len(stage.times) == 0 {
 			continue

@@ -5,8 +5,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -29,6 +31,9 @@ func Markdown(w io.Writer, r *suite.Results, published *peers.Published, plots [
 		r.Build.Commit, map[bool]string{true: " with changes"}[r.Build.Modified], r.Build.Go, r.Started.Format("2006-01-02 15:04 MST"))
 	p.printf("Times are the median of the server's computing time. Every item was a fresh encryption, and its result was decrypted and held against the oracle. " +
 		"A batch is as many items at once as the scheme likes: all slots of the ciphertexts, or enough to fill the batches of bootstraps; its times are per item.\n")
+	p.printf("\nEvery record is measured in rounds, in which the run goes over all of them; ± is half of the 99 %% interval of the time by how rounds differ from each other, " +
+		"as a share of it. Records of one round are those whose sample takes very long: their interval is that of the others, and wider.\n")
+	p.machine(r)
 	p.overview(r)
 	p.peers(r)
 	for _, f := range plots {
@@ -113,6 +118,27 @@ func best(r *suite.Results, g rung, scheme, mode string) (found *suite.Record) {
 		}
 	}
 	return found
+}
+
+// machine says how the pace of the machine varied, by the fixed work next to each record.
+func (p *printer) machine(r *suite.Results) {
+	byThreads := map[int][]float64{}
+	for i := range r.Records {
+		for _, s := range r.Records[i].Rounds {
+			if len(s.Reference) > 0 {
+				byThreads[r.Records[i].Threads] = append(byThreads[r.Records[i].Threads], suite.Summarise(s.Reference).Median)
+			}
+		}
+	}
+	if len(byThreads) == 0 {
+		return
+	}
+	p.printf("\n## The pace of the machine\n\nFixed work was timed before and after the samples of every round of a record, on as many threads. What it took says how steady the machine was.\n\n")
+	p.head("threads", "times", "median", "least", "p95", "most")
+	for _, threads := range slices.Sorted(maps.Keys(byThreads)) {
+		s := suite.Summarise(byThreads[threads])
+		p.row(fmt.Sprint(threads), fmt.Sprint(s.N), seconds(s.Median), seconds(s.Min), seconds(s.P95), seconds(s.Max))
+	}
 }
 
 // overview is a table of workloads by schemes, the fastest in bold, and what follows
@@ -234,12 +260,13 @@ func (p *printer) sets(r *suite.Results) {
 }
 
 func (p *printer) records(r *suite.Results) {
+	spread := spreads(r)
 	for _, mode := range []string{suite.Single, suite.Batch} {
 		if !slices.ContainsFunc(r.Records, func(x suite.Record) bool { return x.Mode == mode }) {
 			continue
 		}
 		p.printf("\n## %s\n\n", map[string]string{suite.Single: "One item", suite.Batch: "Batches, per item"}[mode])
-		p.head("workload", "size", "scheme", "set", "threads", "items", "median", "p95", "least", "samples", "items/s", "request", "expansion", "response",
+		p.head("workload", "size", "scheme", "set", "threads", "items", "median", "±", "rounds", "p95", "least", "samples", "items/s", "request", "expansion", "response",
 			"bootstraps", "key switches", "noise: measured, predicted", "precision", "accuracy, in the clear", "fails", "trials", "peak memory, client included")
 		for _, g := range rungs(r) {
 			for _, x := range r.Records {
@@ -248,7 +275,10 @@ func (p *printer) records(r *suite.Results) {
 				}
 				s := x.PerItem()
 				items := float64(x.Items)
-				noise, precision, accuracy, fails, expansion := "", "", "", "", ""
+				noise, precision, accuracy, fails, expansion, within := "", "", "", "", "", ""
+				if h := spread[x.Key()]; !math.IsInf(h, 1) {
+					within = fmt.Sprintf("%.2g %%", 100*h)
+				}
 				if x.NoisePredicted != 0 {
 					noise = fmt.Sprintf("2^%.1f, 2^%.1f", x.NoiseMeasured, x.NoisePredicted)
 				}
@@ -265,7 +295,7 @@ func (p *printer) records(r *suite.Results) {
 					expansion = fmt.Sprintf("%.3g", float64(x.RequestBytes)/x.PlaintextBytes)
 				}
 				p.row(x.Workload, fmt.Sprintf("%d %s", x.Size, x.Unit), x.Scheme, x.Set, fmt.Sprint(x.Threads), fmt.Sprint(x.Items),
-					seconds(s.Median), seconds(s.P95), seconds(s.Min), fmt.Sprint(s.N), fmt.Sprintf("%.3g", 1/s.Median),
+					seconds(s.Median), within, fmt.Sprint(len(x.Rounds)), seconds(s.P95), seconds(s.Min), fmt.Sprint(s.N), fmt.Sprintf("%.3g", 1/s.Median),
 					bytesText(float64(x.RequestBytes)/items), expansion, bytesText(float64(x.ResponseBytes)/items),
 					count(x.Bootstraps), count(x.KeySwitches), noise, precision, accuracy, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
 			}
@@ -329,21 +359,27 @@ func reason(r *suite.Results, workload, scheme string, size int) string {
 	measured := slices.ContainsFunc(r.Records, func(x suite.Record) bool {
 		return x.Workload == workload && x.Scheme == scheme && x.Size == size
 	})
-	var parts []string
-	for _, s := range r.Skipped {
-		if s.Workload == workload && s.Scheme == scheme && s.Size == size {
-			parts = append(parts, fmt.Sprintf("%s, %d threads", map[string]string{suite.Single: "one item", suite.Batch: "batch"}[s.Mode], s.Threads))
+	var reasons []string
+	for _, why := range []struct{ name, text string }{
+		{suite.OverLimit, "over the time limit"}, {suite.LongBatch, "one item keeps all threads busy for long, a batch takes --long"},
+	} {
+		var parts []string
+		for _, s := range r.Skipped {
+			if s.Workload == workload && s.Scheme == scheme && s.Size == size && cmp.Or(s.Why, suite.OverLimit) == why.name {
+				parts = append(parts, fmt.Sprintf("%s, %d threads", map[string]string{suite.Single: "one item", suite.Batch: "batch"}[s.Mode], s.Threads))
+			}
+		}
+		switch {
+		case len(parts) > 0 && measured:
+			reasons = append(reasons, why.text+": "+strings.Join(parts, "; "))
+		case len(parts) > 0:
+			reasons = append(reasons, why.text)
 		}
 	}
-	switch {
-	case len(parts) > 0 && measured:
-		return "over the time limit: " + strings.Join(parts, "; ")
-	case len(parts) > 0:
-		return "over the time limit"
-	case !measured:
+	if len(reasons) == 0 && !measured {
 		return "not asked for"
 	}
-	return ""
+	return strings.Join(reasons, "; ")
 }
 
 func (p *printer) published(all *peers.Published) {

@@ -3,6 +3,8 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +23,7 @@ func sample() *suite.Results {
 	record := func(workload string, size int, unit, scheme, mode string, items int, compute ...float64) suite.Record {
 		return suite.Record{
 			Workload: workload, Size: size, Unit: unit, Scheme: scheme, Set: scheme + "-set", Mode: mode, Threads: 2, Items: items,
-			Seconds:      suite.Stages{Encrypt: compute, Load: compute, Compute: compute, Store: compute, Decrypt: compute},
+			Rounds:       []suite.Round{{Seconds: suite.Stages{Encrypt: compute, Load: compute, Compute: compute, Store: compute, Decrypt: compute}}},
 			RequestBytes: 2000, ResponseBytes: 1000, PlaintextBytes: 4, Trials: items * len(compute),
 		}
 	}
@@ -42,6 +44,14 @@ func sample() *suite.Results {
 			{Workload: "votes", Size: 16, Scheme: "bgv", Mode: suite.Batch, Threads: 2},
 		},
 	}
+}
+
+// computed is one round for each number of seconds.
+func computed(seconds ...float64) (all []suite.Round) {
+	for _, s := range seconds {
+		all = append(all, suite.Round{Seconds: suite.Stages{Compute: []float64{s}}})
+	}
+	return all
 }
 
 func TestMarkdown(t *testing.T) {
@@ -73,7 +83,7 @@ func TestMarkdown(t *testing.T) {
 	// Another library is in a table of its own, next to what it can be held against.
 	r := sample()
 	other := r.Records[3]
-	other.Scheme, other.Set, other.Threads, other.Seconds.Compute = "seal-wasm-bgv", "n4096", 1, []float64{0.05}
+	other.Scheme, other.Set, other.Threads, other.Rounds = "seal-wasm-bgv", "n4096", 1, computed(0.05)
 	alone := other
 	alone.Workload = "hamming"
 	r.Records = append(r.Records, other, alone)
@@ -104,7 +114,7 @@ func TestMarkdown(t *testing.T) {
 func TestText(t *testing.T) {
 	r := sample()
 	rival := r.Records[3]
-	rival.Scheme, rival.Seconds.Compute = "bfv", []float64{0.01}
+	rival.Scheme, rival.Rounds = "bfv", computed(0.01)
 	r.Records = append(r.Records, rival)
 	var text strings.Builder
 	if err := Text(&text, r); err != nil {
@@ -150,16 +160,17 @@ func checkMetrics(t *testing.T, x *suite.Record) {
 	if w == nil || !slices.Contains(workloads.Schemes, x.Scheme) {
 		return // another library's
 	}
-	stages := [][]float64{x.Seconds.Encrypt, x.Seconds.Load, x.Seconds.Compute, x.Seconds.Store, x.Seconds.Decrypt}
+	samples := x.Samples()
+	stages := [][]float64{samples.Encrypt, samples.Load, samples.Compute, samples.Store, samples.Decrypt}
 	for _, s := range stages {
-		if len(s) != len(x.Seconds.Compute) {
-			t.Errorf("%s: a stage has %d samples, computing has %d", x.Key(), len(s), len(x.Seconds.Compute))
+		if len(s) != len(samples.Compute) {
+			t.Errorf("%s: a stage has %d samples, computing has %d", x.Key(), len(s), len(samples.Compute))
 		}
 	}
 	for what, missing := range map[string]bool{
 		"bytes":                     x.RequestBytes == 0 || x.ResponseBytes == 0 || x.PlaintextBytes == 0,
 		"peak memory":               x.PeakBytes == 0,
-		"trials":                    x.Trials < x.Items*len(x.Seconds.Compute),
+		"trials":                    x.Trials < x.Items*len(samples.Compute),
 		"noise":                     x.NoisePredicted == 0 || x.NoiseMeasured == 0,
 		"a failure probability":     x.Bootstraps > 0 && x.Scheme == workloads.TFHE && x.Failure >= 0,
 		"precision":                 x.Scheme == workloads.CKKS && x.Precision <= 0,
@@ -231,33 +242,132 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-func TestCompare(t *testing.T) {
-	before, after := sample(), sample()
-	after.Records[0].Seconds.Compute = []float64{0.02, 0.03}
-	after.Records[1].Seconds.Compute = []float64{0.05, 0.07}
-	after.Records[2].Seconds.Compute = []float64{4, 5}
-	after.Records[3].Size = 64
-	c := Compare(before, after)
-	verdicts := map[string]string{}
-	for _, d := range c.Rows {
-		verdicts[strings.SplitN(d.Record, "/tfhe", 2)[0]] = d.Verdict
+// vary is n records of two rounds each, with times that vary by so much from one to the
+// next, and fixed work that takes so long.
+func vary(n int, seed uint64, deviation, factor, pace float64) *suite.Results {
+	r, random := sample(), rand.New(rand.NewPCG(seed, 1))
+	like := r.Records[0]
+	r.Records = nil
+	for i := range n {
+		x := like
+		x.Size, x.Rounds = i, computed(0, 0)
+		for k := range x.Rounds {
+			x.Rounds[k].Seconds.Compute[0] = 0.1 * factor * pace * math.Exp(deviation*random.NormFloat64())
+			x.Rounds[k].Reference = []float64{0.01 * pace}
+		}
+		r.Records = append(r.Records, x)
 	}
-	for record, want := range map[string]string{"integer-add/16": Faster, "integer-add/8": Same, "transfer/64": Slower} {
-		if verdicts[record] != want {
-			t.Errorf("%s: %s, want %s", record, verdicts[record], want)
+	return r
+}
+
+// TestFalseAlarms expects differences between runs of the same as often as the level
+// says, and that a difference of twice the interval is found.
+func TestFalseAlarms(t *testing.T) {
+	const records, runs = 140, 40
+	total, apart := 0, 0
+	for i := range runs {
+		c := Compare(vary(records, uint64(2*i), 0.02, 1, 1), vary(records, uint64(2*i+1), 0.02, 1, 1))
+		total += c.Counts[Faster] + c.Counts[Slower]
+		if !c.Agree {
+			apart++
+		}
+		if c.Counts[Same]+c.Counts[Faster]+c.Counts[Slower] != records || math.Abs(c.Expected-1.4) > 1e-9 {
+			t.Fatalf("%v, expected %v", c.Counts, c.Expected)
 		}
 	}
-	if len(c.OnlyBefore) != 1 || len(c.OnlyAfter) != 1 || !c.SameMachine {
+	// 56 are expected, with a standard deviation of 7.5.
+	if total < 25 || total > 90 {
+		t.Errorf("%d of %d records differ by chance", total, records*runs)
+	}
+	if apart > 3 {
+		t.Errorf("%d of %d pairs of runs differ", apart, runs)
+	}
+	if c := Compare(vary(records, 1, 0.02, 1, 1), vary(records, 2, 0.02, 1.1, 1)); c.Counts[Slower] < records*9/10 || c.Agree {
+		t.Errorf("a tenth more: %v", c.Counts)
+	}
+}
+
+// TestPace expects that a slower machine is told apart from slower work.
+func TestPace(t *testing.T) {
+	c := Compare(vary(50, 1, 0.02, 1, 1), vary(50, 2, 0.02, 1, 1.3))
+	if !c.Agree || math.Abs(c.Machine-1.3) > 1e-9 || math.Abs(c.Rows[0].Ratio-1.3) > 0.2 {
+		t.Errorf("%v, the machine %v", c.Counts, c.Machine)
+	}
+	var text strings.Builder
+	if err := c.Markdown(&text); err != nil || !strings.Contains(text.String(), "took 30.0 % more after") || !strings.Contains(text.String(), "They agree: of 50 records") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+	// Where one file does not say, times are compared as they are.
+	silent := vary(50, 2, 0.02, 1, 1.3)
+	for _, x := range silent.Records {
+		x.Rounds[0].Reference = nil
+	}
+	c = Compare(vary(50, 1, 0.02, 1, 1), silent)
+	if c.Machine != 0 || c.Rows[0].Machine != 0 || c.Counts[Slower] < 45 {
+		t.Errorf("without fixed work: %v, %v", c.Machine, c.Counts)
+	}
+}
+
+// TestCompare expects rows of what both files have, and no verdict without rounds.
+func TestCompare(t *testing.T) {
+	before, after := sample(), sample()
+	after.Records[3].Size = 64
+	c := Compare(before, after)
+	if len(c.Rows) != 3 || len(c.OnlyBefore) != 1 || len(c.OnlyAfter) != 1 || !c.SameMachine || c.Agree || c.Counts[Unknown] != 3 {
 		t.Errorf("%+v", c)
 	}
 	after.Machine.Cores = 4
 	var text strings.Builder
 	if err := Compare(before, after).Markdown(&text); err != nil || !strings.Contains(text.String(), "The machines differ") ||
-		!strings.Contains(text.String(), "of 3 records that they share, 1 agree within their spreads, 1 are faster after, 1 slower") {
+		!strings.Contains(text.String(), "Of 3 records that they share, nothing is known of how the times of 3 vary") ||
+		!strings.Contains(text.String(), "| integer-add/16/tfhe/tfhe-set/batch/2 | 25 ms (one round) | 25 ms (one round) | 1.000 |  |  | unknown |") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
-	text.Reset()
-	if c := Compare(before, before); !c.Agree || c.Markdown(&text) != nil || !strings.Contains(text.String(), "They agree: the spreads of all 4 records") {
-		t.Errorf("the same twice: %+v\n%s", c, text.String())
+	// A record of one round gets the interval of the others, and a wider one.
+	one := vary(50, 1, 0.02, 1, 1)
+	one.Records[0].Rounds = one.Records[0].Rounds[:1]
+	c = Compare(one, vary(50, 2, 0.02, 1, 1))
+	if wide, other := c.Rows[0].High/c.Rows[0].Low, c.Rows[1].High/c.Rows[1].Low; c.Counts[Unknown] != 0 || wide <= other {
+		t.Errorf("one round: %+v, two: %+v", c.Rows[0], c.Rows[1])
+	}
+}
+
+// TestPrior holds the prior against what made the variances.
+func TestPrior(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	chi := func(freedom int) (sum float64) {
+		for range freedom {
+			x := random.NormFloat64()
+			sum += x * x
+		}
+		return sum
+	}
+	var all, equal []variance
+	for range 20000 {
+		s := 0.01 * 6 / chi(6) // scaled inverse chi-squared: variance 0.01, 6 degrees of freedom
+		all = append(all, variance{s * chi(2) / 2, 2})
+		equal = append(equal, variance{0.01 * chi(2) / 2, 2})
+	}
+	if p := priorOf(all); math.Abs(p.square-0.01) > 0.0005 || math.Abs(p.freedom-6) > 0.6 {
+		t.Errorf("prior %+v", p)
+	}
+	if p := priorOf(equal); math.Abs(p.square-0.01) > 0.0005 || p.freedom < 50 {
+		t.Errorf("prior of equal ones %+v", p)
+	}
+	if p := priorOf(all[:leastVariances-1]); p.freedom != 0 {
+		t.Errorf("prior of few %+v", p)
+	}
+	for _, c := range []struct {
+		v    variance
+		want float64
+	}{
+		{variance{1, 1}, 63.657}, {variance{4, 10}, 2 * 3.1693}, {variance{1, math.Inf(1)}, 2.5758}, {variance{}, math.Inf(1)},
+	} {
+		if got := c.v.half(1); !(math.Abs(got-c.want) < 1e-3) && got != c.want {
+			t.Errorf("half the interval of %+v is %v, want %v", c.v, got, c.want)
+		}
+	}
+	if got := []int{byChance(1), byChance(140)}; got[0] != 1 || got[1] != 5 {
+		t.Errorf("by chance %v", got)
 	}
 }

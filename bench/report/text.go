@@ -51,7 +51,7 @@ func Text(w io.Writer, r *suite.Results) error {
 		}
 	}
 	if len(r.Skipped) > 0 {
-		p.printf("\n%d records were skipped: there was no time for them.\n", len(r.Skipped))
+		p.printf("\n%d records were skipped: there was no time for them, or they are batches of what keeps all threads busy for long alone.\n", len(r.Skipped))
 	}
 	p.printf("\nWhere a cell is empty, the scheme cannot do it or was not asked to. 'tacit bench report' says which, and has noise,\nprecision, sizes, memory, failure probabilities and spreads, of results that were kept with --out.\n")
 	if p.err != nil {

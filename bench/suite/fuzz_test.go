@@ -17,6 +17,7 @@ func FuzzParse(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
 	f.Add([]byte(`{"schema": 1}`))
 	f.Add([]byte(`{"schema": 1, "records": [{"workload": "votes", "items": 1, "threads": 1, "trials": 1, "seconds": {"compute": [1]}}]}`))
+	f.Add([]byte(`{"schema": 2, "records": [{"workload": "votes", "items": 1, "threads": 1, "trials": 1, "rounds": [{"seconds": {"compute": [1]}, "reference_seconds": [1]}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Parse(data)
 		if err != nil {

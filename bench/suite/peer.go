@@ -41,18 +41,20 @@ func RunPeer(ctx context.Context, o Options, a *peers.Adapter) (*Results, error)
 			}
 		}
 	}
-	total := len(all) * len(o.Threads) * len(o.Modes)
-	for _, w := range all {
-		for _, threads := range o.Threads {
-			if err := r.measurePeer(ctx, a, w.scheme, w.job, threads, total); err != nil {
-				return nil, fmt.Errorf("%s on %s-%s: %w", w.job, a.Library, w.scheme, err)
+	total := len(all) * len(o.Threads) * len(o.Modes) * o.Rounds
+	for r.round = range o.Rounds {
+		for _, w := range all {
+			for _, threads := range o.Threads {
+				if err := r.measurePeer(ctx, a, w.scheme, w.job, threads, total); err != nil {
+					return nil, fmt.Errorf("%s on %s-%s: %w", w.job, a.Library, w.scheme, err)
+				}
 			}
 		}
 	}
 	return results, r.save()
 }
 
-// measurePeer makes the records of a job.
+// measurePeer makes a round of the records of a job.
 func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme string, j Job, threads, total int) error {
 	keys, err := a.Setup(scheme, j.Workload.Name, j.Size, threads)
 	if err != nil {
@@ -81,11 +83,13 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 			r.Progress(r.done, total, record.Key())
 		}
 		r.done++
-		if r.results.Find(record.Key()) != nil || r.skip(&record) {
+		if !r.due(&record) || r.skip(&record) {
 			continue
 		}
 		began := time.Now()
-		random := source(uint64(j.Size))
+		random := source(uint64(j.Size)<<8 | uint64(r.round))
+		round := Round{Began: began.UTC().Truncate(time.Second), Reference: r.reference.time(threads)}
+		warm := false // what came before warmed up
 		sample := func() (*peers.Answer, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -112,20 +116,22 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 			record.Trials += len(items)
 			return answer, nil
 		}
-		if _, err := sample(); err != nil { // the gate
-			return err
-		}
-		for began := time.Now(); r.more(len(record.Seconds.Compute), time.Since(began)); { // without the gate
+		for sampling := time.Now(); r.more(len(round.Seconds.Compute), time.Since(sampling)); {
+			start := time.Now()
 			x, err := sample()
 			if err != nil {
 				return err
 			}
-			s := &record.Seconds
-			s.Encrypt = append(s.Encrypt, x.Seconds.Encrypt)
-			s.Compute = append(s.Compute, x.Seconds.Compute)
-			s.Decrypt = append(s.Decrypt, x.Seconds.Decrypt)
 			record.RequestBytes, record.ResponseBytes, record.Bootstraps = x.RequestBytes, x.ResponseBytes, x.Bootstraps
+			if s := &round.Seconds; len(s.Compute) > 0 || warm || time.Since(start) >= slow {
+				s.Encrypt = append(s.Encrypt, x.Seconds.Encrypt)
+				s.Compute = append(s.Compute, x.Seconds.Compute)
+				s.Decrypt = append(s.Decrypt, x.Seconds.Decrypt)
+			} else {
+				warm, sampling = true, time.Now()
+			}
 		}
+		round.Reference = append(round.Reference, r.reference.time(threads)...)
 		record.Wall = time.Since(began).Seconds()
 		if set.Failure < 0 && record.Bootstraps > 0 {
 			record.Failure = set.Failure + math.Log2(record.Bootstraps)
@@ -133,7 +139,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 		if !slices.ContainsFunc(r.results.Sets, func(s Set) bool { return s.Scheme == name && s.Name == set.Name }) {
 			r.results.Sets = append(r.results.Sets, set)
 		}
-		r.results.Records = append(r.results.Records, record)
+		r.results.add(&record, round)
 		if err := r.save(); err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func TestRunPeer(t *testing.T) {
 			t.Fatalf("%d records, sets %+v", len(r.Records), r.Sets)
 		}
 		x := r.Find(fmt.Sprintf("votes/64/fake-bgv/clear/batch/%d", r.Machine.Cores))
-		if x == nil || x.Items != 3 || x.PerItem().Median != 0.2/3 || x.Trials != 3*(1+len(x.Seconds.Compute)) {
+		if x == nil || x.Items != 3 || x.PerItem().Median != 0.2/3 || len(x.Rounds) != 2 || x.Trials != 3*(2+len(x.Samples().Compute)) {
 			t.Errorf("%+v", x)
 		}
 	}
@@ -126,7 +126,7 @@ func TestSharedPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Backend: backend(t), Samples: 1, AllowInsecure: true, Out: filepath.Join(t.TempDir(), "results.json")}
+	o := Options{Backend: backend(t), Rounds: 1, Samples: 1, AllowInsecure: true, Out: filepath.Join(t.TempDir(), "results.json")}
 	for _, name := range a.Schemes[1].Workloads { // of CKKS, which runs all
 		w := workloads.Get(name)
 		if w == nil || w.Vectors == nil {

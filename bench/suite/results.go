@@ -18,8 +18,9 @@ import (
 	"github.com/tacit-fhe/tacit/bench/workloads"
 )
 
-// Schema is the version of the results' form. A reader refuses others.
-const Schema = 1
+// Schema is the version of the results' form. Parse also reads schema 1, which had the
+// samples of a record in one round and nothing of the machine's pace.
+const Schema = 2
 
 // Results is a file of results: everything that reports, plots and comparisons are
 // made from.
@@ -84,9 +85,7 @@ type Record struct {
 	Threads  int    `json:"threads"`
 	Items    int    `json:"items"` // of one sample
 
-	// Samples, in seconds for all items of a sample. Compute is the server's work on
-	// ciphertexts that are in memory.
-	Seconds Stages `json:"seconds"`
+	Rounds []Round `json:"rounds"`
 
 	RequestBytes   int64   `json:"request_bytes"`   // ciphertexts of a sample
 	ResponseBytes  int64   `json:"response_bytes"`  // on the wire
@@ -110,6 +109,18 @@ type Record struct {
 	Failure float64 `json:"failure_log2,omitempty"` // log2 of the probability that an item fails, as claimed
 }
 
+// Round is one of the times that a record was measured at, apart from each other and
+// with keys and servers of their own.
+type Round struct {
+	Began time.Time `json:"began,omitzero"`
+	// Samples, in seconds for all items of a sample. Compute is the server's work on
+	// ciphertexts that are in memory.
+	Seconds Stages `json:"seconds"`
+	// Reference is how many seconds fixed work took before and after the samples, on
+	// as many threads. It is empty where nothing is known of it.
+	Reference []float64 `json:"reference_seconds,omitempty"`
+}
+
 // Stages are samples by stage, in seconds.
 type Stages struct {
 	Encrypt []float64 `json:"encrypt"`
@@ -119,13 +130,22 @@ type Stages struct {
 	Decrypt []float64 `json:"decrypt"`
 }
 
-// Skipped is a record that was asked for and that there was no time for.
+// The reasons of a Skipped.
+const (
+	// OverLimit: there was no time.
+	OverLimit = "time limit"
+	// LongBatch: one item alone keeps all threads busy for longer than dear.
+	LongBatch = "long batch"
+)
+
+// Skipped is a record that was asked for and that was not measured.
 type Skipped struct {
 	Workload string `json:"workload"`
 	Size     int    `json:"size"`
 	Scheme   string `json:"scheme"`
 	Mode     string `json:"mode"`
 	Threads  int    `json:"threads"`
+	Why      string `json:"why,omitempty"` // OverLimit if empty
 	// Estimate is how many seconds it would have taken, 0 where the time was over.
 	Estimate float64 `json:"estimate_seconds,omitempty"`
 }
@@ -167,9 +187,21 @@ func Summarise(samples []float64) Summary {
 	return Summary{n, s[0], (s[(n-1)/2] + s[n/2]) / 2, s[(95*n+99)/100-1], s[n-1]}
 }
 
-// PerItem is the distribution of the computing time of an item.
+// Samples are those of all rounds.
+func (r *Record) Samples() (all Stages) {
+	for _, x := range r.Rounds {
+		all.Encrypt = append(all.Encrypt, x.Seconds.Encrypt...)
+		all.Load = append(all.Load, x.Seconds.Load...)
+		all.Compute = append(all.Compute, x.Seconds.Compute...)
+		all.Store = append(all.Store, x.Seconds.Store...)
+		all.Decrypt = append(all.Decrypt, x.Seconds.Decrypt...)
+	}
+	return all
+}
+
+// PerItem is the distribution of the computing time of an item, of all rounds.
 func (r *Record) PerItem() Summary {
-	s := Summarise(r.Seconds.Compute)
+	s := Summarise(r.Samples().Compute)
 	n := float64(r.Items)
 	return Summary{s.N, s.Min / n, s.Median / n, s.P95 / n, s.Max / n}
 }
@@ -206,13 +238,16 @@ func Parse(data []byte) (*Results, error) {
 	if err := json.Unmarshal(data, &version); err != nil {
 		return nil, &FormError{err.Error()}
 	}
-	if version.Schema != Schema {
-		return nil, &FormError{fmt.Sprintf("its schema is %d, this program reads %d", version.Schema, Schema)}
+	r, err := new(Results), error(nil)
+	switch version.Schema {
+	case Schema:
+		err = decode(data, r)
+	case 1:
+		r, err = parseFirst(data)
+	default:
+		return nil, &FormError{fmt.Sprintf("its schema is %d, this program reads 1 to %d", version.Schema, Schema)}
 	}
-	r := new(Results)
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(r); err != nil {
+	if err != nil {
 		return nil, &FormError{err.Error()}
 	}
 	seen := map[string]bool{}
@@ -224,12 +259,47 @@ func Parse(data []byte) (*Results, error) {
 			return nil, &FormError{place + ": items, threads and trials are at least 1"}
 		case x.Wrong != 0:
 			return nil, &FormError{place + ": wrong results are not measured"}
-		case len(x.Seconds.Compute) == 0 || slices.ContainsFunc(x.Seconds.Compute, func(s float64) bool { return !(s > 0) }):
-			return nil, &FormError{place + ".seconds.compute: times are positive, and there is one at least"}
+		case len(x.Rounds) == 0:
+			return nil, &FormError{place + ": a record has one round at least"}
 		case seen[x.Key()]:
 			return nil, &FormError{place + ": " + x.Key() + " is there twice"}
 		}
 		seen[x.Key()] = true
+		bad := func(s float64) bool { return !(s > 0) }
+		for _, round := range x.Rounds {
+			if len(round.Seconds.Compute) == 0 || slices.ContainsFunc(round.Seconds.Compute, bad) || slices.ContainsFunc(round.Reference, bad) {
+				return nil, &FormError{place + ".rounds: times are positive, and each round has one of computing at least"}
+			}
+		}
+	}
+	return r, nil
+}
+
+// decode refuses what the form does not have.
+func decode(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
+// parseFirst reads schema 1, whose records are of one round.
+func parseFirst(data []byte) (*Results, error) {
+	type record struct {
+		Record
+		Seconds Stages `json:"seconds"`
+	}
+	var first struct {
+		Results
+		Records []record `json:"records"`
+	}
+	if err := decode(data, &first); err != nil {
+		return nil, err
+	}
+	r := &first.Results
+	r.Schema = Schema
+	for _, x := range first.Records {
+		x.Rounds = []Round{{Seconds: x.Seconds}}
+		r.Records = append(r.Records, x.Record)
 	}
 	return r, nil
 }
@@ -299,6 +369,9 @@ func resume(path string, now *Results) (*Results, error) {
 		return nil, err
 	}
 	a, b := before.Machine, now.Machine
+	if slices.ContainsFunc(before.Records, func(x Record) bool { return x.Rounds[0].Began.IsZero() }) {
+		return nil, &ResumeError{"schema", "1", fmt.Sprint(Schema)}
+	}
 	switch {
 	case before.Build != now.Build:
 		return nil, &ResumeError{"build", fmt.Sprint(before.Build), fmt.Sprint(now.Build)}

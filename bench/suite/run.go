@@ -1,10 +1,14 @@
 // Package suite runs workloads on schemes and keeps what it measured.
 //
-// Its rules are in the program, not in advice: sets below 128 bits are refused; a
-// workload is timed only after random inputs gave the oracle's results, and every
-// timed item is decrypted and checked too; every item is a real encryption; a
+// Its rules are in the program, not in advice: sets below 128 bits are refused; every
+// item that is timed has random inputs, is decrypted and held against the oracle, and
+// nothing is kept of a record with a wrong one; every item is a real encryption; a
 // server is made from the bytes of an evaluation key and of requests, so that it
 // cannot have a secret key; single items and batches are different records.
+//
+// A record is measured in rounds: the run goes over all records, and then again. What
+// differs between them, new keys and servers in other memory included, differs between
+// runs as well; samples one after the other do not show it.
 package suite
 
 import (
@@ -28,19 +32,27 @@ type Options struct {
 	Backend accel.Backend
 	// Jobs are the workloads and sizes to run.
 	Jobs []Job
-	// Threads are the numbers of threads; none means all cores.
-	Threads []int
+	// Threads are the numbers of threads; none means all cores. Of the smallest size of
+	// each workload, SmallThreads are measured too.
+	Threads, SmallThreads []int
 	// Modes are Single and Batch; none means both.
 	Modes []string
-	// Samples is how often each record is timed at least; 0 means 5.
+	// Rounds is how often a record is measured; 0 means 2.
+	Rounds int
+	// Samples is how many samples a record has at least, in all rounds; 0 means 6. A
+	// round that takes longer than patience ends with fewer, one at least, and a record
+	// with a sample that takes longer than dear has one round of one.
 	Samples int
-	// Budget is how long a record goes on with more samples, up to 20 times as many.
-	// One that takes longer, and over a minute, ends with fewer, but three.
+	// Budget is how long a record goes on with more samples, in all rounds, up to 20
+	// times as many.
 	Budget time.Duration
+	// Long measures batches of what takes longer than dear for one item alone too,
+	// where one item keeps all threads busy.
+	Long bool
 	// Limit is how long all records may take, about; 0 means as long as it takes. Sizes
-	// then come from small to large over all workloads and schemes, and what would take
-	// more than is left, or a tenth of all, by what smaller sizes took, is skipped, which
-	// the results say.
+	// then come from small to large over all workloads and schemes, each round has the same share of the time,
+	// and what would take more than is left of it, or a tenth of the share, by what smaller
+	// sizes took, is skipped, which the results say.
 	Limit time.Duration
 	// Commit is that of the source, for builds that do not know it.
 	Commit string
@@ -54,15 +66,24 @@ type Options struct {
 }
 
 const (
-	defaultSamples = 5
-	leastSamples   = 3
+	defaultRounds  = 2
+	defaultSamples = 6
 	mostSamples    = 20 // times Samples
-	// patience is how long a record of slow samples may take.
-	patience = time.Minute
+
+	// slow is how long a sample takes that is kept although it is the first of a round:
+	// what warms up is no more than a small part of it.
+	slow = time.Second
+	dear = 25 * time.Second
 )
+
+// patience is how long a round goes on for the number of samples.
+func (o *Options) patience() time.Duration { return max(slow, 5*o.Budget/2) }
 
 // defaults fills in what was left out.
 func (o *Options) defaults() {
+	if o.Rounds == 0 {
+		o.Rounds = defaultRounds
+	}
 	if o.Samples == 0 {
 		o.Samples = defaultSamples
 	}
@@ -88,43 +109,63 @@ func Run(ctx context.Context, o Options) (*Results, error) {
 	if err := r.plan(); err != nil {
 		return nil, err
 	}
-	for i, p := range r.plans {
-		for _, pending := range p.records {
-			if r.skip(&pending) {
-				r.done++
-				continue
+	for r.round = range o.Rounds {
+		for i, p := range r.plans {
+			for _, record := range p.records {
+				if err := r.visit(ctx, p, record); err != nil {
+					return nil, fmt.Errorf("%s: %w", record.Key(), err)
+				}
 			}
-			if o.Progress != nil {
-				o.Progress(r.done, r.total, pending.Key())
+			if last := i+1 == len(r.plans) || r.plans[i+1].set.Name != p.set.Name; last {
+				r.forget() // the keys of one set at a time are in memory
 			}
-			if err := r.measure(ctx, p, pending); err != nil {
-				return nil, fmt.Errorf("%s: %w", pending.Key(), err)
-			}
-			r.done++
-			if err := r.save(); err != nil {
-				return nil, err
-			}
-		}
-		if last := i+1 == len(r.plans) || r.plans[i+1].set.Name != p.set.Name; last && r.keys != nil {
-			r.forget() // the keys of one set at a time are in memory
 		}
 	}
 	return results, r.save()
 }
 
+// visit measures a record in a round, if it is due.
+func (r *runner) visit(ctx context.Context, p plan, record Record) error {
+	r.done++
+	if !r.due(&record) || r.skip(&record) {
+		return nil
+	}
+	if r.Progress != nil {
+		r.Progress(r.done-1, r.total, record.Key())
+	}
+	if err := r.measure(ctx, p, record); err != nil {
+		return err
+	}
+	return r.save()
+}
+
 // runner is one Run.
 type runner struct {
 	Options
-	results *Results
-	plans   []plan
-	began   time.Time
-	done    int
-	total   int
+	results   *Results
+	plans     []plan
+	reference reference
+	began     time.Time
+	round     int
+	done      int
+	total     int
 
 	keys    Keys // of the set of the plan that runs
 	server  Server
 	threads int // of the server
 }
+
+// due says that a record wants to be measured in this round.
+func (r *runner) due(record *Record) bool {
+	have := r.results.Find(record.Key())
+	if have == nil {
+		return r.round == 0 // or it was skipped
+	}
+	return len(have.Rounds) <= r.round && !have.dear()
+}
+
+// dear says that a sample takes so long that there is one.
+func (r *Record) dear() bool { return Summarise(r.Samples().Compute).Median > dear.Seconds() }
 
 // forget drops keys and server.
 func (r *runner) forget() {
@@ -181,30 +222,28 @@ func (r *runner) plan() error {
 			if set.Security < minSecurity && !r.AllowInsecure {
 				return &SecurityError{set}
 			}
-			rung := 0
+			rungs, later := 0, 0
 			if job.Workload.Slow {
-				rung++
+				later++
 			}
 			for _, other := range r.Jobs {
 				if other.Workload == job.Workload && other.Size < job.Size {
-					rung++
+					rungs++
 				}
 			}
-			for i, threads := range r.Threads {
-				p := plan{scheme: scheme, set: set, job: job, turn: rung + min(i, 1)}
+			for i, threads := range slices.Concat(r.Threads, r.SmallThreads) {
+				if i >= len(r.Threads) && (rungs > 0 || slices.Contains(r.Threads, threads)) {
+					continue
+				}
+				p := plan{scheme: scheme, set: set, job: job, turn: rungs + later + min(i, 1)}
 				for _, mode := range r.Modes {
-					record := Record{
+					p.records = append(p.records, Record{
 						Workload: job.Workload.Name, Size: job.Size, Unit: job.Workload.Unit,
 						Scheme: scheme.Name(), Set: set.Name, Mode: mode, Threads: threads, Items: 1,
-					}
-					if r.results.Find(record.Key()) == nil {
-						p.records = append(p.records, record)
-					}
+					})
 				}
-				if len(p.records) > 0 {
-					r.total += len(p.records)
-					plans = append(plans, p)
-				}
+				r.total += len(p.records) * r.Rounds
+				plans = append(plans, p)
 			}
 		}
 		slices.SortStableFunc(plans, func(a, b plan) int { // sets in the order in which they come up
@@ -220,42 +259,48 @@ func (r *runner) plan() error {
 	}
 	r.results.Skipped = slices.DeleteFunc(r.results.Skipped, func(s Skipped) bool { // those are tried again
 		return slices.ContainsFunc(r.plans, func(p plan) bool {
-			return slices.ContainsFunc(p.records, func(x Record) bool { return s == skipped(&x, s.Estimate) })
+			return slices.ContainsFunc(p.records, func(x Record) bool { return s == skipped(&x, s.Why, s.Estimate) })
 		})
 	})
 	return nil
 }
 
-// skip says that there is no time for a record, and notes it.
+// skip says that there is no time for a round of a record, and notes it if there was none before.
 func (r *runner) skip(record *Record) bool {
 	estimate := r.estimate(record)
 	if r.time(estimate) {
 		return false
 	}
-	r.results.Skipped = append(r.results.Skipped, skipped(record, estimate))
+	if r.results.Find(record.Key()) == nil {
+		r.results.Skipped = append(r.results.Skipped, skipped(record, OverLimit, estimate))
+	}
 	return true
 }
 
-// time says that there is time for so many seconds.
+// time says that there is time for so many seconds in this round.
 func (r *runner) time(seconds float64) bool {
-	left := r.Limit - time.Since(r.began)
-	return r.Limit == 0 || left > 0 && seconds <= min(left, r.Limit/10).Seconds()
+	share := r.Limit / time.Duration(r.Rounds)
+	left := share*time.Duration(r.round+1) - time.Since(r.began)
+	return r.Limit == 0 || left > 0 && seconds <= min(left, share/10).Seconds()
 }
 
-func skipped(x *Record, estimate float64) Skipped {
-	return Skipped{x.Workload, x.Size, x.Scheme, x.Mode, x.Threads, estimate}
+func skipped(x *Record, why string, estimate float64) Skipped {
+	return Skipped{x.Workload, x.Size, x.Scheme, x.Mode, x.Threads, why, estimate}
 }
 
-// estimate is about how many seconds a record takes by what smaller sizes took, or are
-// estimated to take: a power of the size that the last two sizes show, or growth where there is but one. It is 0
-// where nothing is known.
+// estimate is about how many seconds a round of a record takes by what smaller sizes
+// took, or are estimated to take: a power of the size that the last two sizes show, or
+// growth where there is but one. It is 0 where nothing is known.
 func (r *runner) estimate(record *Record) float64 {
+	if have := r.results.Find(record.Key()); have != nil {
+		return have.Wall / float64(len(have.Rounds))
+	}
 	const growth = 1.5
 	type point struct{ size, seconds float64 }
 	var known []point
 	for _, x := range r.results.Records {
-		if skipped(&x, 0) == (Skipped{record.Workload, x.Size, record.Scheme, record.Mode, record.Threads, 0}) && x.Size < record.Size {
-			known = append(known, point{float64(x.Size), x.Wall})
+		if skipped(&x, "", 0) == (Skipped{record.Workload, x.Size, record.Scheme, record.Mode, record.Threads, "", 0}) && x.Size < record.Size {
+			known = append(known, point{float64(x.Size), x.Wall / float64(len(x.Rounds))})
 		}
 	}
 	for _, s := range r.results.Skipped {
@@ -319,7 +364,7 @@ func (r *runner) keysOf(ctx context.Context, p plan) (Keys, error) {
 	return r.keys, nil
 }
 
-// measure makes a record.
+// measure makes a round of a record.
 func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	before := runtime.GOMAXPROCS(record.Threads)
 	defer runtime.GOMAXPROCS(before)
@@ -332,49 +377,46 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 		return err
 	}
 	began := time.Now()
-	s := &session{job: p.job, keys: keys, server: server, random: source(uint64(p.job.Size))}
-
-	// The gate, which also warms up: one item, and in a batch then a whole one.
-	start := server.Spent()
-	if err := s.sample(ctx, 1, 1); err != nil {
-		return err
-	}
-	end := server.Spent()
-	spent := Spent{end.Bootstraps - start.Bootstraps, end.KeySwitches - start.KeySwitches}
-	copies, one := 1, time.Since(began).Seconds()
+	s := &session{job: p.job, keys: keys, server: server, random: source(uint64(p.job.Size)<<8 | uint64(r.round))}
+	items, copies := 1, 1
 	if record.Mode == Batch {
-		record.Items = server.Capacity(p.job, spent)
+		one, err := r.alone(ctx, s, &record)
+		if err != nil {
+			return err
+		}
+		if server.Parallel() && one.seconds > dear.Seconds() && !r.Long {
+			r.results.Skipped = append(r.results.Skipped, skipped(&record, LongBatch, one.seconds))
+			return nil
+		}
+		items = server.Capacity(p.job, one.spent)
 		if !server.Parallel() {
 			copies = record.Threads
 		}
 	}
-	sample := one
-	if server.Parallel() {
-		sample *= float64(record.Items)
-	}
-	if estimate := one + (1+leastSamples)*sample; !r.time(estimate) {
-		r.results.Skipped = append(r.results.Skipped, skipped(&record, estimate))
-		return nil
-	}
-	if record.Mode == Batch {
-		if err := s.sample(ctx, record.Items, copies); err != nil {
-			return err
-		}
-	}
+
+	round := Round{Began: time.Now().UTC().Truncate(time.Second), Reference: r.reference.time(record.Threads)}
 	setting.ResetPeak()
-	start, s.stages, s.quality = server.Spent(), Stages{}, Quality{}
-	for sampling := time.Now(); r.more(len(s.stages.Compute), time.Since(sampling)); {
-		if err := s.sample(ctx, record.Items, copies); err != nil {
+	start, sampling := server.Spent(), time.Now()
+	if err := s.sample(ctx, items, copies); err != nil {
+		return err
+	}
+	if time.Since(sampling) < slow { // it warmed up
+		start, sampling = server.Spent(), time.Now()
+		s.stages, s.quality = Stages{}, Quality{}
+	}
+	for r.more(len(s.stages.Compute), time.Since(sampling)) {
+		if err := s.sample(ctx, items, copies); err != nil {
 			return err
 		}
 	}
-	end = server.Spent()
+	end := server.Spent()
 	record.PeakBytes = setting.PeakMemory()
-	record.Items *= copies
-	items := float64(record.Items * len(s.stages.Compute))
-	record.Bootstraps = float64(end.Bootstraps-start.Bootstraps) / items
-	record.KeySwitches = float64(end.KeySwitches-start.KeySwitches) / items
-	record.Seconds, record.Trials = s.stages, s.trials
+	round.Seconds, round.Reference = s.stages, append(round.Reference, r.reference.time(record.Threads)...)
+
+	record.Items, record.Trials = items*copies, s.trials
+	total := float64(record.Items * len(s.stages.Compute))
+	record.Bootstraps = float64(end.Bootstraps-start.Bootstraps) / total
+	record.KeySwitches = float64(end.KeySwitches-start.KeySwitches) / total
 	record.RequestBytes, record.ResponseBytes, record.PlaintextBytes = s.request, s.response, s.plaintext
 	record.NoisePredicted, record.NoiseMeasured, record.Precision = s.quality.Predicted, s.quality.Measured, s.quality.Precision
 	if model := p.job.Workload.Model; model != nil {
@@ -385,21 +427,59 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 		record.Failure = p.set.Failure + math.Log2(record.Bootstraps)
 	}
 	record.Wall = time.Since(began).Seconds()
-	r.results.Records = append(r.results.Records, record)
+	r.results.add(&record, round)
 	return nil
 }
 
-// more says whether a record wants more samples than the n that took so long.
+// single is what one item takes.
+type single struct {
+	spent   Spent
+	seconds float64
+}
+
+// alone returns what one item of a batch takes alone, by the record of it or by running
+// it.
+func (r *runner) alone(ctx context.Context, s *session, record *Record) (single, error) {
+	like := *record
+	like.Mode = Single
+	if x := r.results.Find(like.Key()); x != nil {
+		return single{Spent{int64(math.Round(x.Bootstraps)), int64(math.Round(x.KeySwitches))}, x.PerItem().Median}, nil
+	}
+	start, began := s.server.Spent(), time.Now()
+	if err := s.sample(ctx, 1, 1); err != nil {
+		return single{}, err
+	}
+	end, took := s.server.Spent(), time.Since(began)
+	s.stages, s.quality = Stages{}, Quality{}
+	return single{Spent{end.Bootstraps - start.Bootstraps, end.KeySwitches - start.KeySwitches}, took.Seconds()}, nil
+}
+
+// add adds a round to the record with the key of x, which has what was measured in it.
+func (r *Results) add(x *Record, round Round) {
+	have := r.Find(x.Key())
+	if have == nil {
+		x.Rounds = []Round{round}
+		r.Records = append(r.Records, *x)
+		return
+	}
+	have.Rounds = append(have.Rounds, round)
+	have.PeakBytes = max(have.PeakBytes, x.PeakBytes)
+	q := worse(Quality{have.NoisePredicted, have.NoiseMeasured, have.Precision}, Quality{x.NoisePredicted, x.NoiseMeasured, x.Precision})
+	have.NoisePredicted, have.NoiseMeasured, have.Precision = q.Predicted, q.Measured, q.Precision
+	have.Trials += x.Trials
+	have.Wall += x.Wall
+}
+
+// more says whether a round wants more samples than the n that took so long.
 func (o *Options) more(n int, took time.Duration) bool {
+	each := (o.Samples + o.Rounds - 1) / o.Rounds
 	switch {
-	case n >= mostSamples*o.Samples:
-		return false
-	case n < min(o.Samples, leastSamples):
+	case n == 0:
 		return true
-	case took >= max(o.Budget, patience):
+	case n >= mostSamples*each || took >= o.patience():
 		return false
 	}
-	return n < o.Samples || took < o.Budget
+	return n < each || took < o.Budget/time.Duration(o.Rounds)
 }
 
 // session is a client and a server at work on one job.

@@ -86,24 +86,41 @@ func benchRunCommand(u *ui) *cobra.Command {
 		Long: `Runs workloads on TFHE, BGV, BFV and CKKS, and prints a summary. Every set has at least
 128 bits of security. Every item is a fresh encryption, computed by a server that has
 the bytes of the evaluation key and of the request alone, decrypted, and held against an
-oracle on plaintexts: before anything is timed, and while it is.
+oracle on plaintexts; a wrong result ends the run.
 
 With --out, results are kept in a file as they come. The same command goes on where
 it was interrupted; 'tacit bench report' makes reports and plots from the file.
 
---quick takes the smallest size of the workloads that are quick, and few samples.
-All sizes take hours. With --time-limit the smallest size of every workload comes first, on
-all schemes, then the next; what would take more than the time that is left, or more than a
-tenth of all, by what smaller sizes took, is skipped, which results and report say. The same
-command with another limit goes on with it.
+What is measured, unless flags choose:
+  sizes     all of every workload on all cores; on one core the smallest, which shows how work
+            scales
+  modes     one item at a time; and batches, but for those of TFHE whose item alone takes more
+            than 25 s: one item then keeps all cores busy, and --long measures such batches
+  rounds    two: the run goes over all records, and then again, with new keys and servers.
+            Rounds differ as runs do; how far is the spread that reports state
+  samples   6 of each record, 3 a round, and more for 2 s (--budget). A round ends after 5 s
+            (two and a half budgets) with the samples it has, one at least. The first of a round is left out if it
+            takes less than a second: it warms up. What takes more than 25 s has one round of one
+            sample, and the others' spread, which is wider by the square root of 2 and more
+  machine   before and after the samples of every round, fixed work is timed on as many threads
+That takes about an hour on 2 cores. What is skipped, and why, is in results and report.
+
+--quick takes the smallest size of the workloads that are quick, all cores, 2 samples a round
+and a tenth of the budget: less than 5 minutes on 2 cores.
+
+With --time-limit the smallest size of every workload comes first, on all schemes, then the
+next, and each round has the same share of the time; what would take more than is left of it, or
+more than a tenth of the share, by what smaller sizes took, is skipped. The same command with
+another limit goes on with it.
 
 --adapter names a program that runs workloads with another library, its folder, or a
 folder of such folders; those that are not installed are skipped. 'tacit bench peers'
 lists them, bench/peers/README.md describes how to write one.
 
-JSON: schema, machine, build, started, sets [scheme, name, security_bits, …, keygen_seconds,
-evaluation_key_bytes], records [workload, size, scheme, set, mode, threads, items,
-seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes, …], absent, skipped.`,
+JSON (schema 2): schema, machine, build, started, sets [scheme, name, security_bits, …,
+keygen_seconds, evaluation_key_bytes], records [workload, size, scheme, set, mode, threads, items,
+rounds [began, seconds [encrypt, load, compute, store, decrypt] of every sample,
+reference_seconds of the fixed work], request_bytes, …], absent, skipped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results, err := u.runSuite(cmd, f, o)
@@ -123,9 +140,11 @@ seconds [encrypt, load, compute, store, decrypt] of every sample, request_bytes,
 	flags.IntSliceVar(&f.sizes, "size", nil, "sizes; all if absent")
 	flags.IntVar(&f.largest, "max-size", 0, "no sizes above this one")
 	flags.StringSliceVar(&o.Modes, "mode", []string{suite.Single, suite.Batch}, "single items, batches")
-	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads; all cores, and unless --quick one, if absent")
-	flags.IntVar(&o.Samples, "samples", 0, "samples of each record; 0 is 5")
-	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record")
+	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads, for all sizes; if absent all cores, and unless --quick one core for the smallest")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often the run goes over all records; 0 is 2")
+	flags.IntVar(&o.Samples, "samples", 0, "samples of each record in all rounds; 0 is 6")
+	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record in all rounds")
+	flags.BoolVar(&o.Long, "long", false, "batches, too, of what takes more than 25 s for one item alone")
 	flags.DurationVar(&o.Limit, "time-limit", 0, "about how long all may take; what there is no time for is skipped, which the report says; 0 is no limit")
 	flags.StringVar(&o.Commit, "commit", "", "commit of the source, where the build does not know it")
 	flags.StringVarP(&o.Out, "out", "o", "", "file of results, to begin or to go on with")
@@ -158,6 +177,9 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 	if o.Samples < 0 || o.Samples > 10000 {
 		return nil, wrongUsage(cmd, "--samples: %d is outside [0, 10000]", o.Samples)
 	}
+	if o.Rounds < 0 || o.Rounds > 100 {
+		return nil, wrongUsage(cmd, "--rounds: %d is outside [0, 100]", o.Rounds)
+	}
 	var err error
 	if o.Jobs, err = jobsOf(cmd, f); err != nil {
 		return nil, err
@@ -166,10 +188,10 @@ func (u *ui) runSuite(cmd *cobra.Command, f suiteFlags, o suite.Options) (*suite
 		return nil, wrongUsage(cmd, "--time-limit is not negative")
 	}
 	if all := runtime.GOMAXPROCS(0); len(o.Threads) == 0 && !f.quick && all > 1 {
-		o.Threads = []int{all, 1}
+		o.Threads, o.SmallThreads = []int{all}, []int{1}
 	}
 	if f.quick && !cmd.Flags().Changed("samples") {
-		o.Samples = 3
+		o.Samples = 4
 	}
 	if f.quick && !cmd.Flags().Changed("budget") {
 		o.Budget = 200 * time.Millisecond
@@ -360,11 +382,22 @@ func benchCompareCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare BEFORE AFTER",
 		Short: "Compare two files of results",
-		Long: `Compares the records that two files of 'tacit bench run --out' share. Two records are the
-same when their spreads overlap, from the least sample to the 95th percentile; the files
-agree when all are.
+		Long: `Compares the records that two files of 'tacit bench run --out' share.
 
-JSON: before, after, same_machine, counts [verdict: records], agree, rows [record, before [min, median, p95], after, ratio,
+A record is the same in both when the 99 % interval of the ratio of its times has 1 in it. The
+interval is as wide as the rounds of a record differ from each other, in both files, drawn to how
+those of all records do (a moderated t statistic: Smyth, "Linear Models and Empirical Bayes
+Methods", 2004); samples one after the other would make it too narrow (Kalibera and Jones,
+"Rigorous Benchmarking in Reasonable Time", ISMM 2013). Where both files have the times of the fixed
+work that 'bench run' does next to each record, they are taken out: a slower machine is told apart
+from slower work.
+
+Of 140 records that did not change, 1.4 are expected outside of their intervals by chance.
+The files agree when no more records are than chance exceeds in less than one comparison of a
+hundred, which for 140 is 5, if records vary independently of each other.
+
+JSON: before, after, same_machine, machine, counts [verdict: records], expected_by_chance,
+most_by_chance, agree, rows [record, before [seconds, rounds], after, ratio, machine, low, high,
 verdict], only_before, only_after.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
