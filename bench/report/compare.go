@@ -24,6 +24,9 @@ type Comparison struct {
 	Expected float64        `json:"expected_by_chance"`
 	Chance   int            `json:"most_by_chance"`
 	Agree    bool           `json:"agree"`
+	// Within is half the width of the interval of the median record, as a share of its time: what
+	// differs by less is not found.
+	Within float64 `json:"within,omitempty"`
 
 	Rows       []Difference `json:"rows"`
 	OnlyBefore []string     `json:"only_before,omitempty"`
@@ -69,14 +72,15 @@ func Compare(before, after *suite.Results) *Comparison {
 	}
 	var all []variance
 	var deltas, shares, paces []float64
+	befores, afters := roundsOf(before), roundsOf(after)
 	for i := range before.Records {
-		x := &before.Records[i]
-		y := after.Find(x.Key())
-		if y == nil {
-			c.OnlyBefore = append(c.OnlyBefore, x.Key())
+		key := before.Records[i].Key()
+		was, is := befores[key], afters[key]
+		if is == nil {
+			c.OnlyBefore = append(c.OnlyBefore, key)
 			continue
 		}
-		was, is, d := roundsOf(x), roundsOf(y), Difference{Record: x.Key()}
+		d := Difference{Record: key}
 		d.Before, d.After = was.time(), is.time()
 		d.Ratio = d.After.Seconds / d.Before.Seconds
 		if was.pace != nil && is.pace != nil {
@@ -94,11 +98,13 @@ func Compare(before, after *suite.Results) *Comparison {
 		c.Machine = suite.Summarise(paces).Median
 	}
 	prior, compared := priorOf(all), 0
+	var halves []float64
 	for i := range c.Rows {
 		d := &c.Rows[i]
 		d.Verdict = Unknown
 		if half := all[i].with(prior).half(shares[i]); !math.IsInf(half, 1) {
 			compared++
+			halves = append(halves, math.Expm1(half))
 			d.Low, d.High, d.Verdict = math.Exp(deltas[i]-half), math.Exp(deltas[i]+half), Same
 			switch {
 			case d.High < 1:
@@ -109,10 +115,11 @@ func Compare(before, after *suite.Results) *Comparison {
 		}
 		c.Counts[d.Verdict]++
 	}
+	c.Within = suite.Summarise(halves).Median
 	c.Expected, c.Chance = float64(compared)*(1-confidence), byChance(compared)
 	c.Agree = compared > 0 && compared == len(c.Rows) && c.Counts[Faster]+c.Counts[Slower] <= c.Chance
 	for i := range after.Records {
-		if key := after.Records[i].Key(); before.Find(key) == nil {
+		if key := after.Records[i].Key(); befores[key] == nil {
 			c.OnlyAfter = append(c.OnlyAfter, key)
 		}
 	}
@@ -127,10 +134,10 @@ func (c *Comparison) Markdown(w io.Writer) error {
 		p.printf("The machines differ: times cannot be compared.\n\n")
 	}
 	if c.Machine > 0 {
-		p.printf("Fixed work, timed next to each record, took %s after: the interval is that of the ratio with this taken out, record by record.\n\n", change(c.Machine))
+		p.printf("Fixed work, timed next to each record, took %s after: the interval is that of the ratio with this taken out, as it was around each record.\n\n", change(c.Machine))
 	}
 	compared := len(c.Rows) - c.Counts[Unknown]
-	chance := fmt.Sprintf("%.2g of %d would by chance, and more than %d in less than one comparison of a hundred", c.Expected, compared, c.Chance)
+	chance := fmt.Sprintf("%.2g of %d would by chance, and more than %d in less than one comparison of a hundred. Half of the intervals are wider than ±%.2g %%", c.Expected, compared, c.Chance, 100*c.Within)
 	switch {
 	case len(c.Rows) == 0:
 		p.printf("They share no record.\n\n")

@@ -2,6 +2,8 @@ package report
 
 import (
 	"math"
+	"slices"
+	"time"
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -123,45 +125,76 @@ func inverseTrigamma(y float64) float64 {
 	return low
 }
 
-// rounds are the logarithms of the seconds of an item and of the seconds that the fixed
-// work took, by round; pace is nil where a round does not say.
+// rounds are the logarithms of the seconds of an item, and of the seconds that the fixed
+// work took around that time, by round; pace is nil where that is not known.
 type rounds struct{ values, pace []float64 }
 
-func roundsOf(r *suite.Record) (all rounds) {
-	known := true
-	for _, x := range r.Rounds {
-		all.values = append(all.values, math.Log(suite.Summarise(x.Seconds.Compute).Median/float64(r.Items)))
-		all.pace = append(all.pace, math.Log(suite.Summarise(x.Reference).Median))
-		known = known && len(x.Reference) > 0
+// near is how many times of the fixed work, the nearest to a round on as many threads,
+// its pace is the median of: next to one record alone it is too short to tell the pace
+// well.
+const near = 21
+
+// roundsOf are the rounds of all records, by key.
+func roundsOf(r *suite.Results) map[string]*rounds {
+	type moment struct {
+		of      *rounds
+		place   int // in pace
+		began   time.Time
+		seconds float64
 	}
-	if !known {
-		all.pace = nil
+	all, byThreads := map[string]*rounds{}, map[int][]moment{}
+	for i := range r.Records {
+		x := &r.Records[i]
+		one := &rounds{}
+		all[x.Key()] = one
+		for _, s := range x.Rounds {
+			one.values = append(one.values, math.Log(suite.Summarise(s.Seconds.Compute).Median/float64(x.Items)))
+		}
+		if slices.ContainsFunc(x.Rounds, func(s suite.Round) bool { return len(s.Reference) == 0 }) {
+			continue
+		}
+		one.pace = make([]float64, len(x.Rounds))
+		for k, s := range x.Rounds {
+			byThreads[x.Threads] = append(byThreads[x.Threads], moment{one, k, s.Began, suite.Summarise(s.Reference).Median})
+		}
+	}
+	for _, moments := range byThreads {
+		slices.SortStableFunc(moments, func(a, b moment) int { return a.began.Compare(b.began) })
+		for i, m := range moments {
+			from := max(0, min(i-near/2, len(moments)-near))
+			var around []float64
+			for _, other := range moments[from:min(from+near, len(moments))] {
+				around = append(around, other.seconds)
+			}
+			m.of.pace[m.place] = math.Log(suite.Summarise(around).Median)
+		}
 	}
 	return all
 }
 
 // divided are the times by the pace.
-func (r rounds) divided() rounds {
-	out := rounds{pace: r.pace}
+func (r *rounds) divided() *rounds {
+	out := &rounds{pace: r.pace}
 	for i, x := range r.values {
 		out.values = append(out.values, x-r.pace[i])
 	}
 	return out
 }
 
-func (r rounds) time() Time { return Time{math.Exp(mean(r.values)), len(r.values)} }
+func (r *rounds) time() Time { return Time{math.Exp(mean(r.values)), len(r.values)} }
 
 // spreads are the half widths of the intervals of all records, as shares of the time, by
 // key; infinite where there are not rounds enough.
 func spreads(r *suite.Results) map[string]float64 {
-	var all []variance
+	var own []variance
+	all, out := roundsOf(r), map[string]float64{}
 	for i := range r.Records {
-		all = append(all, variation(roundsOf(&r.Records[i]).values))
+		own = append(own, variation(all[r.Records[i].Key()].values))
 	}
-	prior, out := priorOf(all), map[string]float64{}
+	prior := priorOf(own)
 	for i := range r.Records {
 		x := &r.Records[i]
-		out[x.Key()] = math.Expm1(all[i].with(prior).half(1 / float64(len(x.Rounds))))
+		out[x.Key()] = math.Expm1(own[i].with(prior).half(1 / float64(len(x.Rounds))))
 	}
 	return out
 }

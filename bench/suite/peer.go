@@ -88,7 +88,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 		}
 		began := time.Now()
 		random := source(uint64(j.Size)<<8 | uint64(r.round))
-		round := Round{Began: began.UTC().Truncate(time.Second), Reference: r.reference.time(threads)}
+		round := Round{Began: began.UTC().Truncate(time.Millisecond), Reference: r.reference.time(threads)}
 		warm := false // what came before warmed up
 		sample := func() (*peers.Answer, error) {
 			if err := ctx.Err(); err != nil {

@@ -394,7 +394,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 		}
 	}
 
-	round := Round{Began: time.Now().UTC().Truncate(time.Second), Reference: r.reference.time(record.Threads)}
+	round := Round{Began: time.Now().UTC().Truncate(time.Millisecond), Reference: r.reference.time(record.Threads)}
 	setting.ResetPeak()
 	start, sampling := server.Spent(), time.Now()
 	if err := s.sample(ctx, items, copies); err != nil {

@@ -389,15 +389,15 @@ interval is as wide as the rounds of a record differ from each other, in both fi
 those of all records do (a moderated t statistic: Smyth, "Linear Models and Empirical Bayes
 Methods", 2004); samples one after the other would make it too narrow (Kalibera and Jones,
 "Rigorous Benchmarking in Reasonable Time", ISMM 2013). Where both files have the times of the fixed
-work that 'bench run' does next to each record, they are taken out: a slower machine is told apart
-from slower work.
+work that 'bench run' does next to each record, they are taken out, as medians of the 21 nearest in
+time: a slower machine is told apart from slower work.
 
 Of 140 records that did not change, 1.4 are expected outside of their intervals by chance.
 The files agree when no more records are than chance exceeds in less than one comparison of a
 hundred, which for 140 is 5, if records vary independently of each other.
 
 JSON: before, after, same_machine, machine, counts [verdict: records], expected_by_chance,
-most_by_chance, agree, rows [record, before [seconds, rounds], after, ratio, machine, low, high,
+most_by_chance, agree, within, rows [record, before [seconds, rounds], after, ratio, machine, low, high,
 verdict], only_before, only_after.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
