@@ -145,7 +145,7 @@ func (x *index) damage(id, detail string) (*entry, bool) {
 		digest := sha256.Sum256([]byte(id))
 		e = &entry{
 			id: id, tenant: x.tenant(x.tenantOf(id)), seq: lateSeq | binary.BigEndian.Uint64(digest[:])>>2,
-			inReady: -1, inTimed: -1, inExpiry: -1,
+			pending: newPending(),
 		}
 		x.byID[id] = e
 		at, _ := slices.BinarySearchFunc(x.order, e.seq, bySeq)
@@ -153,6 +153,7 @@ func (x *index) damage(id, detail string) (*entry, bool) {
 	case e.lost:
 		return e, false
 	default:
+		e.reopen()
 		spent := e.charges() // which its tenant does not get back
 		x.unschedule(e)
 		x.uncount(e)

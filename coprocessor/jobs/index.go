@@ -14,6 +14,8 @@ type index struct {
 	tenantOf func(id string) string
 	policy   func(tenant string) Policy
 	pools    []string // whose jobs are claimed; empty for all
+	// poolNames has one copy of each name.
+	poolNames map[string]string
 
 	byID    map[string]*entry
 	order   []*entry // by seq
@@ -43,7 +45,8 @@ type index struct {
 // counts is how many jobs are in each state.
 type counts [Cancelled + 1]int
 
-// entry is one job in the index.
+// entry is one job in the index. There is one for each job that is kept, so what only
+// matters until the job ends is apart.
 type entry struct {
 	id      string
 	tenant  *tenant
@@ -53,14 +56,23 @@ type entry struct {
 	created time.Time
 	// finished is when the job ended, zero until then.
 	finished time.Time
-	state    State
 	cause    Cause
-	lease    string
 
 	cost, spent int64
 	priority    int
-	needs       []Name // of a waiting job
-	makes       []Name // of a job that is not done
+	state       State
+	lost        bool // its record is damaged
+	gone        bool // it is in the index no more
+
+	*pending // over, of a job that has ended and of which nothing more is to be known
+}
+
+// pending is what the index knows of a job until it has ended.
+type pending struct {
+	lease  string
+	detail string // how the record is damaged
+	needs  []Name // of a waiting job
+	makes  []Name // of a job that is not done
 	// due is when the job may be claimed: at once when zero, after a failed
 	// attempt's delay, or when its lease is given up for lost.
 	due      time.Time
@@ -68,11 +80,27 @@ type entry struct {
 	waitTill time.Time // by our own clock; zero when there is none
 	claimed  bool      // a Claim of this Queue has it in hand
 	charged  bool      // its tenant has been charged for the attempt that runs or is about to
-	lost     bool      // its record is damaged
-	detail   string    // how
-	gone     bool      // it is in the index no more
 
 	inReady, inTimed, inExpiry int // positions in heaps, or -1
+}
+
+// over is that of all jobs that have ended. It never changes.
+var over = newPending()
+
+func newPending() *pending { return &pending{inReady: -1, inTimed: -1, inExpiry: -1} }
+
+// reopen has a job know again what matters until it ends: it is about to change.
+func (e *entry) reopen() {
+	if e.pending == over {
+		e.pending = newPending()
+	}
+}
+
+// close forgets what mattered until the job ended, unless something of it still does.
+func (e *entry) close() {
+	if e.state.Terminal() && !e.claimed && len(e.needs) == 0 && len(e.makes) == 0 {
+		e.pending = over
+	}
 }
 
 // expires returns when the job fails unless it moves on; zero for never.
@@ -85,7 +113,7 @@ func (e *entry) expires() time.Time {
 
 func newIndex(tenantOf func(string) string, policy func(string) Policy) *index {
 	return &index{
-		tenantOf: tenantOf, policy: policy,
+		tenantOf: tenantOf, policy: policy, poolNames: map[string]string{},
 		byID: map[string]*entry{}, tenants: map[string]*tenant{}, active: map[*tenant]struct{}{},
 		timed: entryHeap{
 			less: func(a, b *entry) bool { return a.due.Before(b.due) },
@@ -112,8 +140,8 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	}
 	if e == nil {
 		e = &entry{
-			id: id, tenant: x.tenant(x.tenantOf(id)), pool: r.Pool, seq: cmp.Or(r.Seq, rev), created: r.Created,
-			cost: r.Cost, priority: r.Priority, inReady: -1, inTimed: -1, inExpiry: -1,
+			id: id, tenant: x.tenant(x.tenantOf(id)), pool: x.poolOf(r.Pool), seq: cmp.Or(r.Seq, rev), created: r.Created,
+			cost: r.Cost, priority: r.Priority, pending: newPending(),
 		}
 		x.byID[id] = e
 		at, _ := slices.BinarySearchFunc(x.order, e.seq, bySeq)
@@ -122,6 +150,7 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	if rev <= e.rev {
 		return false
 	}
+	e.reopen()
 	now := time.Now()
 	x.count(e, -1)
 	x.unschedule(e)
@@ -146,8 +175,23 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	}
 	x.count(e, +1)
 	x.schedule(e)
+	e.close()
 	return true
 }
+
+// poolOf is the name of a pool, of which the jobs of it share one copy.
+func (x *index) poolOf(name string) string {
+	if known, ok := x.poolNames[name]; ok {
+		return known
+	}
+	if len(x.poolNames) < maxPoolNames {
+		x.poolNames[name] = name
+	}
+	return name
+}
+
+// maxPoolNames bounds the names of pools that are shared.
+const maxPoolNames = 1 << 10
 
 // ours is a time of the wall clock by our own clock, which nobody sets.
 func ours(t, now time.Time) time.Time {
@@ -215,7 +259,9 @@ func (x *index) unlink(e *entry) {
 	for _, n := range e.makes {
 		remove(x.makers, n, e)
 	}
-	e.needs, e.makes = nil, nil
+	if e.pending != over {
+		e.needs, e.makes = nil, nil
+	}
 }
 
 func add(m map[Name]map[*entry]struct{}, n Name, e *entry) {

@@ -223,7 +223,10 @@ func (x *index) next(now time.Time) *entry {
 
 // unclaim puts an entry that claim returned back into the schedule.
 func (x *index) unclaim(e *entry) {
-	e.claimed = false
+	if e.pending != over {
+		e.claimed = false
+		e.close()
+	}
 	x.schedule(e)
 }
 
