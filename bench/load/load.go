@@ -165,6 +165,7 @@ type bench struct {
 	users  []*client.Client
 	inputs []graph.Handle // one for each user
 	serial int            // of jobs, which are all different
+	cursor string         // of the last change of a job that was heard of
 }
 
 // Run starts a service in this process, over a directory that is removed in the
@@ -404,7 +405,8 @@ func (b *bench) submitAll(ctx context.Context, r *Round) (map[string]bool, error
 // follow returns the jobs of a round when all have ended, in the order in which they
 // did.
 func (b *bench) follow(ctx context.Context, submitted map[string]bool) (ended []*tacitv1.Job, err error) {
-	err = b.root.Feed(ctx, &tacitv1.WatchJobsRequest{}, func(job *tacitv1.Job, _ string) error {
+	err = b.root.Feed(ctx, &tacitv1.WatchJobsRequest{Cursor: b.cursor}, func(job *tacitv1.Job, cursor string) error {
+		b.cursor = cursor
 		if !submitted[job.Id] || !client.Ended(job.State) {
 			return nil
 		}
