@@ -370,7 +370,7 @@ JSON: records, bytes.`,
 }
 
 // defaultKeepJobs is how many jobs that have ended a server keeps.
-const defaultKeepJobs = 50_000
+const defaultKeepJobs = 100_000
 
 // keepFlags adds the flags of a policy of what is kept.
 func keepFlags(cmd *cobra.Command, p *upkeep.Policy) {

@@ -199,17 +199,28 @@ func (m *memory) drop(p place) {
 func (m *memory) forget(bucket string, keys filter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	affects := func(p place) bool { return p.bucket == bucket && keys.has(p.key) }
-	for p := range m.entries {
-		if affects(p) {
-			m.drop(p)
-		}
-	}
-	for p, t := range m.busy {
-		if affects(p) {
+	one := func(p place) {
+		m.drop(p)
+		if t := m.busy[p]; t != nil {
 			if t.mixed = true; t.writers == 0 {
 				delete(m.busy, p)
 			}
+		}
+	}
+	for key := range keys.keys {
+		one(place{bucket, key})
+	}
+	if len(keys.first)+len(keys.second) == 0 {
+		return
+	}
+	for p := range m.entries {
+		if p.bucket == bucket && keys.has(p.key) {
+			one(p)
+		}
+	}
+	for p := range m.busy {
+		if p.bucket == bucket && keys.has(p.key) {
+			one(p)
 		}
 	}
 }
@@ -235,10 +246,8 @@ func newFilter(names ...string) filter {
 	return f
 }
 
+// has says that a key is one of those of two tokens.
 func (f filter) has(key string) bool {
-	if f.keys[key] {
-		return true
-	}
 	first, second, two := strings.Cut(key, ".")
 	return two && (f.first[first] || f.second[second])
 }

@@ -153,14 +153,14 @@ func TestAbsent(t *testing.T) {
 func TestFilter(t *testing.T) {
 	f := newFilter("job/a", "spec/a.*", "*.b")
 	for key, want := range map[string]bool{
-		"job/a": true, "job/ab": false, "job/a.c": false, "spec/a.c": true, "spec/a": false, "spec/ab.c": false,
+		"job/a": false, "job/ab": false, "job/a.c": false, "spec/a.c": true, "spec/a": false, "spec/ab.c": false,
 		"a.b": true, "b": false, "b.a": false, "*": false, "": false,
 	} {
 		if got := f.has(key); got != want {
 			t.Errorf("%q: %v", key, got)
 		}
 	}
-	if newFilter().has("a") {
-		t.Error("nothing named")
+	if !f.keys["job/a"] || len(f.keys) != 1 || newFilter().has("a") {
+		t.Errorf("%v", f.keys)
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Start starts an embedded server over dir that stops when the test ends.
-func Start(t *testing.T, dir string) *store.Node {
+func Start(t testing.TB, dir string) *store.Node {
 	t.Helper()
 	n, err := store.Embedded(t.Context(), store.EmbeddedOptions{Dir: dir})
 	if err != nil {
@@ -25,7 +25,7 @@ func Start(t *testing.T, dir string) *store.Node {
 }
 
 // Stop stops a server before the test ends.
-func Stop(t *testing.T, n *store.Node) {
+func Stop(t testing.TB, n *store.Node) {
 	t.Helper()
 	if err := n.Close(context.Background()); err != nil {
 		t.Error(err)
