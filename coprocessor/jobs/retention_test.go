@@ -103,7 +103,9 @@ func TestTrim(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {
 			ctx := t.Context()
-			n := storetest.Start(t, t.TempDir())
+			n, err := store.Embedded(ctx, store.EmbeddedOptions{Dir: t.TempDir(), Memory: true}) // for many jobs
+			must(t, err)
+			t.Cleanup(func() { storetest.Stop(t, n) })
 			opts := jobs.Options{Exclusive: alone}
 			q := open(t, n, opts)
 			const count = 260 // more than are removed at once
