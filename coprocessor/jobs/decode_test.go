@@ -17,6 +17,7 @@ func FuzzDecodeRecord(tf *testing.F) {
 	f.Add([]byte(`{"version":1,"state":"queued","spec":"0000000000000000000000000000000000000000000000000000000000000000","created":"2026-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{"version":1,"state":"running","lease":"x","lease_for":30000000000,"attempts":1,"progress":"AAAA"}`))
 	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"state":"done","result":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb","inline":"YQ=="}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := decodeRecord(data)
 		if err != nil {
@@ -31,6 +32,18 @@ func FuzzDecodeRecord(tf *testing.F) {
 			t.Errorf("%s: %v", again, err)
 		}
 	})
+}
+
+// A result that lies in the record must have the digest that the record says.
+func TestDecodeInline(t *testing.T) {
+	const head, digest = `{"version":1,"state":"done"`, `,"result":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"`
+	for text, ok := range map[string]bool{
+		digest: true, digest + `,"inline":"YQ=="`: true, digest + `,"inline":"Yg=="`: false, `,"inline":"YQ=="`: false,
+	} {
+		if _, err := decodeRecord([]byte(head + text + "}")); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }
 
 // FuzzDecodeControl feeds the decoder of what is held back.

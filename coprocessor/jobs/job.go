@@ -7,7 +7,7 @@
 // One record per job in the key-value bucket "jobs" is the truth; there is no
 // other stream to keep in step with it. Specifications and results, which may
 // be megabytes, lie in "job-data" under their SHA-256, written before the record
-// that names them. Each Queue follows the bucket's changes into a small index in
+// that names them; small results lie in the record. Each Queue follows the bucket's changes into a small index in
 // memory: what may be claimed, in which order, and whom to tell.
 //
 // Every change of state is a compare-and-set on the record's revision. That is

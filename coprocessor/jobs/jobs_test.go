@@ -72,6 +72,9 @@ func noClaim(t *testing.T, q *jobs.Queue, d time.Duration) {
 	}
 }
 
+// large is a result that does not lie in the record of its job.
+func large(text string) []byte { return append([]byte(text), make([]byte, 8<<10)...) }
+
 func wait(t *testing.T, q *jobs.Queue, id string) jobs.Job {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -709,7 +712,7 @@ func TestDamage(t *testing.T) {
 	_, err := q.Cancel(ctx, "record")
 	must(t, err)
 	spec := claim(t, q)
-	must(t, claim(t, q).Done(ctx, []byte("the result that is damaged")))
+	must(t, claim(t, q).Done(ctx, large("the result that is damaged")))
 	must(t, spec.Release(ctx))
 	q.Close()
 	storetest.Stop(t, n)

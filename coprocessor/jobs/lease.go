@@ -3,6 +3,7 @@ package jobs
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -185,14 +186,19 @@ func (l *Lease) Progress(ctx context.Context, note []byte) error {
 // lease was lost, it returns ErrLeaseLost and has no effect. After any other
 // error it may be called again.
 func (l *Lease) Done(ctx context.Context, result []byte) error {
-	d, err := l.q.data.Renew(ctx, resultName(l.id), result)
-	if err != nil {
-		return err
+	var inline []byte
+	d := sha256.Sum256(result)
+	if 0 < len(result) && len(result) <= maxInline {
+		inline = bytes.Clone(result)
+	} else {
+		if _, err := l.q.data.Renew(ctx, resultName(l.id), result); err != nil {
+			return err
+		}
+		l.q.tell(l.id, resultOf, content{d, bytes.Clone(result)})
 	}
 	failpoint.Hit(failpoint.CommitBefore)
-	l.q.tell(l.id, resultOf, content{d, bytes.Clone(result)})
 	return l.update(ctx, func(r *record) {
-		r.Result = (*store.Digest)(&d)
+		r.Result, r.Inline = (*store.Digest)(&d), inline
 		r.finish(Done)
 	})
 }

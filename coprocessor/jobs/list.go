@@ -47,6 +47,10 @@ func (q *Queue) whole(ctx context.Context, id string, r revision) (job Job, err 
 	if r.Result == nil {
 		return job, nil
 	}
+	if len(r.Inline) > 0 {
+		job.Result = r.Inline
+		return job, nil
+	}
 	if job.Result, err = q.content(ctx, id, resultName(id), resultOf, *r.Result); err != nil {
 		return Job{}, err
 	}

@@ -82,7 +82,7 @@ func resultOf(m *memory) *content { return &m.result }
 func (x *recent) measure(m *memory) {
 	r := &m.revision
 	x.size -= m.size
-	m.size = 1<<10 + len(r.Progress) + len(r.Error) + len(r.Needs) + len(r.Makes) + len(r.Note) + len(m.spec.data) + len(m.result.data)
+	m.size = 1<<10 + len(r.Progress) + len(r.Error) + len(r.Inline) + len(r.Needs) + len(r.Makes) + len(r.Note) + len(m.spec.data) + len(m.result.data)
 	x.size += m.size
 	if m.size > maxRecentJob {
 		x.drop(m.id)

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type record struct {
 	Spec     store.Digest  `json:"spec"`
 	Digest   *store.Digest `json:"digest,omitempty"` // of the submission, where it is not that of the specification
 	Result   *store.Digest `json:"result,omitempty"` // of a Done job
+	Inline   []byte        `json:"inline,omitempty"` // the result, where it is small; else it lies apart
 	Attempts int           `json:"attempts,omitempty"`
 	Created  time.Time     `json:"created"`
 	Started  time.Time     `json:"started,omitzero"`
@@ -70,6 +72,10 @@ type record struct {
 
 const recordVersion = 1
 
+// maxInline bounds the results that lie in the records of their jobs, in bytes. A record
+// is written whole, and read for lists.
+const maxInline = 4 << 10
+
 func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
 
 func decodeRecord(b []byte) (record, error) {
@@ -84,6 +90,8 @@ func decodeRecord(b []byte) (record, error) {
 		return record{}, errors.New("no state")
 	case (r.State == Done) != (r.Result != nil):
 		return record{}, fmt.Errorf("state %v, result %v", r.State, r.Result != nil)
+	case len(r.Inline) > 0 && (r.Result == nil || sha256.Sum256(r.Inline) != *r.Result):
+		return record{}, errors.New("the result has another digest")
 	case len(r.Needs)%32 != 0 || len(r.Makes)%33 != 0:
 		return record{}, errors.New("a list of names is cut off")
 	}

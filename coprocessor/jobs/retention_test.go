@@ -37,7 +37,7 @@ func TestPrune(t *testing.T) {
 		leases = append(leases, claim(t, q))
 	}
 	for _, i := range []int{4, 0, 3, 1} {
-		must(t, leases[i].Done(ctx, []byte("result")))
+		must(t, leases[i].Done(ctx, large("result")))
 	}
 	prune := func(want int, keep jobs.Retention, dry bool) {
 		t.Helper()

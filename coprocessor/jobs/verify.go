@@ -51,15 +51,15 @@ type part struct {
 
 func (r *record) parts(id string) []part {
 	parts := []part{{"specification", specName(id), r.Spec}}
-	if r.Result != nil {
+	if r.Result != nil && len(r.Inline) == 0 {
 		parts = append(parts, part{"result", resultName(id), *r.Result})
 	}
 	return parts
 }
 
 // Salvage returns a record of a job in the place of a damaged one, from what else is
-// known of it, or nil where that is nothing. A job whose result is there is Done; any
-// other is Failed, with cause Lost. It has to be written to another store: the server
+// known of it, or nil where that is nothing. A job whose result lies apart is Done; any
+// other is Failed, with cause Lost, and can be retried. It has to be written to another store: the server
 // takes no value for a key whose last one it cannot read.
 func Salvage(ctx context.Context, data *store.Blobs, key string) ([]byte, error) {
 	id, err := idOf(key)

@@ -18,11 +18,13 @@ func TestVerifyAndSalvage(t *testing.T) {
 		damage string // bytes of what is damaged
 		bucket string
 		then   jobs.State // of the job whose record is damaged
+		result []byte     // of the job a
 	}{
-		{"record of a job that is done", `"note":"bm90ZSBvZiBh"`, "jobs", jobs.Done},
-		{"record of a job that is queued", `"note":"bm90ZSBvZiBi"`, "jobs", jobs.Failed},
-		{"specification", "specification of a", "job-data", 0},
-		{"result", "result of a", "job-data", 0},
+		{"record of a job that is done", `"note":"bm90ZSBvZiBh"`, "jobs", jobs.Done, large("result of a")},
+		{"record of a job with a small result", `"note":"bm90ZSBvZiBh"`, "jobs", jobs.Failed, []byte("result of a")},
+		{"record of a job that is queued", `"note":"bm90ZSBvZiBi"`, "jobs", jobs.Failed, []byte("result of a")},
+		{"specification", "specification of a", "job-data", 0, []byte("result of a")},
+		{"result", "result of a", "job-data", 0, large("result of a")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -32,7 +34,7 @@ func TestVerifyAndSalvage(t *testing.T) {
 				_, _, err := q.Submit(ctx, jobs.Submission{ID: id, Spec: []byte("specification of " + id), Note: []byte("note of " + id)})
 				must(t, err)
 			}
-			must(t, claim(t, q).Done(ctx, []byte("result of a")))
+			must(t, claim(t, q).Done(ctx, c.result))
 			if _, err := q.Verify(ctx, func(e *store.DataLossError) { t.Errorf("undamaged: %v", e) }); err != nil {
 				t.Fatal(err)
 			}
