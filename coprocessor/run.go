@@ -180,19 +180,23 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 			ready = append(ready, i)
 		}
 	}
-	done := make(chan int)
+	done := make(chan int, 1)
 	running := 0
+	run := func(i int) {
+		if err := r.compute(ctx, i); err != nil {
+			stop(err)
+		}
+		done <- i
+	}
 	for finished := 0; finished < len(r.plan.order); finished++ {
 		for len(ready) > 0 && running < parallel && ctx.Err() == nil {
 			i := ready[0]
 			ready = ready[1:]
-			running++
-			go func() {
-				if err := r.compute(ctx, i); err != nil {
-					stop(err)
-				}
-				done <- i
-			}()
+			if running++; running == 1 && len(ready) == 0 {
+				run(i) // nothing can be computed meanwhile
+			} else {
+				go run(i)
+			}
 		}
 		if running == 0 {
 			break // stopped

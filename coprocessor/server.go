@@ -645,8 +645,11 @@ func (s *Server) followProgress(ctx context.Context, lease *jobs.Lease, r *run) 
 // storeProgress writes the reports of a run to the queue and returns how many bytes
 // they take. That nobody sees them is no reason to fail.
 func (s *Server) storeProgress(ctx context.Context, lease *jobs.Lease, r *run) int {
+	if ctx.Err() != nil {
+		return 0
+	}
 	note := progressNote(r.snapshot())
-	if note == nil || ctx.Err() != nil {
+	if note == nil {
 		return 0
 	}
 	lease.Spend(r.spent())

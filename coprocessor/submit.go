@@ -147,7 +147,7 @@ func (s *Server) SubmitJob(ctx context.Context, req *tacitv1.SubmitJobRequest) (
 		job, err = s.queue.Get(ctx, sub.ID) // it may have ended
 		return described(ctx, job, err)
 	}
-	s.opts.Log.InfoContext(ctx, "job "+job.State.String(), "job", job.ID, "nodes", len(spec.Nodes), "bootstraps", sub.Cost, "missing", len(sub.Needs))
+	s.opts.Log.InfoContext(ctx, "job submitted", "job", job.ID, "state", job.State.String(), "nodes", len(spec.Nodes), "bootstraps", sub.Cost, "missing", len(sub.Needs))
 	return describe(ctx, job, true)
 }
 

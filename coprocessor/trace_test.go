@@ -69,7 +69,7 @@ func TestTrace(t *testing.T) {
 	if got := attributeOf(byName["node add"], "tacit.bootstraps"); got != "4" {
 		t.Errorf("%q bootstraps", got)
 	}
-	for _, message := range []string{"job queued", "job started", "job computed"} {
+	for _, message := range []string{"job submitted", "job started", "job computed"} {
 		found := false
 		for line := range strings.Lines(log.String()) {
 			found = found || strings.Contains(line, `msg="`+message+`"`) && strings.Contains(line, "job=traced") && strings.Contains(line, "trace="+id)

@@ -77,6 +77,9 @@ as with ciphertexts: types, limits, rights, costs and errors. It takes keys of t
 parameters insecure-test-mock-v1 alone, whose ciphertexts everybody can read, and no
 other server takes those; GetInfo and receipts name the backend mock.
 
+While little of it is in use, the heap grows to 1 GiB, or a sixteenth of the machine's memory,
+before garbage is collected. GOGC and GOMEMLIMIT, where they are set, rule instead.
+
 --audit-log receives a line of JSON for every call that was to change something or
 was denied: time, outcome, method, principal, credential, peer and what it was about.`,
 		Args: cobra.NoArgs,

@@ -2,9 +2,9 @@ package jobs
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tacit-fhe/tacit/coprocessor/internal/failpoint"
@@ -33,7 +33,9 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 		}
 		q.mu.Unlock()
 		if e == nil {
-			q.pause(ctx, due)
+			if l := q.pause(ctx, due); l != nil {
+				return l, nil
+			}
 			continue
 		}
 		l, err := q.claim(ctx, e.id, rev, now)
@@ -49,8 +51,18 @@ func (q *Queue) Claim(ctx context.Context) (*Lease, error) {
 	}
 }
 
-// pause waits for any reason to look for a job again.
-func (q *Queue) pause(ctx context.Context, due time.Time) {
+// idle is a Claim that waits.
+type idle struct {
+	lease chan *Lease // of a job that is submitted meanwhile, or nil where that fails
+}
+
+// pause waits for any reason to look for a job again, or for one that is submitted
+// meanwhile.
+func (q *Queue) pause(ctx context.Context, due time.Time) *Lease {
+	w := &idle{make(chan *Lease, 1)}
+	q.mu.Lock()
+	q.idle = append(q.idle, w)
+	q.mu.Unlock()
 	var timeout <-chan time.Time
 	if !due.IsZero() {
 		t := time.NewTimer(time.Until(due))
@@ -58,11 +70,39 @@ func (q *Queue) pause(ctx context.Context, due time.Time) {
 		timeout = t.C
 	}
 	select {
+	case l := <-w.lease:
+		return l
 	case <-q.index.wake:
 	case <-timeout:
 	case <-ctx.Done():
 	case <-q.ctx.Done():
 	}
+	q.mu.Lock()
+	at := slices.Index(q.idle, w)
+	if at >= 0 {
+		q.idle = slices.Delete(q.idle, at, at+1)
+	}
+	q.mu.Unlock()
+	if at >= 0 {
+		return nil
+	}
+	q.index.rouse() // another one, for whatever reason this one had
+	return <-w.lease
+}
+
+// engage has a Claim that waits begin on a new job, where it would claim it at once. The
+// Claim must be told of its lease. It returns nil where none waits or others come first.
+func (q *Queue) engage(r *record) *idle {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := len(q.idle) - 1
+	if last < 0 || !q.index.first(r) {
+		return nil
+	}
+	w := q.idle[last]
+	q.idle = slices.Delete(q.idle, last, last+1)
+	r.begin(time.Now(), q.opts.LeaseDuration)
+	return w
 }
 
 // found returns the record of a job that was seen at a revision. What is remembered
@@ -102,12 +142,7 @@ func (q *Queue) claim(ctx context.Context, id string, seen uint64, start time.Ti
 	case r.Attempts >= q.opts.MaxAttempts:
 		r.fail(Attempts, fmt.Sprintf("given up after %d attempts; the worker of the last one was lost", r.Attempts))
 	default:
-		r.State = Running
-		r.Attempts++
-		r.Started = start.UTC()
-		r.Progress = nil
-		r.Lease = rand.Text()
-		r.LeaseFor = q.opts.LeaseDuration
+		r.begin(start, q.opts.LeaseDuration)
 	}
 	asked := time.Now()
 	failpoint.Hit(failpoint.ClaimBeforeRecord)

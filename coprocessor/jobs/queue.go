@@ -89,6 +89,7 @@ type Queue struct {
 	reserved int                  // submissions on their way
 	promised int64                // what they cost
 	leases   map[string]*Lease
+	idle     []*idle // Claims that wait
 	subs     map[string]map[*subscription]struct{}
 	feeds    map[*feed]struct{}
 	heldRev  uint64 // revision of what is held back

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -137,6 +138,16 @@ func (r *record) next(rev uint64) {
 		r.Seq = rev
 	}
 	r.Delay = 0
+}
+
+// begin makes the record that of a job that a worker has claimed.
+func (r *record) begin(at time.Time, lease time.Duration) {
+	r.State = Running
+	r.Attempts++
+	r.Started = at.UTC()
+	r.Progress = nil
+	r.Lease = rand.Text()
+	r.LeaseFor = lease
 }
 
 // finish makes the record terminal, by the hand of the lease's holder.

@@ -196,6 +196,12 @@ func (x *index) claim(now time.Time) (*entry, time.Time) {
 	return best, time.Time{}
 }
 
+// first says that a new job of that record would be claimed at once: it may be, and
+// nothing comes before it.
+func (x *index) first(r *record) bool {
+	return r.State == Queued && len(x.active) == 0 && !x.control.Paused && (len(x.pools) == 0 || slices.Contains(x.pools, r.Pool))
+}
+
 // next returns the job whose tenant is the first in virtual time, or nil. Jobs
 // whose time is over are not started: they are left to settle.
 func (x *index) next(now time.Time) *entry {

@@ -16,8 +16,8 @@ import (
 // Submit stores a job and returns once it is safe. A malformed id gives *IDError,
 // what is too large *store.SizeError. Submitting the same again returns the job as
 // it stands, with created false; another Digest gives *ConflictError. A new job
-// belongs to the trace of the context; it waits if it needs anything, and is
-// queued otherwise. It is refused with *FullError when too much is queued, with
+// belongs to the trace of the context; it waits if it needs anything, runs if a Claim
+// waits for it, and is queued otherwise. It is refused with *FullError when too much is queued, with
 // *BudgetError when its tenant cannot pay, *HeldError when its tenant or its pool
 // is held back, and *CycleError when it would wait for itself.
 func (q *Queue) Submit(ctx context.Context, s Submission) (job Job, created bool, err error) {
@@ -95,15 +95,36 @@ func (q *Queue) create(ctx context.Context, s *Submission) (*record, uint64, boo
 	if p := q.opts.Policy(tenant).withDefaults(); p.Budget > 0 {
 		r.Ledger = ledgerKey(tenant, r.Created.Truncate(p.Period), p.Period)
 	}
-	failpoint.Hit(failpoint.SubmitBeforeRecord)
-	rev, err := q.write(ctx, s.ID, r, 0)
+	spec := bytes.Clone(s.Spec)
+	rev, err := q.enter(ctx, s.ID, spec, r)
 	if errors.Is(err, errConflict) {
 		r, rev, err = q.read(ctx, s.ID)
 		return r, rev, false, err
 	}
-	q.tell(s.ID, specOf, content{d, bytes.Clone(s.Spec)})
+	q.tell(s.ID, specOf, content{d, spec})
 	failpoint.Hit(failpoint.SubmitBeforeAnswer)
 	return r, rev, true, err
+}
+
+// enter writes the first record of a job: that of one that is claimed, where a Claim waits
+// for nothing else, which saves the record of one that is queued.
+func (q *Queue) enter(ctx context.Context, id string, spec []byte, r *record) (uint64, error) {
+	w := q.engage(r)
+	failpoint.Hit(failpoint.SubmitBeforeRecord)
+	if w == nil {
+		return q.write(ctx, id, r, 0)
+	}
+	var lease *Lease
+	defer func() { w.lease <- lease }()
+	// As of any claim, nobody's giving up must leave the job claimed by nobody.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	asked := time.Now()
+	rev, err := q.write(ctx, id, r, 0)
+	if err == nil {
+		lease = q.newLease(id, spec, r, rev, asked)
+	}
+	return rev, err
 }
 
 // reserve admits a submission that is new and counts it until free is called,

@@ -13,7 +13,7 @@ import (
 
 // heapFloor is how far the heap of a server may grow before garbage is collected, however
 // little of it is in use, on machines with 16 times that.
-const heapFloor = 512 << 20
+const heapFloor = 1 << 30
 
 // CollectLess has the heap grow to a floor, at most a sixteenth of the machine's memory,
 // before garbage is collected: what a server that computes little keeps is small, and would
@@ -31,14 +31,15 @@ var collectLess = sync.OnceFunc(func() {
 		return
 	}
 	now := 100
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	scanned := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	// The sentinel is garbage as soon as it is made, so its finalizer runs after every
 	// collection. Smaller ones share their memory with others.
 	type sentinel [16]byte
 	var collected func(*sentinel)
 	collected = func(s *sentinel) {
-		metrics.Read(live)
-		if want := percent(int64(live[0].Value.Uint64()), floor); 10*want > 11*now || 11*want < 10*now {
+		metrics.Read(scanned)
+		live := int64(scanned[0].Value.Uint64())
+		if want := percent(live, int64(scanned[1].Value.Uint64()+scanned[2].Value.Uint64()), floor); 10*want > 11*now || 11*want < 10*now {
 			now = want
 			debug.SetGCPercent(now)
 		}
@@ -47,9 +48,9 @@ var collectLess = sync.OnceFunc(func() {
 	collected(new(sentinel))
 })
 
-// percent is how much the heap may grow, relative to what lives, before it is collected
-// again, in the sense of GOGC.
-func percent(live, floor int64) int {
-	live = max(live, 1<<20)
-	return int(max(100, 100*(floor-live)/live))
+// percent is how much the heap may grow, relative to what lives in it and to the stacks and
+// globals, before it is collected again, in the sense of GOGC, which is relative to 4 MiB
+// where those are less.
+func percent(live, others, floor int64) int {
+	return int(max(100, 100*(floor-live)/max(live+others, 4<<20)))
 }
