@@ -1,6 +1,8 @@
 package coprocessor
 
 import (
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -81,7 +83,11 @@ func TestResultsOfJobsThatAreCutOff(t *testing.T) {
 	}
 
 	next(failpoint.CommitBefore, cancel("uncommitted"))
-	submit("uncommitted", "add(a, 79)")
+	large := "add(a, 79)" // whose result does not lie in the record: it reports on all nodes
+	for i := range 100 {
+		large += fmt.Sprintf("\nnode_%s_%d = add(a, %d)", strings.Repeat("x", 50), i, i)
+	}
+	submit("uncommitted", large)
 	alice.waitState("uncommitted", tacitv1.JobState_JOB_STATE_CANCELLED)
 	sweep := func(want int, age time.Duration, dry bool) {
 		t.Helper()

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func TestTrim(t *testing.T) {
 					must(t, l.Fail(ctx, nil, false))
 					continue
 				}
-				must(t, l.Done(ctx, []byte("result")))
+				must(t, l.Done(ctx, large("result")))
 			}
 			submit(t, q, "waits")
 			for _, c := range []struct{ keep, want int }{{count, 0}, {count - 1, 1}, {5, count - 6}, {5, 0}} {
@@ -139,7 +140,7 @@ func TestTrim(t *testing.T) {
 				t.Errorf("%q, %v", keys, err)
 			}
 			submit(t, q, "job.0")
-			if job, err := q.Get(ctx, "job.259"); err != nil || string(job.Result) != "result" {
+			if job, err := q.Get(ctx, "job.259"); err != nil || !bytes.Equal(job.Result, large("result")) {
 				t.Errorf("%+v, %v", job, err)
 			}
 			q.Close()
