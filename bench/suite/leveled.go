@@ -28,6 +28,8 @@ func (s *vectors) Name() string {
 	return workloads.CKKS
 }
 
+func (s *vectors) Parallel() bool { return false }
+
 // Set returns the smallest set that is deep enough and whose numbers are large enough.
 func (s *vectors) Set(w *workloads.Workload, size int) (Set, error) {
 	if w.Vectors == nil || w.Vectors.Real && s.scheme != leveled.CKKS {
@@ -280,7 +282,5 @@ func (s *vectorServer) Spent() Spent {
 
 // Capacity fills the slots.
 func (s *vectorServer) Capacity(j Job, _ Spent) int { return s.eval.Parameters().Slots() / j.stride() }
-
-func (s *vectorServer) Parallel() bool { return false }
 
 func (s *vectorServer) Close() {}

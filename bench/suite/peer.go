@@ -117,13 +117,12 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 			return answer, nil
 		}
 		for sampling := time.Now(); r.more(len(round.Seconds.Compute), time.Since(sampling)); {
-			start := time.Now()
 			x, err := sample()
 			if err != nil {
 				return err
 			}
 			record.RequestBytes, record.ResponseBytes, record.Bootstraps = x.RequestBytes, x.ResponseBytes, x.Bootstraps
-			if s := &round.Seconds; len(s.Compute) > 0 || warm || time.Since(start) >= slow {
+			if s := &round.Seconds; warm {
 				s.Encrypt = append(s.Encrypt, x.Seconds.Encrypt)
 				s.Compute = append(s.Compute, x.Seconds.Compute)
 				s.Decrypt = append(s.Decrypt, x.Seconds.Decrypt)

@@ -17,6 +17,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ type Options struct {
 	// Jobs are the workloads and sizes to run.
 	Jobs []Job
 	// Threads are the numbers of threads; none means all cores. Of the smallest size of
-	// each workload, SmallThreads are measured too.
+	// each workload, SmallThreads are measured too on schemes that share an item among threads.
 	Threads, SmallThreads []int
 	// Modes are Single and Batch; none means both.
 	Modes []string
@@ -70,8 +71,9 @@ const (
 	defaultSamples = 6
 	mostSamples    = 20 // times Samples
 
-	// slow is how long a sample takes that is kept although it is the first of a round:
-	// what warms up is no more than a small part of it.
+	// slow is how long a sample takes that is kept although it is the first of a round,
+	// where all threads share the work: of what takes longer, first samples were found to
+	// take as long as the others. What computes on one thread prepares more at first.
 	slow = time.Second
 	dear = 25 * time.Second
 )
@@ -167,12 +169,13 @@ func (r *runner) due(record *Record) bool {
 // dear says that a sample takes so long that there is one.
 func (r *Record) dear() bool { return Summarise(r.Samples().Compute).Median > dear.Seconds() }
 
-// forget drops keys and server.
+// forget drops keys and server, and their memory: keys of CKKS that bootstrap take gigabytes.
 func (r *runner) forget() {
 	if r.server != nil {
 		r.server.Close()
 	}
 	r.keys, r.server = nil, nil
+	debug.FreeOSMemory()
 }
 
 // serverOf returns a server of the keys.
@@ -232,7 +235,7 @@ func (r *runner) plan() error {
 				}
 			}
 			for i, threads := range slices.Concat(r.Threads, r.SmallThreads) {
-				if i >= len(r.Threads) && (rungs > 0 || slices.Contains(r.Threads, threads)) {
+				if i >= len(r.Threads) && (rungs > 0 || !scheme.Parallel() || slices.Contains(r.Threads, threads)) {
 					continue
 				}
 				p := plan{scheme: scheme, set: set, job: job, turn: rungs + later + min(i, 1)}
@@ -384,12 +387,12 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 		if err != nil {
 			return err
 		}
-		if server.Parallel() && one.seconds > dear.Seconds() && !r.Long {
+		if p.scheme.Parallel() && one.seconds > dear.Seconds() && !r.Long {
 			r.results.Skipped = append(r.results.Skipped, skipped(&record, LongBatch, one.seconds))
 			return nil
 		}
 		items = server.Capacity(p.job, one.spent)
-		if !server.Parallel() {
+		if !p.scheme.Parallel() {
 			copies = record.Threads
 		}
 	}
@@ -400,7 +403,7 @@ func (r *runner) measure(ctx context.Context, p plan, record Record) error {
 	if err := s.sample(ctx, items, copies); err != nil {
 		return err
 	}
-	if time.Since(sampling) < slow { // it warmed up
+	if !p.scheme.Parallel() || time.Since(sampling) < slow { // it warmed up
 		start, sampling = server.Spent(), time.Now()
 		s.stages, s.quality = Stages{}, Quality{}
 	}

@@ -11,6 +11,9 @@ import (
 // is measured and what measures.
 type Scheme interface {
 	Name() string
+	// Parallel says that one Compute keeps all threads busy. Otherwise an item takes one
+	// thread, and batches of as many as there are threads are computed at the same time.
+	Parallel() bool
 	// Set returns the parameter set for a workload of a size, without its keys, or an
 	// *AbsentError.
 	Set(w *workloads.Workload, size int) (Set, error)
@@ -45,9 +48,6 @@ type Server interface {
 	Capacity(j Job, spent Spent) int
 	// Spent counts since the start.
 	Spent() Spent
-	// Parallel says that one Compute keeps all threads busy. Otherwise as many run at
-	// the same time as there are threads.
-	Parallel() bool
 	Close()
 }
 

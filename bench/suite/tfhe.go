@@ -30,6 +30,8 @@ func NewTFHE(p *fhe.Parameters, backend accel.Backend) Scheme { return &tfhe{p, 
 
 func (s *tfhe) Name() string { return workloads.TFHE }
 
+func (s *tfhe) Parallel() bool { return true }
+
 func (s *tfhe) Set(w *workloads.Workload, _ int) (Set, error) {
 	if w.Integers == nil && w.Bits == nil {
 		return Set{}, &AbsentError{w.Name, workloads.TFHE, w.Absent[workloads.TFHE]}
@@ -310,8 +312,6 @@ func (s *tfheServer) Capacity(_ Job, spent Spent) int {
 	full := int64(s.batcher.Full())
 	return int(min(full, max(2, batches*full/max(1, spent.Bootstraps))))
 }
-
-func (s *tfheServer) Parallel() bool { return true }
 
 func (s *tfheServer) Close() { s.batcher.Close() }
 

@@ -92,16 +92,17 @@ With --out, results are kept in a file as they come. The same command goes on wh
 it was interrupted; 'tacit bench report' makes reports and plots from the file.
 
 What is measured, unless flags choose:
-  sizes     all of every workload on all cores; on one core the smallest, which shows how work
-            scales
+  sizes     all of every workload on all cores; on one core the smallest on TFHE, which
+            shows how work scales; an item of the other schemes takes one core anyhow
   modes     one item at a time; and batches, but for those of TFHE whose item alone takes more
             than 25 s: one item then keeps all cores busy, and --long measures such batches
   rounds    two: the run goes over all records, and then again, with new keys and servers.
             Rounds differ as runs do; how far is the spread that reports state
   samples   6 of each record, 3 a round, and more for 2 s (--budget). A round ends after 5 s
-            (two and a half budgets) with the samples it has, one at least. The first of a round is left out if it
-            takes less than a second: it warms up. What takes more than 25 s has one round of one
-            sample, and the others' spread, which is wider by the square root of 2 and more
+            (two and a half budgets) with the samples it has, one at least. The first of a round
+            warms up and is left out, but on TFHE where it takes more than a second. What takes
+            more than 25 s has one round of one sample, and the others' spread, which is wider
+            by the square root of 2 and more
   machine   before and after the samples of every round, fixed work is timed on as many threads
 That takes about an hour on 2 cores. What is skipped, and why, is in results and report.
 
@@ -140,7 +141,7 @@ reference_seconds of the fixed work], request_bytes, …], absent, skipped.`,
 	flags.IntSliceVar(&f.sizes, "size", nil, "sizes; all if absent")
 	flags.IntVar(&f.largest, "max-size", 0, "no sizes above this one")
 	flags.StringSliceVar(&o.Modes, "mode", []string{suite.Single, suite.Batch}, "single items, batches")
-	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads, for all sizes; if absent all cores, and unless --quick one core for the smallest")
+	flags.IntSliceVar(&o.Threads, "threads", nil, "numbers of threads, for all sizes; if absent all cores, and unless --quick one core for the smallest on TFHE")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often the run goes over all records; 0 is 2")
 	flags.IntVar(&o.Samples, "samples", 0, "samples of each record in all rounds; 0 is 6")
 	flags.DurationVar(&o.Budget, "budget", 2*time.Second, "time for more samples of each record in all rounds")
