@@ -211,34 +211,38 @@ func source(n uint64) *rand.Rand { return rand.New(rand.NewPCG(n, 0x7461636974))
 func (r *runner) plan() error {
 	for _, scheme := range r.Schemes {
 		var plans []plan
-		for _, job := range r.Jobs {
-			set, err := scheme.Set(job.Workload, job.Size)
-			if absent, ok := err.(*AbsentError); ok {
-				if a := (Absent{absent.Workload, absent.Scheme, absent.Reason}); !slices.Contains(r.results.Absent, a) {
-					r.results.Absent = append(r.results.Absent, a)
-				}
+		for i, threads := range slices.Concat(r.Threads, r.SmallThreads) { // one server after the other
+			small := i >= len(r.Threads)
+			if small && (!scheme.Parallel() || slices.Contains(r.Threads, threads)) {
 				continue
 			}
-			if err != nil {
-				return err
-			}
-			if set.Security < minSecurity && !r.AllowInsecure {
-				return &SecurityError{set}
-			}
-			rungs, later := 0, 0
-			if job.Workload.Slow {
-				later++
-			}
-			for _, other := range r.Jobs {
-				if other.Workload == job.Workload && other.Size < job.Size {
-					rungs++
-				}
-			}
-			for i, threads := range slices.Concat(r.Threads, r.SmallThreads) {
-				if i >= len(r.Threads) && (rungs > 0 || !scheme.Parallel() || slices.Contains(r.Threads, threads)) {
+			for _, job := range r.Jobs {
+				set, err := scheme.Set(job.Workload, job.Size)
+				if absent, ok := err.(*AbsentError); ok {
+					if a := (Absent{absent.Workload, absent.Scheme, absent.Reason}); !slices.Contains(r.results.Absent, a) {
+						r.results.Absent = append(r.results.Absent, a)
+					}
 					continue
 				}
-				p := plan{scheme: scheme, set: set, job: job, turn: rungs + later + min(i, 1)}
+				if err != nil {
+					return err
+				}
+				if set.Security < minSecurity && !r.AllowInsecure {
+					return &SecurityError{set}
+				}
+				smaller, later := 0, min(i, 1)
+				if job.Workload.Slow {
+					later++
+				}
+				for _, other := range r.Jobs {
+					if other.Workload == job.Workload && other.Size < job.Size {
+						smaller++
+					}
+				}
+				if small && smaller > 0 {
+					continue
+				}
+				p := plan{scheme: scheme, set: set, job: job, turn: smaller + later}
 				for _, mode := range r.Modes {
 					p.records = append(p.records, Record{
 						Workload: job.Workload.Name, Size: job.Size, Unit: job.Workload.Unit,

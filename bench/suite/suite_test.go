@@ -246,7 +246,7 @@ func TestRounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Records) != 3 || r.Records[1].Threads != 3 || r.Records[1].Size != 8 {
+	if len(r.Records) != 3 || r.Records[2].Threads != 3 || r.Records[2].Size != 8 {
 		t.Fatalf("%d records: %v", len(r.Records), measured)
 	}
 	r.Records[0].Rounds[0].Seconds.Compute = []float64{dear.Seconds() + 1}
