@@ -25,7 +25,8 @@ func benchListCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the workloads of 'bench run'",
-		Long: `Lists the workloads, their sizes, and the schemes that have a program for them.
+		Long: `Lists the workloads, their sizes, and the schemes that have a program for them. 'tacit bench
+run --help' says what of it is measured.
 
 JSON: a list of name, about, unit, sizes, schemes, absent [scheme: why].`,
 		Args: cobra.NoArgs,
