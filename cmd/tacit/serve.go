@@ -71,6 +71,11 @@ servers that form a cluster or are connected to share --nats-secret-file, and wh
 machines reach them they need --nats-ca, --nats-cert and --nats-key. Receipts are signed with
 --service-key: give all processes the same. 'tacit cluster' starts all of it on one machine.
 
+Jobs that have ended are kept for --keep-jobs, the newest --keep-jobs-count of them;
+those beyond are removed within seconds. Each takes up to 1 kB of memory, so 100 MB
+for the 100,000 of the default, besides prepared keys (--key-memory) and some 100 MB for
+all else. A ciphertext takes as much for as long as it is kept (--keep-unused).
+
 With --mock the server computes on plaintexts that have the form of ciphertexts, and
 keeps everything in memory: for fast tests of contracts and clients. Everything else is
 as with ciphertexts: types, limits, rights, costs and errors. It takes keys of the
