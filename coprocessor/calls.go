@@ -97,6 +97,7 @@ func (c *countedConn) Close() error {
 type stall struct {
 	timer    *time.Timer
 	patience time.Duration
+	cancel   context.CancelFunc
 	holders  atomic.Int32 // the call, and its handler
 	end      func()
 }
@@ -142,7 +143,7 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 		return nil, tooManyCalls().status().Err()
 	}
 	call, cancel := context.WithCancel(ctx)
-	st := &stall{timer: time.AfterFunc(s.opts.patience, cancel), patience: s.opts.patience, end: end}
+	st := &stall{timer: time.AfterFunc(s.opts.patience, cancel), patience: s.opts.patience, cancel: cancel, end: end}
 	st.holders.Store(1)
 	context.AfterFunc(ctx, func() { // the end of the call
 		st.timer.Stop()
@@ -172,6 +173,13 @@ func (st *stall) moved() {
 func (st *stall) waits(d time.Duration) {
 	if st != nil {
 		st.timer.Reset(d)
+	}
+}
+
+// stop ends the call.
+func (st *stall) stop() {
+	if st != nil {
+		st.cancel()
 	}
 }
 

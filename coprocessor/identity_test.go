@@ -376,6 +376,10 @@ func TestMethods(t *testing.T) {
 			_, err := s.CoprocessorClient.GetAccess(ctx, &tacitv1.GetAccessRequest{Resource: evaluation(g.key())})
 			return err
 		},
+		"GetEvaluationKeyUpload": func(s *service) error {
+			_, err := s.CoprocessorClient.GetEvaluationKeyUpload(ctx, &tacitv1.GetEvaluationKeyUploadRequest{KeyId: g.key()})
+			return err
+		},
 		"GetKey": func(s *service) error {
 			_, err := s.CoprocessorClient.GetKey(ctx, &tacitv1.GetKeyRequest{KeyId: g.key()})
 			return err
@@ -437,7 +441,7 @@ func TestMethods(t *testing.T) {
 		all = append(all, m.StreamName)
 	}
 	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs", "UploadProgram", "EstimateJob", "WatchJobs", "GetUsage"}
-	needsKeys := []string{"UploadEvaluationKey", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration"}
+	needsKeys := []string{"GetEvaluationKeyUpload", "UploadEvaluationKey", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration"}
 	absent := []string{"StartMigration", "GetMigration", "ConfirmMigration"} // also for those who may
 	all = slices.DeleteFunc(all, func(m string) bool { return m == "UploadEvaluationKey" })
 	all = append(all, "UploadEvaluationKey") // last: whoever may makes itself an owner of another key
@@ -473,7 +477,7 @@ func TestMethods(t *testing.T) {
 			switch {
 			case m == "RotateServiceKey" || slices.Contains(needsUser, m):
 				return codes.PermissionDenied
-			case m == "GetInfo" || m == "UploadEvaluationKey":
+			case m == "GetInfo" || m == "UploadEvaluationKey" || m == "GetEvaluationKeyUpload":
 				return codes.OK
 			}
 			return codes.NotFound
@@ -530,7 +534,7 @@ func stranger(method string) codes.Code {
 	switch method {
 	case "GetInfo", "SubmitJob of its own", "UploadProgram":
 		return codes.OK
-	case "UploadEvaluationKey", "WatchJobs", "GetUsage", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration", "RotateServiceKey":
+	case "UploadEvaluationKey", "GetEvaluationKeyUpload", "WatchJobs", "GetUsage", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration", "RotateServiceKey":
 		return codes.PermissionDenied
 	}
 	return codes.NotFound

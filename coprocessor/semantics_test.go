@@ -113,9 +113,14 @@ func TestUploadsAreIdempotent(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	// An upload that was overtaken by another one is read to its end.
-	if _, err := s.putKey(ctx, id, bytes.NewReader(key)); err != nil {
+	p, err := s.partials.begin(ctx, partialName{"another", id}, uint64(len(key)), 0, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.putKey(ctx, id, &partialReader{all: s.partials, p: p, in: bytes.NewReader(key)}); err != nil {
 		t.Error(err)
 	}
+	s.partials.end(p, false)
 	if list, err := s.CoprocessorClient.ListKeys(ctx, &tacitv1.ListKeysRequest{}); err != nil || len(list.Keys) != 1 || list.Keys[0].Size != uint64(len(key)) {
 		t.Errorf("%v, %v", list, err)
 	}

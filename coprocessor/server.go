@@ -231,6 +231,7 @@ type Server struct {
 	health      *health.Server
 	turn        *upkeep.Turn // of collecting
 	uploads     *shares      // under way
+	partials    *partials    // uploads that were interrupted, and those under way
 	estimates   *turns       // of specs to be validated
 	drafts      *drafts      // of jobs that no worker has begun
 	metrics     *monitor.Metrics
@@ -261,6 +262,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		calls: newShares(maxCalls, maxCallsOfHost), callsOf: newShares(maxCalls, maxCallsOfPrincipal), probes: newShares(maxProbes, maxProbes/2),
 		fetches: newShares(maxFetches, maxFetches/2),
 	}
+	s.partials = newPartials(s.opts.Dir)
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = s.opts.connect(ctx); err != nil {
@@ -426,6 +428,7 @@ var errDrained = errors.New("the service is shutting down")
 // Close stops the store. Run must have returned.
 func (s *Server) Close(ctx context.Context) error {
 	s.engines.close()
+	s.partials.close()
 	s.queue.Close()
 	return s.node.Close(ctx)
 }

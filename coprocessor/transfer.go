@@ -1,6 +1,7 @@
 package coprocessor
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -87,8 +88,19 @@ func beginUpload[M any](s *Server, ctx context.Context, recv func() (M, error)) 
 	return first, done, nil
 }
 
+// GetEvaluationKeyUpload tells what has arrived of an upload of the caller.
+func (s *Server) GetEvaluationKeyUpload(ctx context.Context, req *tacitv1.GetEvaluationKeyUploadRequest) (*tacitv1.EvaluationKeyUpload, error) {
+	id, err := s.keyID(ctx, req.KeyId)
+	if err != nil {
+		return nil, err
+	}
+	n, size := s.partials.received(partialName{callOf(ctx).principal.Name, id})
+	return &tacitv1.EvaluationKeyUpload{KeyId: id[:], Received: uint64(n), Size: size}, nil
+}
+
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
-// has the digest it is named by, this service's parameters, and decodes.
+// has the digest it is named by, this service's parameters, and decodes. What has arrived
+// when the stream breaks off can be continued.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
 	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
 	if err != nil {
@@ -105,8 +117,18 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	if err := checkSize(header.Size, uint64(s.opts.MaxKey)); err != nil {
 		return err
 	}
+	if header.Offset > header.Size {
+		return refuse(codes.InvalidArgument, "BAD_OFFSET", "header.offset", "%d bytes of %d", header.Offset, header.Size)
+	}
 	id := fhe.KeyID(header.KeyId)
-	in := &chunks{left: header.Size, next: func() ([]byte, error) {
+	ctx := stream.Context()
+	p, err := s.partials.begin(ctx, partialName{callOf(ctx).principal.Name, id}, header.Size, header.Offset, stallOf(ctx).stop)
+	if err != nil {
+		return err
+	}
+	keep := false
+	defer func() { s.partials.end(p, keep) }()
+	in := &partialReader{all: s.partials, p: p, in: &chunks{left: header.Size - header.Offset, next: func() ([]byte, error) {
 		m, err := stream.Recv()
 		if err != nil {
 			return nil, err
@@ -115,8 +137,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
 		}
 		return m.GetChunk(), nil
-	}}
-	ctx := stream.Context()
+	}}}
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
 	parameters := store.Digest(s.opts.Params.Fingerprint())
@@ -148,32 +169,23 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	}
 	stored, err := s.keyInfo(ctx, id, known, err)
 	if err != nil {
+		// Where all has arrived, it may yet be stored.
+		keep = in.interrupted() || uint64(p.n) == p.size && faultOf(err).retryable()
 		return err
 	}
 	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", stored.Size)
 	return stream.SendAndClose(stored)
 }
 
-// putKey stores a key while it decodes it, and returns the fingerprint of its parameters; what does not decode ends the
-// stream that is being stored with an error, and nothing is kept.
-func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in io.Reader) (parameters store.Digest, err error) {
-	r, w := io.Pipe()
-	stored := make(chan error, 1)
-	go func() {
-		err := s.keys.Put(ctx, id, r, s.opts.MaxKey)
-		if err == nil {
-			io.Copy(io.Discard, r) // unread when another upload of the key was faster
-		}
-		r.CloseWithError(err)
-		stored <- err
-	}()
-	got, parameters, err := checkEvaluationKey(io.TeeReader(in, w), s.opts.Params)
+// putKey stores a key that decodes, and returns the fingerprint of its parameters. It is
+// decoded while it arrives: what is no key is refused at once.
+func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in *partialReader) (parameters store.Digest, err error) {
+	got, parameters, err := checkEvaluationKey(bufio.NewReaderSize(in, 64<<10), s.opts.Params)
 	if err == nil && got != id {
 		err = faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
 	}
-	w.CloseWithError(err)
-	if putErr := <-stored; err == nil {
-		err = putErr
+	if err == nil {
+		err = s.keys.PutFile(ctx, id, in.p.file, in.p.n)
 	}
 	return parameters, err
 }

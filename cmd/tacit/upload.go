@@ -29,7 +29,8 @@ func uploadCommand(u *ui) *cobra.Command {
 		Long: `Sends evaluation keys, the public keys that belong to them, and files of
 ciphertexts, whichever a file holds, and prints the key id or the handle of each
 ciphertext. What the server has already is not stored again, and keeps its handle.
-The evaluation key comes before the others.
+The evaluation key comes before the others. An upload of one that breaks off goes on where
+it was, by itself while it gets further, or when the command is run again within an hour.
 
 JSON: a list of file, key_id, kind and size (of a key) and ciphertexts
 [handle, type, key_id, sha256, size].`,

@@ -40,6 +40,11 @@ type fake struct {
 	jobs   []*tacitv1.Job                      // what each WaitJob answers
 
 	cursors []string // of each WatchJobs
+
+	resumes  bool   // uploads of keys go on where they broke off
+	total    uint64 // of the key
+	forgets  int    // times that such an upload is not there after all, with noUpload
+	noUpload error
 }
 
 func (f *fake) fail() error {
@@ -69,7 +74,13 @@ func (f *fake) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.Upl
 		return stream.SendAndClose(info)
 	}
 	f.mu.Lock()
-	f.got, f.chunks = nil, nil
+	if h.GetOffset() > 0 && f.forgets > 0 {
+		f.forgets--
+		f.got = nil
+		f.mu.Unlock()
+		return f.noUpload
+	}
+	f.got, f.chunks = f.got[:h.GetOffset()], nil
 	f.mu.Unlock()
 	for {
 		m, err := stream.Recv()
@@ -88,6 +99,15 @@ func (f *fake) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.Upl
 		}
 	}
 	return stream.SendAndClose(info)
+}
+
+func (f *fake) GetEvaluationKeyUpload(_ context.Context, req *tacitv1.GetEvaluationKeyUploadRequest) (*tacitv1.EvaluationKeyUpload, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.resumes {
+		return nil, status.Error(codes.Unimplemented, "")
+	}
+	return &tacitv1.EvaluationKeyUpload{KeyId: req.KeyId, Received: uint64(len(f.got)), Size: f.total}, nil
 }
 
 func (f *fake) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
@@ -346,6 +366,41 @@ func TestUploadEvaluationKey(t *testing.T) {
 	}
 	if len(held.got) > 0 {
 		t.Errorf("%d bytes were taken of a key that is held", len(held.got))
+	}
+}
+
+// An upload goes on where it broke off, as long as it gets further, and begins again where
+// the service has forgotten it.
+func TestUploadGoesOn(t *testing.T) {
+	key := bytes.Repeat([]byte("0123456789abcdef"), ChunkSize/16*15/2)
+	broken := refusal(t, codes.Unavailable, "UNAVAILABLE", "", time.Millisecond)
+	upload := func(f *fake, chunks int) {
+		t.Helper()
+		f.resumes, f.total, f.noUpload = true, uint64(len(key)), refusal(t, codes.FailedPrecondition, "NO_SUCH_UPLOAD", "header.offset", 0)
+		c := dial(t, f)
+		c.attempts = 3
+		var last int64
+		_, err := c.UploadEvaluationKey(t.Context(), bytes.NewReader(key), func(done, _ int64) { last = done })
+		if last != int64(len(key)) {
+			t.Errorf("progress ends at %d", last)
+		}
+		if err != nil || !bytes.Equal(f.got, key) {
+			t.Errorf("%d bytes of %d, %v", len(f.got), len(key), err)
+		}
+		if f.calls != chunks {
+			t.Errorf("%d chunks arrived, want %d", f.calls, chunks)
+		}
+	}
+	// More attempts than are made without progress: no chunk arrives twice.
+	upload(&fake{failures: []error{broken, broken, nil, broken, broken, broken}}, 8)
+	upload(&fake{failures: []error{nil, broken}, forgets: 1}, 10)
+
+	// Without progress the attempts are counted.
+	f := &fake{failures: []error{broken, broken, broken, broken, broken, broken, broken}}
+	c := dial(t, f)
+	c.attempts = 3
+	if _, err := c.UploadEvaluationKey(t.Context(), bytes.NewReader(key), nil); err == nil || f.calls != 3 {
+		t.Errorf("%d chunks arrived, %v", f.calls, err)
 	}
 }
 

@@ -10,45 +10,94 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
 // UploadEvaluationKey sends the container of an evaluation key, which it reads
 // twice: once for the key id, which is its SHA-256, and once to send it. A key
-// that the service holds already is not sent. progress, if not nil, is told how
-// many bytes have gone.
+// that the service holds already is not sent. Where the service has the beginning, of an
+// upload of ours that was interrupted, by this call or before, it is not sent again; an
+// upload that gets further with every attempt is tried again as often as it takes.
+// progress, if not nil, is told how many bytes have arrived or gone.
 func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
 	h := sha256.New()
 	size, err := rewindAndCopy(h, r)
 	if err != nil {
 		return nil, err
 	}
-	header := &tacitv1.EvaluationKeyHeader{KeyId: h.Sum(nil), Size: uint64(size)}
-	return retry(ctx, c, func() (*tacitv1.EvaluationKeyInfo, error) {
-		if _, err := r.Seek(0, io.SeekStart); err != nil {
+	id := h.Sum(nil)
+	furthest, again := int64(0), false
+	for n := 0; ; n++ {
+		offset, err := int64(0), error(nil)
+		if !again {
+			offset, err = c.received(ctx, id, size)
+		}
+		if offset > furthest {
+			furthest, n = offset, 0
+		}
+		var info *tacitv1.EvaluationKeyInfo
+		if err == nil {
+			info, err = c.uploadFrom(ctx, r, id, offset, size, progress)
+		}
+		if err == nil {
+			return info, nil
+		}
+		err = c.errorOf(err)
+		// Another process answers than the one that was asked, or it has forgotten.
+		var e *Error
+		again = errors.As(err, &e) && e.Reason == "NO_SUCH_UPLOAD"
+		if n+1 >= c.attempts || !again && !pause(ctx, err, n) {
 			return nil, err
 		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		first := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}}
-		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName, first)
-		if err != nil {
-			return nil, err
-		}
-		stream, err := c.service.UploadEvaluationKey(ctx)
-		if err != nil {
-			return nil, err
-		}
-		info, err := send(stream, r, size, first,
-			func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
-				return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
-			}, progress)
-		if err == nil && !bytes.Equal(info.KeyId, header.KeyId) {
-			return nil, &MismatchError{"evaluation key", fmt.Sprintf("the service answered for the key %x, not %x", info.KeyId, header.KeyId)}
-		}
-		return info, err
-	})
+	}
+}
+
+// received asks how much the service has of an upload of ours.
+func (c *Client) received(ctx context.Context, id []byte, size int64) (int64, error) {
+	resp, err := c.service.GetEvaluationKeyUpload(ctx, &tacitv1.GetEvaluationKeyUploadRequest{KeyId: id})
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return 0, nil // a service from before uploads could be continued
+	case err != nil:
+		return 0, err
+	case resp.Size != uint64(size) || resp.Received > uint64(size):
+		return 0, nil
+	}
+	return int64(resp.Received), nil
+}
+
+// uploadFrom sends the container of an evaluation key from a place on.
+func (c *Client) uploadFrom(ctx context.Context, r io.ReadSeeker, id []byte, offset, size int64, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
+	if _, err := r.Seek(offset, io.SeekStart); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	header := &tacitv1.EvaluationKeyHeader{KeyId: id, Size: uint64(size), Offset: uint64(offset)}
+	first := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}}
+	ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName, first)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := c.service.UploadEvaluationKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var sent func(done, total int64)
+	if progress != nil {
+		sent = func(done, _ int64) { progress(offset+done, size) }
+	}
+	info, err := send(stream, r, size-offset, first,
+		func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
+			return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
+		}, sent)
+	if err == nil && !bytes.Equal(info.KeyId, id) {
+		return nil, &MismatchError{"evaluation key", fmt.Sprintf("the service answered for the key %x, not %x", info.KeyId, id)}
+	}
+	return info, err
 }
 
 // rewindAndCopy copies all of r.

@@ -94,26 +94,15 @@ func OpenKeys(ctx context.Context, js jetstream.JetStream, spool string) (*Keys,
 // *SizeError for more than limit bytes. Putting a key that is there is a no-op
 // and does not read r; a damaged one is repaired.
 func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) error {
-	err := s.verify(ctx, id)
-	notFound, loss := (*KeyNotFoundError)(nil), (*DataLossError)(nil)
-	if err == nil || !errors.As(err, &notFound) && !errors.As(err, &loss) {
+	if done, err := s.has(ctx, id); done || err != nil {
 		return err
 	}
-
 	limit = min(limit, maxKey)
-	f, err := os.CreateTemp(s.spool, "upload-*")
+	f, err := NewSpool(s.spool)
 	if err != nil {
 		return fmt.Errorf("store: key %x: %w", id, err)
 	}
-	// Unix forgets the file's name at once, so that a crash leaves nothing;
-	// Windows removes a file only once it is closed.
-	removed := os.Remove(f.Name()) == nil
-	defer func() {
-		f.Close()
-		if !removed {
-			os.Remove(f.Name())
-		}
-	}()
+	defer f.Close()
 	h := sha256.New()
 	size, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(ctxReader{ctx, r}, limit+1))
 	if err != nil {
@@ -125,16 +114,45 @@ func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) e
 	if got := [32]byte(h.Sum(nil)); got != id {
 		return &DigestError{Want: id, Got: got}
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	return s.store(ctx, id, f.File, size)
+}
+
+// PutFile is Put for a file of size bytes, which it reads twice.
+func (s *Keys) PutFile(ctx context.Context, id [32]byte, f io.ReaderAt, size int64) error {
+	if done, err := s.has(ctx, id); done || err != nil {
+		return err
+	}
+	if size > maxKey {
+		return &SizeError{What: fmt.Sprintf("key %x", id), Size: size, Limit: maxKey}
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, ctxReader{ctx, io.NewSectionReader(f, 0, size)}); err != nil {
 		return fmt.Errorf("store: key %x: %w", id, err)
 	}
+	if got := [32]byte(h.Sum(nil)); got != id {
+		return &DigestError{Want: id, Got: got}
+	}
+	return s.store(ctx, id, f, size)
+}
 
+// has reports whether a key is there and whole.
+func (s *Keys) has(ctx context.Context, id [32]byte) (bool, error) {
+	err := s.verify(ctx, id)
+	notFound, loss := (*KeyNotFoundError)(nil), (*DataLossError)(nil)
+	if errors.As(err, &notFound) || errors.As(err, &loss) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// store writes a key whose digest is right.
+func (s *Keys) store(ctx context.Context, id [32]byte, f io.ReaderAt, size int64) error {
 	name := hex.EncodeToString(id[:])
 	m := manifest{size: size}
 	buf := make([]byte, min(size, chunkSize))
-	for left := size; left > 0; left -= int64(len(buf)) {
-		buf = buf[:min(left, chunkSize)]
-		if _, err := io.ReadFull(f, buf); err != nil {
+	for at := int64(0); at < size; at += int64(len(buf)) {
+		buf = buf[:min(size-at, chunkSize)]
+		if _, err := f.ReadAt(buf, at); err != nil {
 			return fmt.Errorf("store: key %x: %w", id, err)
 		}
 		d, err := s.chunks.Put(ctx, name, buf)
@@ -149,6 +167,31 @@ func (s *Keys) Put(ctx context.Context, id [32]byte, r io.Reader, limit int64) e
 		return fmt.Errorf("store: writing key %x: %w", id, err)
 	}
 	return nil
+}
+
+// Spool is a file that is gone when it is closed.
+type Spool struct {
+	*os.File
+	removed bool
+}
+
+// NewSpool makes an empty one in a directory. Unix forgets the file's name at once, so
+// that a crash leaves nothing; Windows removes a file only once it is closed.
+func NewSpool(dir string) (*Spool, error) {
+	f, err := os.CreateTemp(dir, "upload-*")
+	if err != nil {
+		return nil, err
+	}
+	return &Spool{f, os.Remove(f.Name()) == nil}, nil
+}
+
+// Close closes and removes the file.
+func (s *Spool) Close() error {
+	err := s.File.Close()
+	if !s.removed {
+		err = errors.Join(err, os.Remove(s.Name()))
+	}
+	return err
 }
 
 // Open returns a reader of the key and its size in bytes. The reader yields

@@ -379,7 +379,10 @@ type EvaluationKeyHeader struct {
 	// SHA-256 of the container: what arrives is checked against it.
 	KeyId []byte `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// Bytes of the container.
-	Size          uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Bytes that are not sent, since the service has them from an upload that was interrupted; at most what
+	// GetEvaluationKeyUpload tells. The chunks begin after them.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +431,120 @@ func (x *EvaluationKeyHeader) GetSize() uint64 {
 	return 0
 }
 
+func (x *EvaluationKeyHeader) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type GetEvaluationKeyUploadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         []byte                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEvaluationKeyUploadRequest) Reset() {
+	*x = GetEvaluationKeyUploadRequest{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEvaluationKeyUploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEvaluationKeyUploadRequest) ProtoMessage() {}
+
+func (x *GetEvaluationKeyUploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEvaluationKeyUploadRequest.ProtoReflect.Descriptor instead.
+func (*GetEvaluationKeyUploadRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetEvaluationKeyUploadRequest) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+// EvaluationKeyUpload is what has arrived of an evaluation key.
+type EvaluationKeyUpload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	KeyId []byte                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Bytes from the beginning; 0 when there is no such upload.
+	Received uint64 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
+	// As its header says.
+	Size          uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluationKeyUpload) Reset() {
+	*x = EvaluationKeyUpload{}
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluationKeyUpload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluationKeyUpload) ProtoMessage() {}
+
+func (x *EvaluationKeyUpload) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluationKeyUpload.ProtoReflect.Descriptor instead.
+func (*EvaluationKeyUpload) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EvaluationKeyUpload) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+func (x *EvaluationKeyUpload) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *EvaluationKeyUpload) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 type ListKeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most this many; 0 lets the service choose.
@@ -440,7 +557,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[5]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +569,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[5]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +582,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{5}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListKeysRequest) GetPageSize() uint32 {
@@ -493,7 +610,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[6]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +622,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[6]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +635,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{6}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListKeysResponse) GetKeys() []*EvaluationKeyInfo {
@@ -550,7 +667,7 @@ type UploadCiphertextsRequest struct {
 
 func (x *UploadCiphertextsRequest) Reset() {
 	*x = UploadCiphertextsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[7]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +679,7 @@ func (x *UploadCiphertextsRequest) String() string {
 func (*UploadCiphertextsRequest) ProtoMessage() {}
 
 func (x *UploadCiphertextsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[7]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +692,7 @@ func (x *UploadCiphertextsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadCiphertextsRequest.ProtoReflect.Descriptor instead.
 func (*UploadCiphertextsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{7}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UploadCiphertextsRequest) GetContent() isUploadCiphertextsRequest_Content {
@@ -632,7 +749,7 @@ type CiphertextsHeader struct {
 
 func (x *CiphertextsHeader) Reset() {
 	*x = CiphertextsHeader{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[8]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +761,7 @@ func (x *CiphertextsHeader) String() string {
 func (*CiphertextsHeader) ProtoMessage() {}
 
 func (x *CiphertextsHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[8]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +774,7 @@ func (x *CiphertextsHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CiphertextsHeader.ProtoReflect.Descriptor instead.
 func (*CiphertextsHeader) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{8}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CiphertextsHeader) GetSize() uint64 {
@@ -684,7 +801,7 @@ type UploadCiphertextsResponse struct {
 
 func (x *UploadCiphertextsResponse) Reset() {
 	*x = UploadCiphertextsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[9]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +813,7 @@ func (x *UploadCiphertextsResponse) String() string {
 func (*UploadCiphertextsResponse) ProtoMessage() {}
 
 func (x *UploadCiphertextsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[9]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +826,7 @@ func (x *UploadCiphertextsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadCiphertextsResponse.ProtoReflect.Descriptor instead.
 func (*UploadCiphertextsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{9}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UploadCiphertextsResponse) GetCiphertexts() []*CiphertextInfo {
@@ -730,7 +847,7 @@ type StatCiphertextsRequest struct {
 
 func (x *StatCiphertextsRequest) Reset() {
 	*x = StatCiphertextsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[10]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +859,7 @@ func (x *StatCiphertextsRequest) String() string {
 func (*StatCiphertextsRequest) ProtoMessage() {}
 
 func (x *StatCiphertextsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[10]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +872,7 @@ func (x *StatCiphertextsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatCiphertextsRequest.ProtoReflect.Descriptor instead.
 func (*StatCiphertextsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{10}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StatCiphertextsRequest) GetHandles() [][]byte {
@@ -786,7 +903,7 @@ type StatCiphertextsResponse struct {
 
 func (x *StatCiphertextsResponse) Reset() {
 	*x = StatCiphertextsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[11]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +915,7 @@ func (x *StatCiphertextsResponse) String() string {
 func (*StatCiphertextsResponse) ProtoMessage() {}
 
 func (x *StatCiphertextsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[11]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +928,7 @@ func (x *StatCiphertextsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatCiphertextsResponse.ProtoReflect.Descriptor instead.
 func (*StatCiphertextsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{11}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatCiphertextsResponse) GetCiphertexts() []*CiphertextInfo {
@@ -846,7 +963,7 @@ type PendingCiphertext struct {
 
 func (x *PendingCiphertext) Reset() {
 	*x = PendingCiphertext{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +975,7 @@ func (x *PendingCiphertext) String() string {
 func (*PendingCiphertext) ProtoMessage() {}
 
 func (x *PendingCiphertext) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[12]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +988,7 @@ func (x *PendingCiphertext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingCiphertext.ProtoReflect.Descriptor instead.
 func (*PendingCiphertext) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{12}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PendingCiphertext) GetHandle() []byte {
@@ -899,7 +1016,7 @@ type FetchCiphertextsRequest struct {
 
 func (x *FetchCiphertextsRequest) Reset() {
 	*x = FetchCiphertextsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1028,7 @@ func (x *FetchCiphertextsRequest) String() string {
 func (*FetchCiphertextsRequest) ProtoMessage() {}
 
 func (x *FetchCiphertextsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[13]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1041,7 @@ func (x *FetchCiphertextsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchCiphertextsRequest.ProtoReflect.Descriptor instead.
 func (*FetchCiphertextsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{13}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchCiphertextsRequest) GetHandles() [][]byte {
@@ -954,7 +1071,7 @@ type FetchCiphertextsResponse struct {
 
 func (x *FetchCiphertextsResponse) Reset() {
 	*x = FetchCiphertextsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1083,7 @@ func (x *FetchCiphertextsResponse) String() string {
 func (*FetchCiphertextsResponse) ProtoMessage() {}
 
 func (x *FetchCiphertextsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[14]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1096,7 @@ func (x *FetchCiphertextsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchCiphertextsResponse.ProtoReflect.Descriptor instead.
 func (*FetchCiphertextsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{14}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchCiphertextsResponse) GetContent() isFetchCiphertextsResponse_Content {
@@ -1042,7 +1159,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1171,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[15]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1184,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{15}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubmitJobRequest) GetId() string {
@@ -1127,7 +1244,7 @@ type MissingInputs struct {
 
 func (x *MissingInputs) Reset() {
 	*x = MissingInputs{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1256,7 @@ func (x *MissingInputs) String() string {
 func (*MissingInputs) ProtoMessage() {}
 
 func (x *MissingInputs) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[16]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1269,7 @@ func (x *MissingInputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
 func (*MissingInputs) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{16}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MissingInputs) GetRefuse() bool {
@@ -1188,7 +1305,7 @@ type ExpectedInput struct {
 
 func (x *ExpectedInput) Reset() {
 	*x = ExpectedInput{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1317,7 @@ func (x *ExpectedInput) String() string {
 func (*ExpectedInput) ProtoMessage() {}
 
 func (x *ExpectedInput) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[17]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1330,7 @@ func (x *ExpectedInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedInput.ProtoReflect.Descriptor instead.
 func (*ExpectedInput) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{17}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExpectedInput) GetHandle() []byte {
@@ -1242,7 +1359,7 @@ type EstimateJobRequest struct {
 
 func (x *EstimateJobRequest) Reset() {
 	*x = EstimateJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1371,7 @@ func (x *EstimateJobRequest) String() string {
 func (*EstimateJobRequest) ProtoMessage() {}
 
 func (x *EstimateJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[18]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1384,7 @@ func (x *EstimateJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateJobRequest.ProtoReflect.Descriptor instead.
 func (*EstimateJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{18}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EstimateJobRequest) GetSpec() *JobSpec {
@@ -1312,7 +1429,7 @@ type EstimateJobResponse struct {
 
 func (x *EstimateJobResponse) Reset() {
 	*x = EstimateJobResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1441,7 @@ func (x *EstimateJobResponse) String() string {
 func (*EstimateJobResponse) ProtoMessage() {}
 
 func (x *EstimateJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[19]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1454,7 @@ func (x *EstimateJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateJobResponse.ProtoReflect.Descriptor instead.
 func (*EstimateJobResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{19}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EstimateJobResponse) GetSpecDigest() []byte {
@@ -1405,7 +1522,7 @@ type NodeEstimate struct {
 
 func (x *NodeEstimate) Reset() {
 	*x = NodeEstimate{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1534,7 @@ func (x *NodeEstimate) String() string {
 func (*NodeEstimate) ProtoMessage() {}
 
 func (x *NodeEstimate) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[20]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1547,7 @@ func (x *NodeEstimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeEstimate.ProtoReflect.Descriptor instead.
 func (*NodeEstimate) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{20}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodeEstimate) GetType() Type {
@@ -1477,7 +1594,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1606,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[21]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1619,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{21}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -1521,7 +1638,7 @@ type GetJobSpecRequest struct {
 
 func (x *GetJobSpecRequest) Reset() {
 	*x = GetJobSpecRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1650,7 @@ func (x *GetJobSpecRequest) String() string {
 func (*GetJobSpecRequest) ProtoMessage() {}
 
 func (x *GetJobSpecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[22]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1663,7 @@ func (x *GetJobSpecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobSpecRequest.ProtoReflect.Descriptor instead.
 func (*GetJobSpecRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{22}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetJobSpecRequest) GetId() string {
@@ -1566,7 +1683,7 @@ type WaitJobRequest struct {
 
 func (x *WaitJobRequest) Reset() {
 	*x = WaitJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1695,7 @@ func (x *WaitJobRequest) String() string {
 func (*WaitJobRequest) ProtoMessage() {}
 
 func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[23]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1708,7 @@ func (x *WaitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitJobRequest.ProtoReflect.Descriptor instead.
 func (*WaitJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{23}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitJobRequest) GetId() string {
@@ -1619,7 +1736,7 @@ type WatchJobRequest struct {
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1748,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[24]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1761,7 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{24}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchJobRequest) GetId() string {
@@ -1675,7 +1792,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1804,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[25]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1817,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{25}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchJobsRequest) GetCursor() string {
@@ -1733,7 +1850,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1862,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[26]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1875,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{26}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelJobRequest) GetId() string {
@@ -1785,7 +1902,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1914,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[27]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1927,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{27}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -1859,7 +1976,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1988,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[28]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2001,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{28}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -1911,7 +2028,7 @@ type GetUsageRequest struct {
 
 func (x *GetUsageRequest) Reset() {
 	*x = GetUsageRequest{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2040,7 @@ func (x *GetUsageRequest) String() string {
 func (*GetUsageRequest) ProtoMessage() {}
 
 func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[29]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2053,7 @@ func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetUsageRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{29}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetUsageRequest) GetPrincipal() string {
@@ -1969,7 +2086,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2098,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[30]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2111,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{30}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Usage) GetPrincipal() string {
@@ -2064,7 +2181,7 @@ type JobCount struct {
 
 func (x *JobCount) Reset() {
 	*x = JobCount{}
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2193,7 @@ func (x *JobCount) String() string {
 func (*JobCount) ProtoMessage() {}
 
 func (x *JobCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_coprocessor_proto_msgTypes[31]
+	mi := &file_tacit_v1_coprocessor_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2206,7 @@ func (x *JobCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCount.ProtoReflect.Descriptor instead.
 func (*JobCount) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{31}
+	return file_tacit_v1_coprocessor_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobCount) GetState() JobState {
@@ -2141,10 +2258,17 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x1aUploadEvaluationKeyRequest\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.tacit.v1.EvaluationKeyHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\t\n" +
-	"\acontent\"@\n" +
+	"\acontent\"X\n" +
 	"\x13EvaluationKeyHeader\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"M\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"6\n" +
+	"\x1dGetEvaluationKeyUploadRequest\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\fR\x05keyId\"\\\n" +
+	"\x13EvaluationKeyUpload\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\"M\n" +
 	"\x0fListKeysRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -2261,10 +2385,11 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x04jobs\x18\b \x03(\v2\x12.tacit.v1.JobCountR\x04jobs\"J\n" +
 	"\bJobCount\x12(\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count2\xf0\x10\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count2\xd2\x11\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
-	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12A\n" +
+	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12`\n" +
+	"\x16GetEvaluationKeyUpload\x12'.tacit.v1.GetEvaluationKeyUploadRequest\x1a\x1d.tacit.v1.EvaluationKeyUpload\x12A\n" +
 	"\bListKeys\x12\x19.tacit.v1.ListKeysRequest\x1a\x1a.tacit.v1.ListKeysResponse\x12>\n" +
 	"\x06GetKey\x12\x17.tacit.v1.GetKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12D\n" +
 	"\tRetireKey\x12\x1a.tacit.v1.RetireKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12H\n" +
@@ -2309,176 +2434,180 @@ func file_tacit_v1_coprocessor_proto_rawDescGZIP() []byte {
 	return file_tacit_v1_coprocessor_proto_rawDescData
 }
 
-var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_tacit_v1_coprocessor_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_tacit_v1_coprocessor_proto_goTypes = []any{
-	(*GetInfoRequest)(nil),             // 0: tacit.v1.GetInfoRequest
-	(*GetInfoResponse)(nil),            // 1: tacit.v1.GetInfoResponse
-	(*Limits)(nil),                     // 2: tacit.v1.Limits
-	(*UploadEvaluationKeyRequest)(nil), // 3: tacit.v1.UploadEvaluationKeyRequest
-	(*EvaluationKeyHeader)(nil),        // 4: tacit.v1.EvaluationKeyHeader
-	(*ListKeysRequest)(nil),            // 5: tacit.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 6: tacit.v1.ListKeysResponse
-	(*UploadCiphertextsRequest)(nil),   // 7: tacit.v1.UploadCiphertextsRequest
-	(*CiphertextsHeader)(nil),          // 8: tacit.v1.CiphertextsHeader
-	(*UploadCiphertextsResponse)(nil),  // 9: tacit.v1.UploadCiphertextsResponse
-	(*StatCiphertextsRequest)(nil),     // 10: tacit.v1.StatCiphertextsRequest
-	(*StatCiphertextsResponse)(nil),    // 11: tacit.v1.StatCiphertextsResponse
-	(*PendingCiphertext)(nil),          // 12: tacit.v1.PendingCiphertext
-	(*FetchCiphertextsRequest)(nil),    // 13: tacit.v1.FetchCiphertextsRequest
-	(*FetchCiphertextsResponse)(nil),   // 14: tacit.v1.FetchCiphertextsResponse
-	(*SubmitJobRequest)(nil),           // 15: tacit.v1.SubmitJobRequest
-	(*MissingInputs)(nil),              // 16: tacit.v1.MissingInputs
-	(*ExpectedInput)(nil),              // 17: tacit.v1.ExpectedInput
-	(*EstimateJobRequest)(nil),         // 18: tacit.v1.EstimateJobRequest
-	(*EstimateJobResponse)(nil),        // 19: tacit.v1.EstimateJobResponse
-	(*NodeEstimate)(nil),               // 20: tacit.v1.NodeEstimate
-	(*GetJobRequest)(nil),              // 21: tacit.v1.GetJobRequest
-	(*GetJobSpecRequest)(nil),          // 22: tacit.v1.GetJobSpecRequest
-	(*WaitJobRequest)(nil),             // 23: tacit.v1.WaitJobRequest
-	(*WatchJobRequest)(nil),            // 24: tacit.v1.WatchJobRequest
-	(*WatchJobsRequest)(nil),           // 25: tacit.v1.WatchJobsRequest
-	(*CancelJobRequest)(nil),           // 26: tacit.v1.CancelJobRequest
-	(*ListJobsRequest)(nil),            // 27: tacit.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),           // 28: tacit.v1.ListJobsResponse
-	(*GetUsageRequest)(nil),            // 29: tacit.v1.GetUsageRequest
-	(*Usage)(nil),                      // 30: tacit.v1.Usage
-	(*JobCount)(nil),                   // 31: tacit.v1.JobCount
-	(*Parameters)(nil),                 // 32: tacit.v1.Parameters
-	(*ServiceKey)(nil),                 // 33: tacit.v1.ServiceKey
-	(*EvaluationKeyInfo)(nil),          // 34: tacit.v1.EvaluationKeyInfo
-	(*CiphertextInfo)(nil),             // 35: tacit.v1.CiphertextInfo
-	(Type)(0),                          // 36: tacit.v1.Type
-	(*JobSpec)(nil),                    // 37: tacit.v1.JobSpec
-	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
-	(*ProgramCall)(nil),                // 39: tacit.v1.ProgramCall
-	(Strategy)(0),                      // 40: tacit.v1.Strategy
-	(JobState)(0),                      // 41: tacit.v1.JobState
-	(*Job)(nil),                        // 42: tacit.v1.Job
-	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
-	(*GetKeyRequest)(nil),              // 44: tacit.v1.GetKeyRequest
-	(*RetireKeyRequest)(nil),           // 45: tacit.v1.RetireKeyRequest
-	(*ActivateKeyRequest)(nil),         // 46: tacit.v1.ActivateKeyRequest
-	(*UploadPublicKeyRequest)(nil),     // 47: tacit.v1.UploadPublicKeyRequest
-	(*GetPublicKeyRequest)(nil),        // 48: tacit.v1.GetPublicKeyRequest
-	(*StartMigrationRequest)(nil),      // 49: tacit.v1.StartMigrationRequest
-	(*GetMigrationRequest)(nil),        // 50: tacit.v1.GetMigrationRequest
-	(*ConfirmMigrationRequest)(nil),    // 51: tacit.v1.ConfirmMigrationRequest
-	(*RotateServiceKeyRequest)(nil),    // 52: tacit.v1.RotateServiceKeyRequest
-	(*UploadProgramRequest)(nil),       // 53: tacit.v1.UploadProgramRequest
-	(*GetProgramRequest)(nil),          // 54: tacit.v1.GetProgramRequest
-	(*ListProgramsRequest)(nil),        // 55: tacit.v1.ListProgramsRequest
-	(*GrantRequest)(nil),               // 56: tacit.v1.GrantRequest
-	(*RevokeRequest)(nil),              // 57: tacit.v1.RevokeRequest
-	(*GetAccessRequest)(nil),           // 58: tacit.v1.GetAccessRequest
-	(*PublicKeyInfo)(nil),              // 59: tacit.v1.PublicKeyInfo
-	(*GetPublicKeyResponse)(nil),       // 60: tacit.v1.GetPublicKeyResponse
-	(*Migration)(nil),                  // 61: tacit.v1.Migration
-	(*RotateServiceKeyResponse)(nil),   // 62: tacit.v1.RotateServiceKeyResponse
-	(*ProgramInfo)(nil),                // 63: tacit.v1.ProgramInfo
-	(*Program)(nil),                    // 64: tacit.v1.Program
-	(*ListProgramsResponse)(nil),       // 65: tacit.v1.ListProgramsResponse
-	(*JobEvent)(nil),                   // 66: tacit.v1.JobEvent
-	(*Access)(nil),                     // 67: tacit.v1.Access
+	(*GetInfoRequest)(nil),                // 0: tacit.v1.GetInfoRequest
+	(*GetInfoResponse)(nil),               // 1: tacit.v1.GetInfoResponse
+	(*Limits)(nil),                        // 2: tacit.v1.Limits
+	(*UploadEvaluationKeyRequest)(nil),    // 3: tacit.v1.UploadEvaluationKeyRequest
+	(*EvaluationKeyHeader)(nil),           // 4: tacit.v1.EvaluationKeyHeader
+	(*GetEvaluationKeyUploadRequest)(nil), // 5: tacit.v1.GetEvaluationKeyUploadRequest
+	(*EvaluationKeyUpload)(nil),           // 6: tacit.v1.EvaluationKeyUpload
+	(*ListKeysRequest)(nil),               // 7: tacit.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),              // 8: tacit.v1.ListKeysResponse
+	(*UploadCiphertextsRequest)(nil),      // 9: tacit.v1.UploadCiphertextsRequest
+	(*CiphertextsHeader)(nil),             // 10: tacit.v1.CiphertextsHeader
+	(*UploadCiphertextsResponse)(nil),     // 11: tacit.v1.UploadCiphertextsResponse
+	(*StatCiphertextsRequest)(nil),        // 12: tacit.v1.StatCiphertextsRequest
+	(*StatCiphertextsResponse)(nil),       // 13: tacit.v1.StatCiphertextsResponse
+	(*PendingCiphertext)(nil),             // 14: tacit.v1.PendingCiphertext
+	(*FetchCiphertextsRequest)(nil),       // 15: tacit.v1.FetchCiphertextsRequest
+	(*FetchCiphertextsResponse)(nil),      // 16: tacit.v1.FetchCiphertextsResponse
+	(*SubmitJobRequest)(nil),              // 17: tacit.v1.SubmitJobRequest
+	(*MissingInputs)(nil),                 // 18: tacit.v1.MissingInputs
+	(*ExpectedInput)(nil),                 // 19: tacit.v1.ExpectedInput
+	(*EstimateJobRequest)(nil),            // 20: tacit.v1.EstimateJobRequest
+	(*EstimateJobResponse)(nil),           // 21: tacit.v1.EstimateJobResponse
+	(*NodeEstimate)(nil),                  // 22: tacit.v1.NodeEstimate
+	(*GetJobRequest)(nil),                 // 23: tacit.v1.GetJobRequest
+	(*GetJobSpecRequest)(nil),             // 24: tacit.v1.GetJobSpecRequest
+	(*WaitJobRequest)(nil),                // 25: tacit.v1.WaitJobRequest
+	(*WatchJobRequest)(nil),               // 26: tacit.v1.WatchJobRequest
+	(*WatchJobsRequest)(nil),              // 27: tacit.v1.WatchJobsRequest
+	(*CancelJobRequest)(nil),              // 28: tacit.v1.CancelJobRequest
+	(*ListJobsRequest)(nil),               // 29: tacit.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),              // 30: tacit.v1.ListJobsResponse
+	(*GetUsageRequest)(nil),               // 31: tacit.v1.GetUsageRequest
+	(*Usage)(nil),                         // 32: tacit.v1.Usage
+	(*JobCount)(nil),                      // 33: tacit.v1.JobCount
+	(*Parameters)(nil),                    // 34: tacit.v1.Parameters
+	(*ServiceKey)(nil),                    // 35: tacit.v1.ServiceKey
+	(*EvaluationKeyInfo)(nil),             // 36: tacit.v1.EvaluationKeyInfo
+	(*CiphertextInfo)(nil),                // 37: tacit.v1.CiphertextInfo
+	(Type)(0),                             // 38: tacit.v1.Type
+	(*JobSpec)(nil),                       // 39: tacit.v1.JobSpec
+	(*durationpb.Duration)(nil),           // 40: google.protobuf.Duration
+	(*ProgramCall)(nil),                   // 41: tacit.v1.ProgramCall
+	(Strategy)(0),                         // 42: tacit.v1.Strategy
+	(JobState)(0),                         // 43: tacit.v1.JobState
+	(*Job)(nil),                           // 44: tacit.v1.Job
+	(*timestamppb.Timestamp)(nil),         // 45: google.protobuf.Timestamp
+	(*GetKeyRequest)(nil),                 // 46: tacit.v1.GetKeyRequest
+	(*RetireKeyRequest)(nil),              // 47: tacit.v1.RetireKeyRequest
+	(*ActivateKeyRequest)(nil),            // 48: tacit.v1.ActivateKeyRequest
+	(*UploadPublicKeyRequest)(nil),        // 49: tacit.v1.UploadPublicKeyRequest
+	(*GetPublicKeyRequest)(nil),           // 50: tacit.v1.GetPublicKeyRequest
+	(*StartMigrationRequest)(nil),         // 51: tacit.v1.StartMigrationRequest
+	(*GetMigrationRequest)(nil),           // 52: tacit.v1.GetMigrationRequest
+	(*ConfirmMigrationRequest)(nil),       // 53: tacit.v1.ConfirmMigrationRequest
+	(*RotateServiceKeyRequest)(nil),       // 54: tacit.v1.RotateServiceKeyRequest
+	(*UploadProgramRequest)(nil),          // 55: tacit.v1.UploadProgramRequest
+	(*GetProgramRequest)(nil),             // 56: tacit.v1.GetProgramRequest
+	(*ListProgramsRequest)(nil),           // 57: tacit.v1.ListProgramsRequest
+	(*GrantRequest)(nil),                  // 58: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),                 // 59: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),              // 60: tacit.v1.GetAccessRequest
+	(*PublicKeyInfo)(nil),                 // 61: tacit.v1.PublicKeyInfo
+	(*GetPublicKeyResponse)(nil),          // 62: tacit.v1.GetPublicKeyResponse
+	(*Migration)(nil),                     // 63: tacit.v1.Migration
+	(*RotateServiceKeyResponse)(nil),      // 64: tacit.v1.RotateServiceKeyResponse
+	(*ProgramInfo)(nil),                   // 65: tacit.v1.ProgramInfo
+	(*Program)(nil),                       // 66: tacit.v1.Program
+	(*ListProgramsResponse)(nil),          // 67: tacit.v1.ListProgramsResponse
+	(*JobEvent)(nil),                      // 68: tacit.v1.JobEvent
+	(*Access)(nil),                        // 69: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
-	32, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
+	34, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
 	2,  // 1: tacit.v1.GetInfoResponse.limits:type_name -> tacit.v1.Limits
-	33, // 2: tacit.v1.GetInfoResponse.service_keys:type_name -> tacit.v1.ServiceKey
+	35, // 2: tacit.v1.GetInfoResponse.service_keys:type_name -> tacit.v1.ServiceKey
 	4,  // 3: tacit.v1.UploadEvaluationKeyRequest.header:type_name -> tacit.v1.EvaluationKeyHeader
-	34, // 4: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
-	8,  // 5: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
-	35, // 6: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	35, // 7: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
-	12, // 8: tacit.v1.StatCiphertextsResponse.pending:type_name -> tacit.v1.PendingCiphertext
-	36, // 9: tacit.v1.PendingCiphertext.type:type_name -> tacit.v1.Type
-	35, // 10: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
-	37, // 11: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
-	38, // 12: tacit.v1.SubmitJobRequest.deadline:type_name -> google.protobuf.Duration
-	16, // 13: tacit.v1.SubmitJobRequest.missing_inputs:type_name -> tacit.v1.MissingInputs
-	39, // 14: tacit.v1.SubmitJobRequest.program:type_name -> tacit.v1.ProgramCall
-	38, // 15: tacit.v1.MissingInputs.timeout:type_name -> google.protobuf.Duration
-	17, // 16: tacit.v1.MissingInputs.expected:type_name -> tacit.v1.ExpectedInput
-	36, // 17: tacit.v1.ExpectedInput.type:type_name -> tacit.v1.Type
-	37, // 18: tacit.v1.EstimateJobRequest.spec:type_name -> tacit.v1.JobSpec
-	17, // 19: tacit.v1.EstimateJobRequest.expected:type_name -> tacit.v1.ExpectedInput
-	39, // 20: tacit.v1.EstimateJobRequest.program:type_name -> tacit.v1.ProgramCall
-	20, // 21: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
-	35, // 22: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
-	12, // 23: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
-	40, // 24: tacit.v1.EstimateJobResponse.strategy:type_name -> tacit.v1.Strategy
-	36, // 25: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
-	38, // 26: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
-	41, // 27: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
-	41, // 28: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
-	42, // 29: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
-	43, // 30: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
-	43, // 31: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
-	31, // 32: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
-	41, // 33: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
+	36, // 4: tacit.v1.ListKeysResponse.keys:type_name -> tacit.v1.EvaluationKeyInfo
+	10, // 5: tacit.v1.UploadCiphertextsRequest.header:type_name -> tacit.v1.CiphertextsHeader
+	37, // 6: tacit.v1.UploadCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	37, // 7: tacit.v1.StatCiphertextsResponse.ciphertexts:type_name -> tacit.v1.CiphertextInfo
+	14, // 8: tacit.v1.StatCiphertextsResponse.pending:type_name -> tacit.v1.PendingCiphertext
+	38, // 9: tacit.v1.PendingCiphertext.type:type_name -> tacit.v1.Type
+	37, // 10: tacit.v1.FetchCiphertextsResponse.header:type_name -> tacit.v1.CiphertextInfo
+	39, // 11: tacit.v1.SubmitJobRequest.spec:type_name -> tacit.v1.JobSpec
+	40, // 12: tacit.v1.SubmitJobRequest.deadline:type_name -> google.protobuf.Duration
+	18, // 13: tacit.v1.SubmitJobRequest.missing_inputs:type_name -> tacit.v1.MissingInputs
+	41, // 14: tacit.v1.SubmitJobRequest.program:type_name -> tacit.v1.ProgramCall
+	40, // 15: tacit.v1.MissingInputs.timeout:type_name -> google.protobuf.Duration
+	19, // 16: tacit.v1.MissingInputs.expected:type_name -> tacit.v1.ExpectedInput
+	38, // 17: tacit.v1.ExpectedInput.type:type_name -> tacit.v1.Type
+	39, // 18: tacit.v1.EstimateJobRequest.spec:type_name -> tacit.v1.JobSpec
+	19, // 19: tacit.v1.EstimateJobRequest.expected:type_name -> tacit.v1.ExpectedInput
+	41, // 20: tacit.v1.EstimateJobRequest.program:type_name -> tacit.v1.ProgramCall
+	22, // 21: tacit.v1.EstimateJobResponse.nodes:type_name -> tacit.v1.NodeEstimate
+	37, // 22: tacit.v1.EstimateJobResponse.outputs:type_name -> tacit.v1.CiphertextInfo
+	14, // 23: tacit.v1.EstimateJobResponse.missing:type_name -> tacit.v1.PendingCiphertext
+	42, // 24: tacit.v1.EstimateJobResponse.strategy:type_name -> tacit.v1.Strategy
+	38, // 25: tacit.v1.NodeEstimate.type:type_name -> tacit.v1.Type
+	40, // 26: tacit.v1.WaitJobRequest.timeout:type_name -> google.protobuf.Duration
+	43, // 27: tacit.v1.WatchJobsRequest.states:type_name -> tacit.v1.JobState
+	43, // 28: tacit.v1.ListJobsRequest.states:type_name -> tacit.v1.JobState
+	44, // 29: tacit.v1.ListJobsResponse.jobs:type_name -> tacit.v1.Job
+	45, // 30: tacit.v1.Usage.start_time:type_name -> google.protobuf.Timestamp
+	45, // 31: tacit.v1.Usage.end_time:type_name -> google.protobuf.Timestamp
+	33, // 32: tacit.v1.Usage.jobs:type_name -> tacit.v1.JobCount
+	43, // 33: tacit.v1.JobCount.state:type_name -> tacit.v1.JobState
 	0,  // 34: tacit.v1.Coprocessor.GetInfo:input_type -> tacit.v1.GetInfoRequest
 	3,  // 35: tacit.v1.Coprocessor.UploadEvaluationKey:input_type -> tacit.v1.UploadEvaluationKeyRequest
-	5,  // 36: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
-	44, // 37: tacit.v1.Coprocessor.GetKey:input_type -> tacit.v1.GetKeyRequest
-	45, // 38: tacit.v1.Coprocessor.RetireKey:input_type -> tacit.v1.RetireKeyRequest
-	46, // 39: tacit.v1.Coprocessor.ActivateKey:input_type -> tacit.v1.ActivateKeyRequest
-	47, // 40: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
-	48, // 41: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
-	49, // 42: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
-	50, // 43: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
-	51, // 44: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
-	52, // 45: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
-	53, // 46: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
-	54, // 47: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
-	55, // 48: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
-	7,  // 49: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
-	10, // 50: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
-	13, // 51: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
-	18, // 52: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
-	15, // 53: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
-	21, // 54: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	22, // 55: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
-	23, // 56: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	24, // 57: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	25, // 58: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
-	26, // 59: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	27, // 60: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	29, // 61: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
-	56, // 62: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
-	57, // 63: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
-	58, // 64: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
-	1,  // 65: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	34, // 66: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 67: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	34, // 68: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
-	34, // 69: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
-	34, // 70: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
-	59, // 71: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
-	60, // 72: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
-	61, // 73: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
-	61, // 74: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
-	61, // 75: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
-	62, // 76: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
-	63, // 77: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
-	64, // 78: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
-	65, // 79: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
-	9,  // 80: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	11, // 81: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	14, // 82: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	19, // 83: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
-	42, // 84: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	42, // 85: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	37, // 86: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	42, // 87: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	66, // 88: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	66, // 89: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
-	42, // 90: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	28, // 91: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	30, // 92: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
-	67, // 93: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
-	67, // 94: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
-	67, // 95: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
-	65, // [65:96] is the sub-list for method output_type
-	34, // [34:65] is the sub-list for method input_type
+	5,  // 36: tacit.v1.Coprocessor.GetEvaluationKeyUpload:input_type -> tacit.v1.GetEvaluationKeyUploadRequest
+	7,  // 37: tacit.v1.Coprocessor.ListKeys:input_type -> tacit.v1.ListKeysRequest
+	46, // 38: tacit.v1.Coprocessor.GetKey:input_type -> tacit.v1.GetKeyRequest
+	47, // 39: tacit.v1.Coprocessor.RetireKey:input_type -> tacit.v1.RetireKeyRequest
+	48, // 40: tacit.v1.Coprocessor.ActivateKey:input_type -> tacit.v1.ActivateKeyRequest
+	49, // 41: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
+	50, // 42: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
+	51, // 43: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
+	52, // 44: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
+	53, // 45: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
+	54, // 46: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
+	55, // 47: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
+	56, // 48: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
+	57, // 49: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
+	9,  // 50: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
+	12, // 51: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
+	15, // 52: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
+	20, // 53: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
+	17, // 54: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
+	23, // 55: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
+	24, // 56: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	25, // 57: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	26, // 58: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	27, // 59: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
+	28, // 60: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	29, // 61: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	31, // 62: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
+	58, // 63: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	59, // 64: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	60, // 65: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 66: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	36, // 67: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 68: tacit.v1.Coprocessor.GetEvaluationKeyUpload:output_type -> tacit.v1.EvaluationKeyUpload
+	8,  // 69: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	36, // 70: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
+	36, // 71: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
+	36, // 72: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
+	61, // 73: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
+	62, // 74: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
+	63, // 75: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
+	63, // 76: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
+	63, // 77: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
+	64, // 78: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
+	65, // 79: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
+	66, // 80: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
+	67, // 81: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
+	11, // 82: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	13, // 83: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	16, // 84: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	21, // 85: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
+	44, // 86: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	44, // 87: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	39, // 88: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	44, // 89: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	68, // 90: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	68, // 91: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
+	44, // 92: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	30, // 93: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	32, // 94: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
+	69, // 95: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	69, // 96: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	69, // 97: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	66, // [66:98] is the sub-list for method output_type
+	34, // [34:66] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -2498,24 +2627,24 @@ func file_tacit_v1_coprocessor_proto_init() {
 		(*UploadEvaluationKeyRequest_Header)(nil),
 		(*UploadEvaluationKeyRequest_Chunk)(nil),
 	}
-	file_tacit_v1_coprocessor_proto_msgTypes[7].OneofWrappers = []any{
+	file_tacit_v1_coprocessor_proto_msgTypes[9].OneofWrappers = []any{
 		(*UploadCiphertextsRequest_Header)(nil),
 		(*UploadCiphertextsRequest_Chunk)(nil),
 	}
-	file_tacit_v1_coprocessor_proto_msgTypes[12].OneofWrappers = []any{}
-	file_tacit_v1_coprocessor_proto_msgTypes[14].OneofWrappers = []any{
+	file_tacit_v1_coprocessor_proto_msgTypes[14].OneofWrappers = []any{}
+	file_tacit_v1_coprocessor_proto_msgTypes[16].OneofWrappers = []any{
 		(*FetchCiphertextsResponse_Header)(nil),
 		(*FetchCiphertextsResponse_Chunk)(nil),
 	}
-	file_tacit_v1_coprocessor_proto_msgTypes[17].OneofWrappers = []any{}
-	file_tacit_v1_coprocessor_proto_msgTypes[20].OneofWrappers = []any{}
+	file_tacit_v1_coprocessor_proto_msgTypes[19].OneofWrappers = []any{}
+	file_tacit_v1_coprocessor_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_coprocessor_proto_rawDesc), len(file_tacit_v1_coprocessor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

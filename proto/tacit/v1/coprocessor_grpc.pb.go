@@ -19,37 +19,38 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Coprocessor_GetInfo_FullMethodName             = "/tacit.v1.Coprocessor/GetInfo"
-	Coprocessor_UploadEvaluationKey_FullMethodName = "/tacit.v1.Coprocessor/UploadEvaluationKey"
-	Coprocessor_ListKeys_FullMethodName            = "/tacit.v1.Coprocessor/ListKeys"
-	Coprocessor_GetKey_FullMethodName              = "/tacit.v1.Coprocessor/GetKey"
-	Coprocessor_RetireKey_FullMethodName           = "/tacit.v1.Coprocessor/RetireKey"
-	Coprocessor_ActivateKey_FullMethodName         = "/tacit.v1.Coprocessor/ActivateKey"
-	Coprocessor_UploadPublicKey_FullMethodName     = "/tacit.v1.Coprocessor/UploadPublicKey"
-	Coprocessor_GetPublicKey_FullMethodName        = "/tacit.v1.Coprocessor/GetPublicKey"
-	Coprocessor_StartMigration_FullMethodName      = "/tacit.v1.Coprocessor/StartMigration"
-	Coprocessor_GetMigration_FullMethodName        = "/tacit.v1.Coprocessor/GetMigration"
-	Coprocessor_ConfirmMigration_FullMethodName    = "/tacit.v1.Coprocessor/ConfirmMigration"
-	Coprocessor_RotateServiceKey_FullMethodName    = "/tacit.v1.Coprocessor/RotateServiceKey"
-	Coprocessor_UploadProgram_FullMethodName       = "/tacit.v1.Coprocessor/UploadProgram"
-	Coprocessor_GetProgram_FullMethodName          = "/tacit.v1.Coprocessor/GetProgram"
-	Coprocessor_ListPrograms_FullMethodName        = "/tacit.v1.Coprocessor/ListPrograms"
-	Coprocessor_UploadCiphertexts_FullMethodName   = "/tacit.v1.Coprocessor/UploadCiphertexts"
-	Coprocessor_StatCiphertexts_FullMethodName     = "/tacit.v1.Coprocessor/StatCiphertexts"
-	Coprocessor_FetchCiphertexts_FullMethodName    = "/tacit.v1.Coprocessor/FetchCiphertexts"
-	Coprocessor_EstimateJob_FullMethodName         = "/tacit.v1.Coprocessor/EstimateJob"
-	Coprocessor_SubmitJob_FullMethodName           = "/tacit.v1.Coprocessor/SubmitJob"
-	Coprocessor_GetJob_FullMethodName              = "/tacit.v1.Coprocessor/GetJob"
-	Coprocessor_GetJobSpec_FullMethodName          = "/tacit.v1.Coprocessor/GetJobSpec"
-	Coprocessor_WaitJob_FullMethodName             = "/tacit.v1.Coprocessor/WaitJob"
-	Coprocessor_WatchJob_FullMethodName            = "/tacit.v1.Coprocessor/WatchJob"
-	Coprocessor_WatchJobs_FullMethodName           = "/tacit.v1.Coprocessor/WatchJobs"
-	Coprocessor_CancelJob_FullMethodName           = "/tacit.v1.Coprocessor/CancelJob"
-	Coprocessor_ListJobs_FullMethodName            = "/tacit.v1.Coprocessor/ListJobs"
-	Coprocessor_GetUsage_FullMethodName            = "/tacit.v1.Coprocessor/GetUsage"
-	Coprocessor_Grant_FullMethodName               = "/tacit.v1.Coprocessor/Grant"
-	Coprocessor_Revoke_FullMethodName              = "/tacit.v1.Coprocessor/Revoke"
-	Coprocessor_GetAccess_FullMethodName           = "/tacit.v1.Coprocessor/GetAccess"
+	Coprocessor_GetInfo_FullMethodName                = "/tacit.v1.Coprocessor/GetInfo"
+	Coprocessor_UploadEvaluationKey_FullMethodName    = "/tacit.v1.Coprocessor/UploadEvaluationKey"
+	Coprocessor_GetEvaluationKeyUpload_FullMethodName = "/tacit.v1.Coprocessor/GetEvaluationKeyUpload"
+	Coprocessor_ListKeys_FullMethodName               = "/tacit.v1.Coprocessor/ListKeys"
+	Coprocessor_GetKey_FullMethodName                 = "/tacit.v1.Coprocessor/GetKey"
+	Coprocessor_RetireKey_FullMethodName              = "/tacit.v1.Coprocessor/RetireKey"
+	Coprocessor_ActivateKey_FullMethodName            = "/tacit.v1.Coprocessor/ActivateKey"
+	Coprocessor_UploadPublicKey_FullMethodName        = "/tacit.v1.Coprocessor/UploadPublicKey"
+	Coprocessor_GetPublicKey_FullMethodName           = "/tacit.v1.Coprocessor/GetPublicKey"
+	Coprocessor_StartMigration_FullMethodName         = "/tacit.v1.Coprocessor/StartMigration"
+	Coprocessor_GetMigration_FullMethodName           = "/tacit.v1.Coprocessor/GetMigration"
+	Coprocessor_ConfirmMigration_FullMethodName       = "/tacit.v1.Coprocessor/ConfirmMigration"
+	Coprocessor_RotateServiceKey_FullMethodName       = "/tacit.v1.Coprocessor/RotateServiceKey"
+	Coprocessor_UploadProgram_FullMethodName          = "/tacit.v1.Coprocessor/UploadProgram"
+	Coprocessor_GetProgram_FullMethodName             = "/tacit.v1.Coprocessor/GetProgram"
+	Coprocessor_ListPrograms_FullMethodName           = "/tacit.v1.Coprocessor/ListPrograms"
+	Coprocessor_UploadCiphertexts_FullMethodName      = "/tacit.v1.Coprocessor/UploadCiphertexts"
+	Coprocessor_StatCiphertexts_FullMethodName        = "/tacit.v1.Coprocessor/StatCiphertexts"
+	Coprocessor_FetchCiphertexts_FullMethodName       = "/tacit.v1.Coprocessor/FetchCiphertexts"
+	Coprocessor_EstimateJob_FullMethodName            = "/tacit.v1.Coprocessor/EstimateJob"
+	Coprocessor_SubmitJob_FullMethodName              = "/tacit.v1.Coprocessor/SubmitJob"
+	Coprocessor_GetJob_FullMethodName                 = "/tacit.v1.Coprocessor/GetJob"
+	Coprocessor_GetJobSpec_FullMethodName             = "/tacit.v1.Coprocessor/GetJobSpec"
+	Coprocessor_WaitJob_FullMethodName                = "/tacit.v1.Coprocessor/WaitJob"
+	Coprocessor_WatchJob_FullMethodName               = "/tacit.v1.Coprocessor/WatchJob"
+	Coprocessor_WatchJobs_FullMethodName              = "/tacit.v1.Coprocessor/WatchJobs"
+	Coprocessor_CancelJob_FullMethodName              = "/tacit.v1.Coprocessor/CancelJob"
+	Coprocessor_ListJobs_FullMethodName               = "/tacit.v1.Coprocessor/ListJobs"
+	Coprocessor_GetUsage_FullMethodName               = "/tacit.v1.Coprocessor/GetUsage"
+	Coprocessor_Grant_FullMethodName                  = "/tacit.v1.Coprocessor/Grant"
+	Coprocessor_Revoke_FullMethodName                 = "/tacit.v1.Coprocessor/Revoke"
+	Coprocessor_GetAccess_FullMethodName              = "/tacit.v1.Coprocessor/GetAccess"
 )
 
 // CoprocessorClient is the client API for Coprocessor service.
@@ -71,6 +72,9 @@ type CoprocessorClient interface {
 	// UploadEvaluationKey stores an evaluation key: one header, then chunks of its container. A key that is already
 	// stored may be answered before its chunks are read.
 	UploadEvaluationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadEvaluationKeyRequest, EvaluationKeyInfo], error)
+	// GetEvaluationKeyUpload tells what this process has of an upload of the caller that was interrupted. It has nothing of
+	// one that it never heard of, that ended, or that was left alone for too long.
+	GetEvaluationKeyUpload(ctx context.Context, in *GetEvaluationKeyUploadRequest, opts ...grpc.CallOption) (*EvaluationKeyUpload, error)
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// GetKey describes an evaluation key.
@@ -172,6 +176,16 @@ func (c *coprocessorClient) UploadEvaluationKey(ctx context.Context, opts ...grp
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_UploadEvaluationKeyClient = grpc.ClientStreamingClient[UploadEvaluationKeyRequest, EvaluationKeyInfo]
+
+func (c *coprocessorClient) GetEvaluationKeyUpload(ctx context.Context, in *GetEvaluationKeyUploadRequest, opts ...grpc.CallOption) (*EvaluationKeyUpload, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluationKeyUpload)
+	err := c.cc.Invoke(ctx, Coprocessor_GetEvaluationKeyUpload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *coprocessorClient) ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -512,6 +526,9 @@ type CoprocessorServer interface {
 	// UploadEvaluationKey stores an evaluation key: one header, then chunks of its container. A key that is already
 	// stored may be answered before its chunks are read.
 	UploadEvaluationKey(grpc.ClientStreamingServer[UploadEvaluationKeyRequest, EvaluationKeyInfo]) error
+	// GetEvaluationKeyUpload tells what this process has of an upload of the caller that was interrupted. It has nothing of
+	// one that it never heard of, that ended, or that was left alone for too long.
+	GetEvaluationKeyUpload(context.Context, *GetEvaluationKeyUploadRequest) (*EvaluationKeyUpload, error)
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// GetKey describes an evaluation key.
@@ -596,6 +613,9 @@ func (UnimplementedCoprocessorServer) GetInfo(context.Context, *GetInfoRequest) 
 }
 func (UnimplementedCoprocessorServer) UploadEvaluationKey(grpc.ClientStreamingServer[UploadEvaluationKeyRequest, EvaluationKeyInfo]) error {
 	return status.Error(codes.Unimplemented, "method UploadEvaluationKey not implemented")
+}
+func (UnimplementedCoprocessorServer) GetEvaluationKeyUpload(context.Context, *GetEvaluationKeyUploadRequest) (*EvaluationKeyUpload, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEvaluationKeyUpload not implemented")
 }
 func (UnimplementedCoprocessorServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
@@ -729,6 +749,24 @@ func _Coprocessor_UploadEvaluationKey_Handler(srv interface{}, stream grpc.Serve
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Coprocessor_UploadEvaluationKeyServer = grpc.ClientStreamingServer[UploadEvaluationKeyRequest, EvaluationKeyInfo]
+
+func _Coprocessor_GetEvaluationKeyUpload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEvaluationKeyUploadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoprocessorServer).GetEvaluationKeyUpload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coprocessor_GetEvaluationKeyUpload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoprocessorServer).GetEvaluationKeyUpload(ctx, req.(*GetEvaluationKeyUploadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Coprocessor_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListKeysRequest)
@@ -1230,6 +1268,10 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetInfo",
 			Handler:    _Coprocessor_GetInfo_Handler,
+		},
+		{
+			MethodName: "GetEvaluationKeyUpload",
+			Handler:    _Coprocessor_GetEvaluationKeyUpload_Handler,
 		},
 		{
 			MethodName: "ListKeys",
