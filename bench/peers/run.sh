@@ -13,7 +13,7 @@ npm install --no-package-lock --no-audit --no-fund --prefix bench/peers/adapters
 tacit=$(mktemp -d)/tacit
 go build -o "$tacit" ./cmd/tacit
 "$tacit" bench run --threads 1 --samples 4 --budget 200ms --scheme bgv,bfv,ckks --adapter bench/peers/adapters --out "$out/results.json" \
-	--workload 'votes,chi-squared,euclidean,hamming,logistic,matrix,network,retrieval,fibonacci,vector-*'
+	--commit "$(git rev-parse HEAD)" --workload 'votes,chi-squared,euclidean,hamming,logistic,matrix,network,retrieval,fibonacci,vector-*'
 rm -f "$out/report.md" "$out"/*.svg
 "$tacit" bench report "$out/results.json" --out "$out" --published
 rm "$out/choosing.md" # Tacit's own choice is in bench/results/suite
