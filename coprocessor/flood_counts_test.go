@@ -5,4 +5,5 @@ package coprocessor
 const (
 	connectionsThatStop = 24   // of each kind
 	resets              = 5000 // of each connection
+	resetBytes          = 32 << 20
 )

@@ -214,7 +214,7 @@ func TestRapidReset(t *testing.T) {
 				t.Errorf("%v", job)
 			}
 		}
-		before.within(t, "calls that are reset at once", usage{32 << 20, connections * (2*maxCallsOfConnection + 8)})
+		before.within(t, "calls that are reset at once", usage{resetBytes, connections * (2*maxCallsOfConnection + 8)})
 		select {
 		case <-flooded:
 			lasts = false
