@@ -15,3 +15,6 @@ func ResidentMemory() int64 { return 0 }
 
 // TotalMemory is 0: the machine's memory is not known here.
 func TotalMemory() int64 { return 0 }
+
+// AllowedMemory is 0: how much memory the process may take is not known here.
+func AllowedMemory() int64 { return 0 }

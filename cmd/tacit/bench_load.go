@@ -81,7 +81,7 @@ live_bytes_after, ...] instead of rounds.`,
 				defer func() { err = errors.Join(err, failed) }()
 			}
 			o.Params, o.Backend = p, backend
-			host.CollectLess() // as a server does
+			host.TuneCollector() // as a server does
 			report, err := measured(u, "jobs", &o.Progress, func() (*load.Report, error) { return load.Run(cmd.Context(), o) })
 			if err != nil {
 				return err

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -82,8 +81,9 @@ as with ciphertexts: types, limits, rights, costs and errors. It takes keys of t
 parameters insecure-test-mock-v1 alone, whose ciphertexts everybody can read, and no
 other server takes those; GetInfo and receipts name the backend mock.
 
-While little of it is in use, the heap grows to 1 GiB, or a sixteenth of the machine's memory,
-before garbage is collected. GOGC and GOMEMLIMIT, where they are set, rule instead.
+Garbage is collected when the heap has grown by a quarter, but not before it has reached
+1 GiB, or a sixteenth of the memory that the process may take (the machine's, or the limit
+of its control group). GOGC and GOMEMLIMIT, where they are set, rule instead.
 
 --audit-log receives a line of JSON for every call that was to change something or
 was denied: time, outcome, method, principal, credential, peer and what it was about.`,
@@ -179,7 +179,6 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if plaintext {
 				u.warn("connections are not encrypted: whoever sees those to %s sees what is computed, and can take part", listen)
 			}
-			collectOften()
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
 			defer onHangup(func() {
@@ -281,15 +280,6 @@ func parseKeyIDs(texts []string) ([][32]byte, error) {
 		ids = append(ids, [32]byte(b))
 	}
 	return ids, nil
-}
-
-// collectOften lets the garbage collector run when the heap has grown by a quarter,
-// unless GOGC says otherwise: most of a server's heap is keys that never change,
-// next to which what it allocates is little, and doubling them would be waste.
-func collectOften() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
-	}
 }
 
 // newLog makes the log of a server.

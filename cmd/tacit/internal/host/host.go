@@ -118,7 +118,7 @@ func Run(ctx context.Context, c Config, ready func(address string)) (err error) 
 	if c.Storage.Shared() {
 		c.Store = func(ctx context.Context) (*store.Node, error) { return c.Storage.Open(ctx, c.Dir, c.Log) }
 	}
-	CollectLess()
+	TuneCollector()
 	server, err := coprocessor.Open(ctx, c.Options)
 	if err != nil {
 		return err
