@@ -3,7 +3,6 @@
 package coprocessor
 
 const (
-	connectionsThatStop = 24   // of each kind
-	resets              = 5000 // of each connection
-	resetBytes          = 32 << 20
+	connectionsThatStop = 24     // of each kind
+	resets              = 20_000 // of each connection
 )

@@ -5,6 +5,4 @@ package coprocessor
 const (
 	connectionsThatStop = 500     // of each kind
 	resets              = 200_000 // of each connection
-	// With what is made while garbage is collected; each call takes kilobytes.
-	resetBytes = 128 << 20
 )
