@@ -4,5 +4,5 @@ package coprocessor
 
 const (
 	connectionsThatStop = 24     // of each kind
-	resets              = 20_000 // of each connection
+	resets              = 10_000 // of each connection
 )

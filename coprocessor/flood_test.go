@@ -187,9 +187,27 @@ func TestRapidReset(t *testing.T) {
 	const connections = 4
 	var wg sync.WaitGroup
 	var pause sync.RWMutex // held for reading by who sends
+	var arrived []func()   // return when the service has read all that was sent
 	for range connections {
 		c := speak(t, dial(t, address))
-		go io.Copy(io.Discard, c.Conn)
+		acks := make(chan struct{}, 1)
+		go func() {
+			defer close(acks)
+			for {
+				frame, err := c.ReadFrame()
+				if err != nil {
+					return
+				}
+				if settings, ok := frame.(*http2.SettingsFrame); ok && settings.IsAck() {
+					acks <- struct{}{}
+				}
+			}
+		}()
+		<-acks // of the preface
+		arrived = append(arrived, func() {
+			c.WriteSettings()
+			<-acks
+		})
 		reset := func() error {
 			pause.RLock()
 			defer pause.RUnlock()
@@ -232,6 +250,9 @@ func TestRapidReset(t *testing.T) {
 		// While nobody sends, what a collection finds is what is held. While calls are made,
 		// it finds those of its own time as well, however many that are.
 		pause.Lock()
+		for _, wait := range arrived {
+			wait()
+		}
 		s.freed()
 		before.within(t, "calls that were reset at once", usage{8 << 20, connections * 16})
 		pause.Unlock()
