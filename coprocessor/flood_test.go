@@ -436,7 +436,8 @@ func TestJobsOfOnePrincipal(t *testing.T) {
 // One principal has the largest specs checked, as many at a time as it can: what waits
 // is bounded, and a call of another principal is served meanwhile.
 func TestSpecsOfOnePrincipal(t *testing.T) {
-	g := guard(t)
+	// A slow machine may take long to decode all that arrives.
+	g := guard(t, func(o *Options) { o.patience = time.Hour })
 	alice, root := g.user("alice"), g.user("root")
 	large := g.largeSpec(t)
 	size := proto.Size(large)
