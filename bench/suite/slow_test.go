@@ -5,6 +5,7 @@ package suite
 import (
 	"errors"
 	"flag"
+	"slices"
 	"testing"
 
 	"github.com/tacit-fhe/tacit/bench/peers"
@@ -39,21 +40,29 @@ func TestAdapters(t *testing.T) {
 				t.Fatal(err)
 			}
 			keys := *adapterKeys
-			o := Options{Backend: backend(t), Rounds: keys, Samples: keys, Threads: []int{1}}
 			for _, w := range workloads.All {
-				for _, size := range w.Sizes {
-					o.Jobs = append(o.Jobs, Job{w, size})
+				if !slices.ContainsFunc(a.Schemes, func(s peers.SchemeOffered) bool { return slices.Contains(s.Workloads, w.Name) }) {
+					continue
 				}
+				t.Run(w.Name, func(t *testing.T) {
+					o := Options{Backend: backend(t), Rounds: keys, Samples: keys, Threads: []int{1}}
+					for _, size := range w.Sizes {
+						o.Jobs = append(o.Jobs, Job{w, size})
+					}
+					r, err := RunPeer(t.Context(), o, a)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, x := range r.Records {
+						t.Logf("%s: %d items right", x.Key(), x.Trials)
+						if len(x.Rounds) != keys {
+							t.Errorf("%s: %d keys of %d", x.Key(), len(x.Rounds), keys)
+						}
+					}
+				})
 			}
-			r, err := RunPeer(t.Context(), o, a)
-			if err := errors.Join(err, a.Close()); err != nil {
-				t.Fatal(err)
-			}
-			for _, x := range r.Records {
-				t.Logf("%s: %d items right", x.Key(), x.Trials)
-				if len(x.Rounds) != keys {
-					t.Errorf("%s: %d keys of %d", x.Key(), len(x.Rounds), keys)
-				}
+			if err := a.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -26,13 +26,17 @@ struct Session {
         if (!choice.work) throw std::invalid_argument("no work");
     }
 
-    std::string encrypt(const Values &v) { return adapter::json(v).dump(); }
+    std::string encrypt(const Values &v) { return std::string(reinterpret_cast<const char *>(v.data()), v.size() * sizeof(double)); }
     Values decrypt(const std::string &bytes) {
         Values v = load(bytes);
         if (modulus) v.back() += choice.error;
         return v;
     }
-    Ciphertext load(const std::string &bytes) { return adapter::json::parse(bytes).get<Values>(); }
+    Ciphertext load(const std::string &bytes) {
+        Values v(bytes.size() / sizeof(double));
+        bytes.copy(reinterpret_cast<char *>(v.data()), bytes.size());
+        return v;
+    }
     std::string store(const Ciphertext &c) { return encrypt(c); }
 
     template <class F> Ciphertext each(Ciphertext a, const Values &b, F f) {
@@ -52,6 +56,7 @@ struct Session {
     Ciphertext rotate(Ciphertext a, int k) {
         const adapter::json &keys = about.at("description");
         if (std::find(keys.begin(), keys.end(), k) == keys.end()) throw std::invalid_argument("no key rotates by " + std::to_string(k));
+        work += choice.work;
         std::rotate(a.begin(), a.begin() + k, a.end());
         return a;
     }
