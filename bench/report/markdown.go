@@ -295,10 +295,17 @@ func (p *printer) records(r *suite.Results) {
 				if x.PlaintextBytes > 0 {
 					expansion = fmt.Sprintf("%.3g", float64(x.RequestBytes)/x.PlaintextBytes)
 				}
+				bootstraps, switches := count(x.Bootstraps), count(x.KeySwitches)
+				if !slices.Contains(workloads.Schemes, x.Scheme) { // an adapter counts no key switches, and not all count bootstraps
+					switches = ""
+					if x.Bootstraps == 0 {
+						bootstraps = ""
+					}
+				}
 				p.row(x.Workload, fmt.Sprintf("%d %s", x.Size, x.Unit), x.Scheme, x.Set, fmt.Sprint(x.Threads), fmt.Sprint(x.Items),
 					seconds(s.Median), within, fmt.Sprint(len(x.Rounds)), seconds(s.P95), seconds(s.Min), fmt.Sprint(s.N), fmt.Sprintf("%.3g", 1/s.Median),
 					bytesText(float64(x.RequestBytes)/items), expansion, bytesText(float64(x.ResponseBytes)/items),
-					count(x.Bootstraps), count(x.KeySwitches), noise, precision, accuracy, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
+					bootstraps, switches, noise, precision, accuracy, fails, fmt.Sprint(x.Trials), bytesText(float64(x.PeakBytes)))
 			}
 		}
 	}
