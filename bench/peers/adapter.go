@@ -90,7 +90,7 @@ const (
 // Adapter is a running adapter. It serves one request at a time.
 type Adapter struct {
 	Description
-	path    string
+	name    string // for errors
 	command *exec.Cmd
 	in      io.WriteCloser
 	lines   *bufio.Scanner
@@ -104,12 +104,12 @@ const stopAfter = 10 * time.Second
 // Start starts an adapter, which ends with the context, and asks what it is. Where
 // the program is not there, the error is exec.ErrNotFound or fs.ErrNotExist.
 func Start(ctx context.Context, path string, args ...string) (*Adapter, error) {
-	return start(ctx, "", path, args...)
+	return start(ctx, path, "", path, args...)
 }
 
-// start is Start in a folder.
-func start(ctx context.Context, dir, path string, args ...string) (*Adapter, error) {
-	a := &Adapter{path: path, command: exec.CommandContext(ctx, path, args...)}
+// start is Start in a folder, of an adapter that errors name.
+func start(ctx context.Context, name, dir, path string, args ...string) (*Adapter, error) {
+	a := &Adapter{name: name, command: exec.CommandContext(ctx, path, args...)}
 	a.command.Dir = dir
 	a.command.WaitDelay = stopAfter
 	a.command.Stderr = &a.errors
@@ -131,7 +131,7 @@ func start(ctx context.Context, dir, path string, args ...string) (*Adapter, err
 		return nil, errors.Join(err, a.Close())
 	}
 	if reason := a.Description.wrong(); reason != "" {
-		return nil, errors.Join(&Error{path, "describe", reason}, a.Close())
+		return nil, errors.Join(&Error{name, "describe", reason}, a.Close())
 	}
 	return a, nil
 }
@@ -163,13 +163,13 @@ func (a *Adapter) Setup(scheme, workload string, size, threads int) (*Setup, err
 		return nil, err
 	}
 	if !names.MatchString(s.Set) {
-		return nil, &Error{a.path, "setup", fmt.Sprintf("%.80q is not the name of a set", s.Set)}
+		return nil, &Error{a.name, "setup", fmt.Sprintf("%.80q is not the name of a set", s.Set)}
 	}
 	if s.Capacity < 1 || s.Capacity > maxCapacity || !(s.KeygenSeconds > 0) {
-		return nil, &Error{a.path, "setup", fmt.Sprintf("says no time, or its capacity is not in [1, %d]", maxCapacity)}
+		return nil, &Error{a.name, "setup", fmt.Sprintf("says no time, or its capacity is not in [1, %d]", maxCapacity)}
 	}
 	if s.Threads < 0 || s.Threads > threads {
-		return nil, &Error{a.path, "setup", fmt.Sprintf("uses %d threads of %d", s.Threads, threads)}
+		return nil, &Error{a.name, "setup", fmt.Sprintf("uses %d threads of %d", s.Threads, threads)}
 	}
 	return s, nil
 }
@@ -189,11 +189,11 @@ func (a *Adapter) Run(items [][]*big.Int) (*Answer, [][]*big.Int, error) {
 		return nil, nil, err
 	}
 	if len(answer.Results) != len(items) || !(answer.Seconds.Compute > 0) {
-		return nil, nil, &Error{a.path, "run", "says no time or has results of another number of items"}
+		return nil, nil, &Error{a.name, "run", "says no time or has results of another number of items"}
 	}
 	results, err := answer.numbers()
 	if err != nil {
-		return nil, nil, &Error{a.path, "run", err.Error()}
+		return nil, nil, &Error{a.name, "run", err.Error()}
 	}
 	return answer, results, nil
 }
@@ -232,7 +232,7 @@ func (a *Adapter) ask(r request, answer any) error {
 		return a.broken(r.Command, a.lines.Err())
 	}
 	if err := decode(a.lines.Bytes(), answer); err != nil {
-		return &Error{a.path, r.Command, err.Error()}
+		return &Error{a.name, r.Command, err.Error()}
 	}
 	return nil
 }
@@ -266,7 +266,7 @@ func (a *Adapter) broken(command string, err error) error {
 	if said := bytes.TrimSpace(a.errors.text); len(said) > 0 {
 		reason += ": " + string(said)
 	}
-	return &Error{a.path, command, reason}
+	return &Error{a.name, command, reason}
 }
 
 // Close ends the adapter: it sees the end of its input. The error is how it ended, if

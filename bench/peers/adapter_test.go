@@ -159,6 +159,10 @@ func TestFind(t *testing.T) {
 	if _, err := all[1].Start(t.Context()); !errors.As(err, &absent) || absent.Adapter != "b" || absent.Hint() != "to install it: make b" {
 		t.Errorf("%v", err)
 	}
+	t.Setenv(fakeVariable, "old")
+	if _, err := all[0].Start(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "adapter a: describe: ") {
+		t.Errorf("an error does not name the adapter: %v", err)
+	}
 	if one, err := Find(filepath.Join(dir, "b")); err != nil || len(one) != 1 || one[0].Name() != "b" {
 		t.Errorf("the folder of an adapter: %+v, %v", one, err)
 	}

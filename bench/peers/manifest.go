@@ -130,7 +130,7 @@ func (m *Manifest) Start(ctx context.Context) (*Adapter, error) {
 	if m.Dir != "" && strings.Contains(program, "/") && !filepath.IsAbs(program) {
 		program = filepath.Join(m.Dir, filepath.FromSlash(program))
 	}
-	a, err := start(ctx, m.Dir, program, m.Run[1:]...)
+	a, err := start(ctx, m.Name(), m.Dir, program, m.Run[1:]...)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return nil, &AbsentError{m.Name(), m.Run[0] + " is not there", m.Install}
 	}

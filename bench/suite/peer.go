@@ -63,7 +63,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 	name := a.Library + "-" + scheme
 	set := Set{
 		Scheme: name, Name: keys.Set, Library: a.Library + " " + a.Version, Build: a.Build, Security: keys.Security, Assumption: keys.Assumption,
-		Failure: keys.Failure, Description: keys.Description, KeygenSeconds: []float64{keys.KeygenSeconds},
+		Failure: keys.Failure, Description: keys.Description,
 		EvaluationBytes: keys.EvaluationBytes, MemoryBytes: keys.MemoryBytes, PublicBytes: keys.PublicBytes,
 	}
 	if set.Security < minSecurity && !r.AllowInsecure {
@@ -72,6 +72,7 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 	if keys.Threads > 0 {
 		threads = keys.Threads
 	}
+	timed := false
 	for _, mode := range r.Modes {
 		record := Record{
 			Workload: j.Workload.Name, Size: j.Size, Unit: j.Workload.Unit, Scheme: name, Set: set.Name, Mode: mode, Threads: threads, Items: 1,
@@ -135,8 +136,13 @@ func (r *runner) measurePeer(ctx context.Context, a *peers.Adapter, scheme strin
 		if set.Failure < 0 && record.Bootstraps > 0 {
 			record.Failure = set.Failure + math.Log2(record.Bootstraps)
 		}
-		if !slices.ContainsFunc(r.results.Sets, func(s Set) bool { return s.Scheme == name && s.Name == set.Name }) {
+		at := slices.IndexFunc(r.results.Sets, func(s Set) bool { return s.Scheme == name && s.Name == set.Name })
+		if at < 0 {
+			at = len(r.results.Sets)
 			r.results.Sets = append(r.results.Sets, set)
+		}
+		if s := &r.results.Sets[at]; !timed { // a set-up makes keys once, for all modes
+			s.KeygenSeconds, timed = append(s.KeygenSeconds, keys.KeygenSeconds), true
 		}
 		r.results.add(&record, round)
 		if err := r.save(); err != nil {

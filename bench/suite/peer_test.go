@@ -144,4 +144,11 @@ func TestSharedPrograms(t *testing.T) {
 	if len(a.Schemes[0].Workloads) != len(a.Schemes[1].Workloads)-1 || len(r.Records) < 4*len(a.Schemes[0].Workloads) {
 		t.Errorf("%+v, %d records", a.Schemes, len(r.Records))
 	}
+	// Of its parameters BGV takes those that keep the margin of noise with the least work,
+	// and not the first that are accepted, as CKKS does.
+	for _, x := range r.Records {
+		if want := map[string]string{"clear-bgv": "clear2", "clear-ckks": "clear1"}[x.Scheme]; x.Set != want {
+			t.Errorf("%s: not %s", x.Key(), want)
+		}
+	}
 }

@@ -33,7 +33,8 @@ struct Program {
     std::function<double(int)> max = [](int) { return 1 << 14; }; // of the absolute values of all numbers
     int bits = 0;                                                 // CKKS computes on inputs divided by 2^bits
     std::vector<int> degrees = {1}; // of the results by ciphertext, the last one for all that follow, for CKKS
-    Split split = [](int, const Values &v) { return std::vector<Values>{v}; }; // one ciphertext each
+    std::function<int(int)> inputs = [](int) { return 1; };       // ciphertexts of an item
+    Split split = [](int, const Values &v) { return std::vector<Values>{v}; }; // one for each of them
     std::function<int(int)> stride = powerOfTwo;
     std::function<int(int)> results = [](int) { return 1; }; // values of an item in each ciphertext of the result
     std::function<std::vector<int>(int)> rotations = [](int) { return std::vector<int>{}; };
@@ -55,6 +56,7 @@ inline const std::map<std::string, Program> &programs() {
             return out;
         };
         const auto alone = [](int) { return 1; };
+        const auto two = [](int) { return 2; };
         const auto folds = [](int n) { return halvings(powerOfTwo(n)); };
 
         Program votes;
@@ -63,10 +65,11 @@ inline const std::map<std::string, Program> &programs() {
 
         Program chi;
         chi.depth = 2, chi.bits = 6, chi.degrees = {4, 2}, chi.split = apart, chi.stride = alone;
+        chi.inputs = [](int) { return 3; };
         chi.max = [](int) { return std::pow(4 * 63 * 63, 2); };
 
         Program hamming = votes;
-        hamming.depth = 1, hamming.degrees = {2};
+        hamming.depth = 1, hamming.degrees = {2}, hamming.inputs = two;
         hamming.split = [](int n, const Values &v) { return std::vector<Values>{Values(v.begin(), v.begin() + n), Values(v.begin() + n, v.end())}; };
         Program euclidean = hamming;
         euclidean.bits = 8;
@@ -77,6 +80,7 @@ inline const std::map<std::string, Program> &programs() {
 
         Program matrix;
         matrix.depth = 1, matrix.bits = 8, matrix.degrees = {2}, matrix.max = euclidean.max;
+        matrix.inputs = [](int n) { return 2 * n; };
         matrix.stride = [](int n) { return powerOfTwo(n * n); };
         matrix.results = [](int n) { return n * n; };
         // For every k column k of the first and row k of the second, repeated to whole matrices.
@@ -111,13 +115,13 @@ inline const std::map<std::string, Program> &programs() {
         };
 
         Program fibonacci;
-        fibonacci.bits = 8, fibonacci.split = apart, fibonacci.stride = alone;
+        fibonacci.bits = 8, fibonacci.inputs = two, fibonacci.split = apart, fibonacci.stride = alone;
         fibonacci.max = [](int n) { return std::exp2(8 + 7 * n / 10); };
 
         Program add;
-        add.bits = 7, add.split = apart, add.stride = alone;
+        add.bits = 7, add.inputs = two, add.split = apart, add.stride = alone;
         Program mulPlain = add, mul = add, rotate;
-        mulPlain.depth = mul.depth = 1, mul.degrees = {2};
+        mulPlain.depth = mul.depth = 1, mulPlain.inputs = alone, mul.degrees = {2};
         rotate.bits = 7;
         rotate.max = [](int) { return 1 << 7; };
         rotate.rotations = [](int) { return std::vector<int>{1}; };

@@ -14,24 +14,26 @@ namespace {
 constexpr int columns = 3;    // of key-switching matrices
 constexpr int precision = 30; // bits, of CKKS
 
-/// A context over a ring of a power of two with a modulus for the depth.
-helib::Context build(const adapter::Needs &needs, long m) {
+/// A prime that is 1 modulo the order has a slot for every coefficient, in two dimensions.
+uint64_t plaintextModulus(const adapter::Needs &needs, long m) { return adapter::primeAbove(needs.max, m); }
+
+/// A context over a ring of a power of two with a modulus for the depth and more levels: a
+/// rotation through two dimensions multiplies with masks, which takes as much as a multiplication.
+helib::Context build(const adapter::Needs &needs, int more, long m) {
     if (needs.reals()) {
         const long bits = 60 + 45 * (needs.depth + 1);
         return helib::ContextBuilder<helib::CKKS>().m(m).precision(precision).bits(bits).c(columns).build();
     }
-    // A prime that is 1 modulo m has a slot for every coefficient, in two dimensions: a
-    // rotation through both multiplies with masks, which takes as much as a multiplication.
-    const long p = long(adapter::primeAbove(needs.max, m));
-    const long bits = long((needs.depth + 2 + needs.rotations.size()) * (std::log2(p) + 22));
+    const long p = long(plaintextModulus(needs, m));
+    const long bits = long((needs.depth + 1 + more) * (std::log2(p) + 22));
     return helib::ContextBuilder<helib::BGV>().m(m).p(p).r(1).bits(bits).c(columns).build();
 }
 
 /// The order of the smallest ring with at least 128 bits of security.
-long order(const adapter::Needs &needs) {
-    for (long m = 1 << 14; m <= 1 << 16; m *= 2)
-        if (build(needs, m).securityLevel() >= 128) return m;
-    throw std::invalid_argument("no set is deep enough");
+long order(const adapter::Needs &needs, int more) {
+    for (long m = 1 << 13; m <= 1 << 16; m *= 2)
+        if (build(needs, more, m).securityLevel() >= 128) return m;
+    throw std::invalid_argument("no ring is large enough");
 }
 
 template <class T> std::string bytesOf(const T &object) {
@@ -52,11 +54,22 @@ class Session {
     }
 
   public:
+    using Choice = int; // levels more than the depth
     using Ciphertext = helib::Ctxt;
     adapter::json about;
     size_t slots;
+    uint64_t modulus;
+    double work = 0;
 
-    explicit Session(const adapter::Needs &asked) : needs(asked), context(build(asked, order(asked))), secret(context), slots(context.getNSlots()) {
+    static std::vector<std::vector<Choice>> choices(const adapter::Needs &needs) {
+        std::vector<std::vector<Choice>> all;
+        for (int more = 0; more <= int(needs.rotations.size()) + 2; more++) all.push_back({more});
+        return all;
+    }
+
+    Session(const adapter::Needs &asked, int more)
+        : needs(asked), context(build(asked, more, order(asked, more))), secret(context), slots(context.getNSlots()),
+          modulus(needs.reals() ? 0 : plaintextModulus(needs, context.getM())) {
         NTL::SetNumThreads(needs.threads);
         const adapter::Clock clock;
         secret.GenSecKey();

@@ -20,6 +20,8 @@ namespace {
 
 using Context = CryptoContextImpl<DCRTPoly>;
 
+constexpr int scaleBits = 45; // of CKKS: a result may be 2^14, as the first modulus has 60
+
 template <class T> std::string bytesOf(const T &object) {
     std::ostringstream out(std::ios::binary);
     Serial::Serialize(object, out, SerType::BINARY);
@@ -34,30 +36,36 @@ template <class T> T read(const std::string &bytes) {
 }
 
 /// A context of at least 128 bits of security, whose ring OpenFHE chooses.
-template <class Scheme> CryptoContext<DCRTPoly> contextOf(CCParams<Scheme> p, const adapter::Needs &needs) {
+template <class Scheme> CryptoContext<DCRTPoly> contextOf(CCParams<Scheme> p, int depth) {
     p.SetSecurityLevel(HEStd_128_classic);
-    p.SetMultiplicativeDepth(std::max(needs.depth, 1));
+    p.SetMultiplicativeDepth(std::max(depth, 1));
     return GenCryptoContext(p);
 }
 
 /// The plaintext modulus, for rings of up to 2^15 coefficients.
 uint64_t plaintextModulus(const adapter::Needs &needs) { return adapter::primeAbove(needs.max, 1 << 16); }
 
-CryptoContext<DCRTPoly> makeContext(const adapter::Needs &needs) {
+constexpr int mostRoom = 8;
+
+/// A context with room for noise of additions and key switches: of 4^(room+1) of them at each level of
+/// BGV, and as much as room multiplications make in BFV, where OpenFHE does not take both.
+CryptoContext<DCRTPoly> makeContext(const adapter::Needs &needs, int room) {
     if (needs.scheme == "ckks") {
         CCParams<CryptoContextCKKSRNS> p;
         p.SetFirstModSize(60);
-        p.SetScalingModSize(50);
-        return contextOf(p, needs);
+        p.SetScalingModSize(scaleBits);
+        return contextOf(p, needs.depth);
     }
     if (needs.scheme == "bgv") {
         CCParams<CryptoContextBGVRNS> p;
         p.SetPlaintextModulus(plaintextModulus(needs));
-        return contextOf(p, needs);
+        p.SetEvalAddCount(1 << (2 * room + 2));
+        p.SetKeySwitchCount(1 << (2 * room + 2));
+        return contextOf(p, needs.depth);
     }
     CCParams<CryptoContextBFVRNS> p;
     p.SetPlaintextModulus(plaintextModulus(needs));
-    return contextOf(p, needs);
+    return contextOf(p, needs.depth + room);
 }
 
 class Session {
@@ -71,17 +79,26 @@ class Session {
     }
 
   public:
+    using Choice = int; // room for noise
     using Ciphertext = lbcrypto::Ciphertext<DCRTPoly>;
     adapter::json about;
     size_t slots;
+    uint64_t modulus;
+    double work = 0;
 
-    explicit Session(const adapter::Needs &asked) : needs(asked) {
+    static std::vector<std::vector<Choice>> choices(const adapter::Needs &) {
+        std::vector<std::vector<Choice>> all;
+        for (int room = 0; room < mostRoom; room++) all.push_back({room});
+        return all;
+    }
+
+    Session(const adapter::Needs &asked, int room) : needs(asked), modulus(plaintextModulus(asked)) {
         // OpenFHE keeps evaluation keys and contexts for the whole process.
         Context::ClearEvalMultKeys();
         Context::ClearEvalAutomorphismKeys();
         CryptoContextFactory<DCRTPoly>::ReleaseAllContexts();
         OpenFHEParallelControls.SetNumThreads(needs.threads);
-        context = makeContext(needs);
+        context = makeContext(needs, room);
         context->Enable(PKE);
         context->Enable(KEYSWITCH);
         context->Enable(LEVELEDSHE);
@@ -109,12 +126,12 @@ class Session {
         const size_t degree = context->GetRingDimension();
         slots = needs.reals() ? degree / 2 : degree;
         const auto bits = context->GetCryptoParameters()->GetElementParams()->GetModulus().GetMSB();
-        const std::string t = needs.reals() ? "" : std::to_string(plaintextModulus(needs));
+        const std::string t = needs.reals() ? "-scale" + std::to_string(scaleBits) : "-t" + std::to_string(modulus);
         about = {
-            {"set", "n" + std::to_string(degree) + "-q" + std::to_string(bits) + (needs.reals() ? "-scale50" : "-t" + t)},
+            {"set", "n" + std::to_string(degree) + "-q" + std::to_string(bits) + t + "-rot" + std::to_string(needs.rotations.size())},
             {"security_bits", 128},
             {"assumption", "128 bits: OpenFHE's HEStd_128_classic"},
-            {"description", {{"degree", degree}, {"modulus_bits", bits}, {"plaintext_modulus", t}, {"rotations", needs.rotations}}},
+            {"description", {{"degree", degree}, {"modulus_bits", bits}, {"room", room}, {"rotations", needs.rotations}}},
             {"keygen_seconds", keygen},
             {"evaluation_key_bytes", bytes},
             {"evaluation_key_memory_bytes", bytes},

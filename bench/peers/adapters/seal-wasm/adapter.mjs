@@ -10,37 +10,68 @@ const { version } = JSON.parse(readFileSync(new URL('node_modules/node-seal/pack
 const wire = seal.ComprModeType.zstd // SEAL's default
 const level = seal.SecLevelType.tc128
 const scaleBits = 40
+const trials = 4 // of a set, with keys of their own
+const margin = 4 // bits of noise budget that their results have left
 
 // Everything that SEAL makes lives in WebAssembly's memory until it is deleted: made
 // keeps what a set-up or a run made.
 let made = []
 const keep = (x) => (made.push(x), x)
-const free = (list) => list.forEach((x) => x.delete())
+const free = (list) => list.splice(0).forEach((x) => x.delete())
 
-/** The smallest set of at least 128 bits of security that has the depth and the range. */
-function parameters(scheme, depth, max) {
-  const reals = scheme === 'ckks'
-  const bits = Math.max(BigInt(2 * max).toString(2).length, 20) // of the plaintext modulus
-  const chain = [60, ...Array(depth).fill(scaleBits), 60]
-  for (const degree of [4096, 8192, 16384, 32768]) {
-    // A multiplication takes as many bits as the plaintext modulus has, and about 20.
-    const total = seal.CoeffModulus.MaxBitCount(degree, level)
-    const room = reals ? chain.reduce((a, b) => a + b) <= total : (depth + 1) * (bits + 20) <= total * 0.8
-    if (!room) continue
-    const p = keep(new seal.EncryptionParameters(seal.SchemeType[scheme]))
-    p.setPolyModulusDegree(degree)
-    p.setCoeffModulus(keep(reals ? seal.CoeffModulus.Create(degree, Int32Array.from(chain)) : seal.CoeffModulus.BFVDefault(degree, level)))
-    if (!reals) p.setPlainModulus(keep(seal.PlainModulus.Batching(degree, bits)))
-    return p
+/** The least prime of the form k·step + 1 above a bound. */
+function primeAbove(bound, step) {
+  const prime = (p) => {
+    for (let d = 3; d * d <= p; d += 2) if (p % d === 0) return false
+    return true
   }
-  throw new Error(`no set has ${depth} levels and numbers up to ${max}`)
+  let p = step + 1
+  while (p <= bound || !prime(p)) p += step
+  return p
+}
+
+const levels = (depth) => [60, ...Array(depth).fill(scaleBits), 60] // bits of the primes of CKKS
+
+/**
+ * Sets of at least 128 bits of security by ring, the smallest first. Under CKKS a ring has one,
+ * if it has the levels. Under BGV and BFV they are the first primes of SEAL's modulus for
+ * the ring, with its last one for the keys; BGV may switch moduli after multiplications,
+ * which makes what follows quicker and leaves it less noise budget.
+ */
+function* choices(scheme, depth) {
+  for (const degree of [4096, 8192, 16384, 32768]) {
+    const ring = []
+    if (scheme === 'ckks') {
+      const bits = levels(depth).reduce((a, b) => a + b)
+      if (bits <= seal.CoeffModulus.MaxBitCount(degree, level)) ring.push({ degree, depth, switches: true })
+      yield ring
+      continue
+    }
+    const all = seal.CoeffModulus.BFVDefault(degree, level)
+    for (let primes = 1; primes < all.size(); primes++) {
+      ring.push({ degree, primes, switches: false })
+      if (scheme === 'bgv' && depth > 0 && depth < primes) ring.push({ degree, primes, switches: true })
+    }
+    all.delete()
+    yield ring
+  }
+}
+
+/** The coefficient modulus of a choice. */
+function modulus({ degree, primes, depth }) {
+  if (!primes) return keep(seal.CoeffModulus.Create(degree, Int32Array.from(levels(depth))))
+  const all = keep(seal.CoeffModulus.BFVDefault(degree, level))
+  const some = keep(new seal.VectorModulus())
+  for (let i = 0; i < primes; i++) some.push_back(keep(all.get(i)))
+  some.push_back(keep(all.get(all.size() - 1)))
+  return some
 }
 
 /** What computes: it has a context and evaluation keys, and no secret key. */
 class Evaluator {
-  constructor(scheme, context, encoder, relin, galois, stride) {
-    Object.assign(this, { scheme, context, encoder, relin, galois, stride, ops: keep(new seal.Evaluator(context)) })
-    this.reals = scheme === 'ckks'
+  constructor(reals, switches, context, encoder, relin, galois, stride) {
+    Object.assign(this, { reals, switches, context, encoder, relin, galois, stride, ops: keep(new seal.Evaluator(context)) })
+    this.transforms = 0 // of what tells choices of a ring apart: key switches and switches of the modulus
   }
   #made(f) {
     const out = keep(new seal.Ciphertext())
@@ -53,6 +84,10 @@ class Evaluator {
     data.delete()
     return index
   }
+  #keySwitch(c) {
+    const primes = c.coeffModulusSize()
+    this.transforms += (primes + 1) * (primes + 2)
+  }
   // Both at the level of the lower one, and of one scale: primes of the modulus are near
   // 2^40, so that scales of the same degree differ by little.
   #aligned(a, b) {
@@ -63,17 +98,20 @@ class Evaluator {
     return [a, b]
   }
   #rescale(c) {
-    if (this.scheme === 'ckks') this.ops.rescaleToNextInplace(c)
-    if (this.scheme === 'bgv') this.ops.cipherModSwitchToNextInplace(c)
+    if (!this.switches) return c
+    this.transforms += 2 * c.coeffModulusSize()
+    if (this.reals) this.ops.rescaleToNextInplace(c)
+    else this.ops.cipherModSwitchToNextInplace(c)
     return c
   }
   // Known values of an item, in all items, for a ciphertext.
   #plain(values, c, scale) {
     const p = keep(new seal.Plaintext())
-    const slots = lay([values], this.encoder.slotCount() / this.stride, this.stride)
-    if (!this.reals) this.encoder.encode(BigInt64Array.from(slots, (x) => BigInt(x)), p)
+    const slots = lay([values], this.encoder.slotCount(), this.stride, this.reals)
+    for (let n = this.stride; n < slots.length; n *= 2) slots.copyWithin(n, 0, n)
+    if (!this.reals) this.encoder.encode(slots, p)
     else {
-      this.encoder.encode(Float64Array.from(slots), scale, p)
+      this.encoder.encode(slots, scale, p)
       this.ops.plainModSwitchToInplace(p, c.parmsId())
     }
     return p
@@ -92,6 +130,7 @@ class Evaluator {
   mul(a, b) {
     const [x, y] = this.#aligned(a, b)
     const out = this.#made((out) => (a === b ? this.ops.square(x, out) : this.ops.multiply(x, y, out)))
+    this.#keySwitch(out)
     this.ops.relinearizeInplace(out, this.relin)
     return this.#rescale(out)
   }
@@ -102,6 +141,7 @@ class Evaluator {
     return this.#made((out) => this.ops.addPlain(a, this.#plain(values, a, a.scale()), out))
   }
   rotate(a, k) {
+    this.#keySwitch(a)
     return this.#made((out) => (this.reals ? this.ops.rotateVector(a, k, this.galois, out) : this.ops.rotateRows(a, k, this.galois, out)))
   }
   /** Slot i becomes the sum of the n, a power of two, from i on. */
@@ -111,24 +151,24 @@ class Evaluator {
   }
 }
 
-/** The vectors behind each other, times of each, a stride apart. */
-function lay(vectors, times, stride) {
-  const slots = Array(times * vectors.length * stride).fill(0)
-  for (let i = 0; i < times * vectors.length; i++) vectors[i % vectors.length].forEach((x, k) => (slots[i * stride + k] = x))
+/** Slots with the vectors a stride apart. */
+function lay(vectors, count, stride, reals) {
+  const slots = reals ? new Float64Array(count) : new BigInt64Array(count)
+  vectors.forEach((v, i) => slots.set(reals ? v : v.map(BigInt), i * stride))
   return slots
 }
 
-let session // of the last set-up
-
-function setup({ scheme, workload, size }) {
-  if (session) free(session.made)
-  session = undefined
-  const program = programs[workload]
-  if (!program || !program.schemes.includes(scheme)) throw new Error(`there is no ${workload} on ${scheme}`)
-  const steps = program.steps(size)
-  const parms = parameters(scheme, program.depth, program.max(size))
+/** Keys of a choice for a program of a size, and the answer to a set-up. */
+function prepare(scheme, program, size, choice) {
+  const reals = scheme === 'ckks'
+  const parms = keep(new seal.EncryptionParameters(seal.SchemeType[scheme]))
+  parms.setPolyModulusDegree(choice.degree)
+  parms.setCoeffModulus(modulus(choice))
+  const t = reals ? null : primeAbove(2 * program.max(size), 2 * choice.degree)
+  if (!reals) parms.setPlainModulus(keep(new seal.Modulus(BigInt(t))))
   const context = keep(new seal.SEALContext(parms, true, level))
   if (!context.parametersSet()) throw new Error('SEAL refuses the set')
+  const steps = program.steps(size)
   const start = performance.now()
   const generator = keep(new seal.KeyGenerator(context))
   const secret = keep(generator.secretKey())
@@ -143,32 +183,85 @@ function setup({ scheme, workload, size }) {
   if (steps.length) galois.loadFromArray(context, bytes.galois)
   const publicKey = keep(new seal.PublicKey())
   publicKey.loadFromArray(context, bytes.public)
-  const reals = scheme === 'ckks'
   const encoder = keep(reals ? new seal.CKKSEncoder(context) : new seal.BatchEncoder(context))
   const stride = program.stride(size)
   const memory = [relin, ...(steps.length ? [galois] : [])].reduce((sum, k) => sum + k.saveToArray(seal.ComprModeType.none).length, 0)
-  session = {
-    program, size, stride, reals, context, encoder, made,
-    evaluator: new Evaluator(scheme, context, encoder, relin, galois, stride),
+  const bits = keep(context.keyContextData()).totalCoeffModulusBitCount()
+  const switches = !reals && choice.switches
+  return {
+    program, size, stride, reals, t, context, encoder, made,
+    evaluator: new Evaluator(reals, choice.switches, context, encoder, relin, galois, stride),
     encryptor: keep(new seal.Encryptor(context, publicKey, secret)),
     decryptor: keep(new seal.Decryptor(context, secret)),
+    answer: {
+      set: `n${choice.degree}-q${bits}` + (reals ? `-scale${scaleBits}` : `-t${t}`) + (switches ? '-switched' : '') + `-rot${steps.length}`,
+      security_bits: 128,
+      assumption: `128 bits: ring-LWE with a ternary key, ${bits} of ${seal.CoeffModulus.MaxBitCount(choice.degree, level)} bits of modulus (SEAL's tc128)`,
+      description: {
+        degree: choice.degree, modulus_bits: bits, plaintext_modulus: t, scale_log2: reals ? scaleBits : null,
+        modulus_switching: switches, rotations: steps,
+      },
+      threads: 1,
+      keygen_seconds: keygen,
+      evaluation_key_bytes: bytes.relin.length + (bytes.galois?.length ?? 0),
+      evaluation_key_memory_bytes: memory,
+      public_key_bytes: bytes.public.length,
+      capacity: encoder.slotCount() / stride,
+    },
   }
-  const degree = parms.polyModulusDegree()
-  const key = keep(context.keyContextData())
-  const bits = key.totalCoeffModulusBitCount()
-  const t = reals ? null : Number(keep(parms.plainModulus()).value())
-  return {
-    set: `n${degree}-q${bits}` + (reals ? `-scale${scaleBits}` : `-t${t}`),
-    security_bits: 128,
-    assumption: `128 bits: ring-LWE with a ternary key, ${bits} of ${seal.CoeffModulus.MaxBitCount(degree, level)} bits of modulus (SEAL's tc128)`,
-    description: { degree, modulus_bits: bits, plaintext_modulus: t, scale_log2: reals ? scaleBits : null, rotations: steps },
-    threads: 1,
-    keygen_seconds: keygen,
-    evaluation_key_bytes: bytes.relin.length + (bytes.galois?.length ?? 0),
-    evaluation_key_memory_bytes: memory,
-    public_key_bytes: bytes.public.length,
-    capacity: encoder.slotCount() / stride,
+}
+
+/**
+ * A trial of a choice, with new keys: how many transforms the program takes, or infinitely many
+ * where its results do not keep the margin: of the noise budget of those of random slots,
+ * which are the noisiest, SEAL tells how much is left.
+ */
+function trial(scheme, program, size, choice) {
+  const { t, encoder, evaluator, encryptor, decryptor } = prepare(scheme, program, size, choice)
+  const inputs = Array.from({ length: program.inputs(size) }, () => {
+    const plain = keep(new seal.Plaintext())
+    encoder.encode(BigInt64Array.from({ length: encoder.slotCount() }, () => BigInt(Math.floor((Math.random() - 0.5) * t))), plain)
+    const c = keep(new seal.Ciphertext())
+    encryptor.encryptSymmetric(plain, c)
+    return c
+  })
+  const sound = program.compute(evaluator, size, inputs).every((c) => decryptor.invariantNoiseBudget(c) >= margin)
+  free(made)
+  return sound ? evaluator.transforms : Infinity
+}
+
+/**
+ * The choice with the fewest transforms of the smallest ring that has one whose trials all keep
+ * the margin: it is 16 times their noise, more than noise varies. CKKS has no such budget: its
+ * noise is that of the scale.
+ */
+function choose(scheme, program, size) {
+  for (const ring of choices(scheme, program.depth)) {
+    if (scheme === 'ckks' && ring.length) return ring[0]
+    let best
+    let least = Infinity
+    for (const choice of ring) {
+      let transforms = 0
+      for (let i = 0; i < trials && transforms < least; i++) transforms = trial(scheme, program, size, choice)
+      if (transforms < least) [best, least] = [choice, transforms]
+    }
+    if (best) return best
   }
+  throw new Error('no set has a margin of noise')
+}
+
+let session // of the last set-up
+const chosen = new Map() // by scheme, workload and size: rounds have the same set
+
+function setup({ scheme, workload, size }) {
+  if (session) free(session.made)
+  session = undefined
+  const program = programs[workload]
+  if (!program || !program.schemes.includes(scheme)) throw new Error(`there is no ${workload} on ${scheme}`)
+  const job = `${scheme}/${workload}/${size}`
+  if (!chosen.has(job)) chosen.set(job, choose(scheme, program, size))
+  session = prepare(scheme, program, size, chosen.get(job))
+  return session.answer
 }
 
 function run({ items }) {
@@ -181,13 +274,14 @@ function run({ items }) {
     return c
   }
   const vectors = items.map((item) => program.split(size, item.map(Number)))
+  const unit = reals ? 2 ** program.bits : 1
+  const slots = vectors[0].map((_, c) => lay(vectors.map((v) => v[c].map((x) => x / unit)), encoder.slotCount(), stride, reals))
 
   let start = performance.now()
-  const request = vectors[0].map((_, c) => {
+  const request = slots.map((values) => {
     const plain = keep(new seal.Plaintext())
-    const slots = lay(vectors.map((v) => v[c]), 1, stride)
-    if (reals) encoder.encode(Float64Array.from(slots, (x) => x / 2 ** program.bits), 2 ** scaleBits, plain)
-    else encoder.encode(BigInt64Array.from(slots, (x) => BigInt(x)), plain)
+    if (reals) encoder.encode(values, 2 ** scaleBits, plain)
+    else encoder.encode(values, plain)
     return keep(encryptor.encryptSymmetricSerializable(plain)).saveToArray(wire)
   })
   const encrypt = performance.now() - start
@@ -196,23 +290,20 @@ function run({ items }) {
   start = performance.now()
   const outputs = program.compute(evaluator, size, inputs)
   const compute = performance.now() - start
+  if (!reals && outputs.some((c) => decryptor.invariantNoiseBudget(c) === 0)) throw new Error('the noise budget is used up')
   const response = outputs.map((c) => c.saveToArray(wire))
 
   start = performance.now()
-  const results = items.map(() => [])
-  response.map(load).forEach((c, i) => {
+  const got = response.map((bytes) => {
     const plain = keep(new seal.Plaintext())
-    decryptor.decrypt(c, plain)
-    const got = reals ? encoder.decodeFloat64(plain) : encoder.decodeBigInt64(plain)
-    const unit = 2 ** (program.bits * program.degree(i))
-    for (const [item, out] of results.entries()) {
-      for (let v = 0; v < program.results(size); v++) {
-        const x = got[item * stride + v]
-        out.push(reals ? BigInt(Math.round(x * unit)).toString() : x.toString())
-      }
-    }
+    decryptor.decrypt(load(bytes), plain)
+    return reals ? encoder.decodeFloat64(plain) : encoder.decodeBigInt64(plain)
   })
   const decrypt = performance.now() - start
+  const text = (x, c) => (reals ? BigInt(Math.round(x * unit ** program.degree(c))) : x).toString()
+  const results = items.map((_, i) =>
+    got.flatMap((values, c) => Array.from(values.slice(i * stride, i * stride + program.results(size)), (x) => text(x, c))),
+  )
   const total = (list) => list.reduce((sum, b) => sum + b.length, 0)
   return {
     results,

@@ -6,7 +6,8 @@
 // max       of the absolute values of all numbers
 // bits      CKKS computes on inputs divided by 2^bits
 // degree    of the results in ciphertext i as polynomials of the inputs, for CKKS
-// split     the inputs of an item as vectors, one ciphertext each
+// inputs    ciphertexts of an item
+// split     the inputs of an item as vectors, one for each of them
 // stride    slots of an item
 // results   values of an item at the beginning of each ciphertext of the result
 // steps     rotations
@@ -20,7 +21,7 @@ const halves = (n, v) => [v.slice(0, n), v.slice(n)]
 const integers = ['bgv', 'bfv']
 const all = [...integers, 'ckks']
 const plain = {
-  schemes: all, depth: 0, max: () => 2 ** 14, bits: 0, degree: () => 1, split: (_, v) => [v],
+  schemes: all, depth: 0, max: () => 2 ** 14, bits: 0, degree: () => 1, inputs: () => 1, split: (_, v) => [v],
   stride: powerOfTwo, results: () => 1, steps: () => [],
 }
 
@@ -29,7 +30,7 @@ const squaredDistance = (e, n, [a, b]) => {
   return [e.innerSum(e.mul(d, d), powerOfTwo(n))]
 }
 const distance = {
-  ...plain, depth: 1, degree: () => 2, split: halves, compute: squaredDistance,
+  ...plain, depth: 1, degree: () => 2, inputs: () => 2, split: halves, compute: squaredDistance,
   steps: (n) => halvings(powerOfTwo(n)),
 }
 
@@ -78,7 +79,8 @@ export const programs = {
     compute: (e, n, [a]) => [e.innerSum(a, powerOfTwo(n))],
   },
   'chi-squared': {
-    ...plain, depth: 2, max: () => (4 * 63 * 63) ** 2, bits: 6, degree: (i) => (i ? 2 : 4), split: apart, stride: () => 1,
+    ...plain, depth: 2, max: () => (4 * 63 * 63) ** 2, bits: 6, degree: (i) => (i ? 2 : 4),
+    inputs: () => 3, split: apart, stride: () => 1,
     compute: (e, _, [n0, n1, n2]) => {
       const d = e.sub(e.double(e.double(e.mul(n0, n2))), e.mul(n1, n1))
       const b = e.add(e.double(n0), n1)
@@ -96,7 +98,8 @@ export const programs = {
     },
   },
   matrix: {
-    ...plain, depth: 1, max: (n) => n * 2 ** 16, bits: 8, degree: () => 2, stride: (n) => powerOfTwo(n * n), results: (n) => n * n,
+    ...plain, depth: 1, max: (n) => n * 2 ** 16, bits: 8, degree: () => 2, inputs: (n) => 2 * n,
+    stride: (n) => powerOfTwo(n * n), results: (n) => n * n,
     // For every k column k of the first and row k of the second, repeated to whole matrices.
     split: (n, v) => {
       const cells = Array.from({ length: n * n }, (_, i) => i)
@@ -129,14 +132,14 @@ export const programs = {
     compute: (e, n, [a]) => [e.innerSum(e.mulPlain(a, Array.from({ length: n }, (_, i) => stored(i))), n)],
   },
   fibonacci: {
-    ...plain, max: (n) => 2 ** (8 + Math.floor((7 * n) / 10)), bits: 8, split: apart, stride: () => 1,
+    ...plain, max: (n) => 2 ** (8 + Math.floor((7 * n) / 10)), bits: 8, inputs: () => 2, split: apart, stride: () => 1,
     compute: (e, n, [a, b]) => {
       for (let i = 1; i < n; i++) [a, b] = [b, e.add(a, b)]
       return [b]
     },
   },
-  'vector-add': { ...plain, bits: 7, split: apart, stride: () => 1, compute: (e, _, [a, b]) => [e.add(a, b)] },
-  'vector-mul': { ...plain, depth: 1, bits: 7, degree: () => 2, split: apart, stride: () => 1, compute: (e, _, [a, b]) => [e.mul(a, b)] },
+  'vector-add': { ...plain, bits: 7, inputs: () => 2, split: apart, stride: () => 1, compute: (e, _, [a, b]) => [e.add(a, b)] },
+  'vector-mul': { ...plain, depth: 1, bits: 7, degree: () => 2, inputs: () => 2, split: apart, stride: () => 1, compute: (e, _, [a, b]) => [e.mul(a, b)] },
   'vector-mul-plain': { ...plain, depth: 1, bits: 7, split: apart, stride: () => 1, compute: (e, _, [a]) => [e.mulPlain(a, [3])] },
   'vector-rotate': { ...plain, max: () => 2 ** 7, bits: 7, steps: () => [1], compute: (e, _, [a]) => [e.rotate(a, 1)] },
 }

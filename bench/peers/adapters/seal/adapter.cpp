@@ -25,33 +25,59 @@ template <class T> T read(const seal::SEALContext &context, const std::string &b
     return object;
 }
 
-/// The smallest set of at least 128 bits of security that has the depth and the range.
-seal::EncryptionParameters parameters(const adapter::Needs &needs) {
+/// A set: the first primes of SEAL's modulus for a ring, with its last one for the keys, and
+/// whether BGV switches moduli after multiplications, which makes what follows quicker
+/// and leaves it less noise budget. CKKS always does, and has a chain of its own.
+struct Choice {
+    size_t degree, primes;
+    bool switches;
+};
+
+/// Bits of the primes of CKKS.
+std::vector<int> levels(const adapter::Needs &needs) {
     std::vector<int> chain(needs.depth + 2, scaleBits);
     chain.front() = chain.back() = 60;
-    const int bits = std::max(int(std::log2(2 * needs.max)) + 1, 20); // of the plaintext modulus
+    return chain;
+}
+
+/// All choices of at least 128 bits of security by ring.
+std::vector<std::vector<Choice>> choices(const adapter::Needs &needs) {
+    std::vector<std::vector<Choice>> all;
     for (size_t degree : {4096, 8192, 16384, 32768}) {
-        const int total = seal::CoeffModulus::MaxBitCount(degree, level);
+        std::vector<Choice> ring;
         if (needs.reals()) {
-            if (120 + needs.depth * scaleBits > total) continue;
-            seal::EncryptionParameters p(seal::scheme_type::ckks);
-            p.set_poly_modulus_degree(degree);
-            p.set_coeff_modulus(seal::CoeffModulus::Create(degree, chain));
-            return p;
+            if (120 + needs.depth * scaleBits <= seal::CoeffModulus::MaxBitCount(degree, level)) ring.push_back({degree, 0, true});
+        } else {
+            const size_t most = seal::CoeffModulus::BFVDefault(degree, level).size() - 1;
+            for (size_t primes = 1; primes <= most; primes++) {
+                ring.push_back({degree, primes, false});
+                if (needs.scheme == "bgv" && needs.depth > 0 && size_t(needs.depth) < primes) ring.push_back({degree, primes, true});
+            }
         }
-        // A multiplication takes as many bits as the plaintext modulus has, and about 20.
-        if ((needs.depth + 1) * (bits + 20) > total * 0.8) continue;
-        seal::EncryptionParameters p(needs.scheme == "bgv" ? seal::scheme_type::bgv : seal::scheme_type::bfv);
-        p.set_poly_modulus_degree(degree);
-        p.set_coeff_modulus(seal::CoeffModulus::BFVDefault(degree, level));
-        p.set_plain_modulus(seal::PlainModulus::Batching(degree, bits));
+        all.push_back(ring);
+    }
+    return all;
+}
+
+seal::EncryptionParameters parameters(const adapter::Needs &needs, const Choice &choice) {
+    if (needs.reals()) {
+        seal::EncryptionParameters p(seal::scheme_type::ckks);
+        p.set_poly_modulus_degree(choice.degree);
+        p.set_coeff_modulus(seal::CoeffModulus::Create(choice.degree, levels(needs)));
         return p;
     }
-    throw std::invalid_argument("no set is deep enough");
+    std::vector<seal::Modulus> modulus = seal::CoeffModulus::BFVDefault(choice.degree, level);
+    modulus.erase(modulus.begin() + choice.primes, modulus.end() - 1);
+    seal::EncryptionParameters p(needs.scheme == "bgv" ? seal::scheme_type::bgv : seal::scheme_type::bfv);
+    p.set_poly_modulus_degree(choice.degree);
+    p.set_coeff_modulus(modulus);
+    p.set_plain_modulus(adapter::primeAbove(needs.max, 2 * choice.degree));
+    return p;
 }
 
 class Session {
     adapter::Needs needs;
+    bool switches;
     seal::EncryptionParameters parms;
     seal::SEALContext context;
     seal::Evaluator ops;
@@ -78,17 +104,27 @@ class Session {
         if (chainIndex(b) > chainIndex(a)) ops.mod_switch_to_inplace(b, a.parms_id());
         if (reals) b.scale() = a.scale();
     }
-    void rescale(seal::Ciphertext &c) const {
-        if (needs.scheme == "ckks") ops.rescale_to_next_inplace(c);
-        if (needs.scheme == "bgv") ops.mod_switch_to_next_inplace(c);
+    void rescale(seal::Ciphertext &c) {
+        if (!switches) return;
+        work += 2 * c.coeff_modulus_size();
+        if (reals) ops.rescale_to_next_inplace(c);
+        else ops.mod_switch_to_next_inplace(c);
     }
+    void keySwitch(const seal::Ciphertext &c) { work += (c.coeff_modulus_size() + 1) * (c.coeff_modulus_size() + 2); }
 
   public:
+    using Choice = ::Choice;
     using Ciphertext = seal::Ciphertext;
     adapter::json about;
     size_t slots;
+    uint64_t modulus;
+    double work = 0; // transforms of key switches and of switches of the modulus
 
-    explicit Session(const adapter::Needs &asked) : needs(asked), parms(parameters(asked)), context(parms, true, level), ops(context) {
+    static std::vector<std::vector<Choice>> choices(const adapter::Needs &needs) { return ::choices(needs); }
+
+    Session(const adapter::Needs &asked, const Choice &choice)
+        : needs(asked), switches(choice.switches), parms(parameters(asked, choice)), context(parms, true, level), ops(context),
+          modulus(parms.plain_modulus().value()) {
         if (!context.parameters_set()) throw std::invalid_argument(context.parameter_error_message());
         const adapter::Clock clock;
         seal::KeyGenerator generator(context);
@@ -112,13 +148,13 @@ class Session {
 
         const size_t degree = parms.poly_modulus_degree();
         const int bits = context.key_context_data()->total_coeff_modulus_bit_count();
-        const std::string t = std::to_string(parms.plain_modulus().value());
+        const std::string t = std::to_string(modulus) + (switches ? "-switched" : "");
         const std::string of = std::to_string(bits) + " of " + std::to_string(seal::CoeffModulus::MaxBitCount(degree, level));
         about = {
-            {"set", "n" + std::to_string(degree) + "-q" + std::to_string(bits) + (reals ? "-scale" + std::to_string(scaleBits) : "-t" + t)},
+            {"set", "n" + std::to_string(degree) + "-q" + std::to_string(bits) + (reals ? "-scale" + std::to_string(scaleBits) : "-t" + t) + "-rot" + std::to_string(needs.rotations.size())},
             {"security_bits", 128},
             {"assumption", "128 bits: ring-LWE with a ternary key, " + of + " bits of modulus (SEAL's tc128)"},
-            {"description", {{"degree", degree}, {"modulus_bits", bits}, {"plaintext_modulus", t}, {"rotations", needs.rotations}}},
+            {"description", {{"degree", degree}, {"modulus_bits", bits}, {"plaintext_modulus", modulus}, {"modulus_switching", switches && !reals}, {"rotations", needs.rotations}}},
             {"threads", 1},
             {"keygen_seconds", keygen},
             {"evaluation_key_bytes", relinBytes.size() + galoisBytes.size()},
@@ -153,7 +189,7 @@ class Session {
         ops.sub_inplace(a, b);
         return a;
     }
-    Ciphertext mul(const Ciphertext &x, const Ciphertext &y) const {
+    Ciphertext mul(const Ciphertext &x, const Ciphertext &y) {
         Ciphertext a = x;
         if (&x == &y) {
             ops.square_inplace(a);
@@ -162,11 +198,12 @@ class Session {
             align(a, b);
             ops.multiply_inplace(a, b);
         }
+        keySwitch(a);
         ops.relinearize_inplace(a, relin);
         rescale(a);
         return a;
     }
-    Ciphertext mulPlain(Ciphertext a, const Values &v) const {
+    Ciphertext mulPlain(Ciphertext a, const Values &v) {
         seal::Plaintext p = encode(v, std::exp2(scaleBits));
         if (reals) ops.mod_switch_to_inplace(p, a.parms_id());
         ops.multiply_plain_inplace(a, p);
@@ -179,7 +216,8 @@ class Session {
         ops.add_plain_inplace(a, p);
         return a;
     }
-    Ciphertext rotate(Ciphertext a, int k) const {
+    Ciphertext rotate(Ciphertext a, int k) {
+        keySwitch(a);
         if (reals) ops.rotate_vector_inplace(a, k, galois);
         else ops.rotate_rows_inplace(a, k, galois);
         return a;
