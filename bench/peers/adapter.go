@@ -98,8 +98,8 @@ type Adapter struct {
 	wait    func() error // for its end, as often as it is called
 }
 
-// stopAfter is how long an adapter may take to end.
-const stopAfter = 10 * time.Second
+// stopAfter is how long an adapter may take to end; tests have less time.
+var stopAfter = 10 * time.Second
 
 // Start starts an adapter, which ends with the context, and asks what it is. Where
 // the program is not there, the error is exec.ErrNotFound or fs.ErrNotExist.
@@ -269,10 +269,11 @@ func (a *Adapter) broken(command string, err error) error {
 	return &Error{a.name, command, reason}
 }
 
-// Close ends the adapter: it sees the end of its input. The error is how it ended, if
-// it had not failed before.
+// Close ends the adapter: it sees the end of its input, and is killed if it does not heed
+// that. The error is how it ended, if it had not failed before.
 func (a *Adapter) Close() error {
 	_ = a.in.Close() // which the end of the process may have done
+	defer time.AfterFunc(stopAfter, func() { _ = a.command.Process.Kill() }).Stop()
 	return a.wait()
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tacit-fhe/tacit/bench/fuzztest"
 )
@@ -59,6 +60,9 @@ func fake(kind string) {
 		case strings.Contains(line, `["4","5"]`):
 			fmt.Println(`{"results": [["9"], ["-1"]], "seconds": {"encrypt": 0.1, "compute": 0.2, "decrypt": 0.3}, "request_bytes": 10}`)
 		}
+	}
+	if kind == "stays" {
+		time.Sleep(time.Hour)
 	}
 }
 
@@ -110,6 +114,19 @@ func TestAdapter(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v", c.kind, err)
 		}
+	}
+}
+
+func TestAdapterThatStays(t *testing.T) {
+	defer func(before time.Duration) { stopAfter = before }(stopAfter)
+	stopAfter = 10 * time.Millisecond
+	t.Setenv(fakeVariable, "stays")
+	a, err := Start(t.Context(), os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err == nil {
+		t.Error("it ended by itself")
 	}
 }
 
