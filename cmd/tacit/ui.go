@@ -9,17 +9,22 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"regexp"
+	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
 	"github.com/tacit-fhe/tacit/fhe/codec"
@@ -94,13 +99,23 @@ type fileError struct {
 	err  error
 }
 
-func (e *fileError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *fileError) Error() string {
+	separator := ": "
+	if _, ok := e.err.(*graph.SyntaxError); ok { // begins with a line and a column
+		separator = ":"
+	}
+	return e.path + separator + e.err.Error()
+}
 
 func (e *fileError) Unwrap() error { return e.err }
 
-// inFile adds the file to an error that names none.
+// inFile adds the file to an error that names none, and is about one.
 func inFile(path string, err error) error {
-	if err == nil || errors.As(err, new(*os.PathError)) || errors.As(err, new(*fileError)) {
+	var call *client.Error
+	switch {
+	case err == nil, errors.As(err, new(*os.PathError)), errors.As(err, new(*fileError)):
+		return err
+	case errors.As(err, &call) && (call.Unreachable() || call.Code == codes.Unauthenticated):
 		return err
 	}
 	return &fileError{path, err}
@@ -111,13 +126,17 @@ func (u *ui) exit(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
+	if interrupted {
 		u.note("error: interrupted")
-		return exitInterrupted
+	} else {
+		u.note("error: %s", packages.ReplaceAllString(err.Error(), "$1"))
 	}
-	u.note("error: %v", err)
 	if hint := hintFor(err); hint != "" {
 		u.note("hint: %s", hint)
+	}
+	if interrupted {
+		return exitInterrupted
 	}
 	var usage *usageError
 	var ended *jobEndError
@@ -132,6 +151,9 @@ func (u *ui) exit(ctx context.Context, err error) int {
 	}
 	return exitFailure
 }
+
+// packages matches the names of packages that errors carry, for those who program.
+var packages = regexp.MustCompile(`(^|: )(?:access|client|codec|jobs|keyfile|leveled|store): `)
 
 // hintFor says how an error can be avoided, or nothing.
 func hintFor(err error) string {
@@ -185,8 +207,18 @@ func hintFor(err error) string {
 		return "the file was changed after it was written: copy or make it again"
 	case errors.As(err, &params):
 		return "'tacit params' lists the parameter sets, 'tacit inspect FILE' says which one a file is for"
+	case errors.As(err, new(*graph.SyntaxError)):
+		return "'tacit submit --help' describes the text form of jobs"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process has this address, perhaps another server: stop it, or choose another address"
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room, or choose another folder"
+	case errors.Is(err, fs.ErrPermission):
+		return "choose a place where you may read and write, or change its permissions"
+	case errors.As(err, &bind) && bind.Meant != "":
+		return "did you mean " + bind.Meant + "?"
 	case errors.As(err, &bind) && len(bind.Missing) > 0:
-		return fmt.Sprintf("bind each to a handle or a file: --bind %s=inputs.ct#0", bind.Missing[0])
+		return fmt.Sprintf("bind each to a handle or a file: --bind %s=inputs.ct#0", bind.Missing[0].Text)
 	case errors.As(err, &noCPU):
 		return "unset " + cpu.EnvVar + ", or set it to one of those in this build"
 	case errors.Is(err, keyfile.ErrWrongPassphrase):
@@ -197,7 +229,15 @@ func hintFor(err error) string {
 
 func callHint(e *client.Error) string {
 	if e.Unreachable() {
-		return "start a server with 'tacit serve', or name another one with --server; one with TLS needs --tls, one that asks for certificates --tls-cert"
+		switch {
+		case strings.Contains(e.Message, "failed to verify certificate"):
+			return "name the authority of the server's certificate with --tls-ca, and the name in it with --tls-server-name where that is not its host"
+		case strings.Contains(e.Message, "server preface"):
+			return "what answers there may want TLS: --tls-ca names the authority of its certificate, --tls takes those of the system"
+		case strings.Contains(e.Message, "dial"):
+			return "start a server with 'tacit serve', or name another one with --server"
+		}
+		return "if it goes on: a server with TLS needs --tls or --tls-ca, one that asks for certificates --tls-cert as well, one without TLS neither"
 	}
 	switch e.Reason {
 	case "NO_CREDENTIALS":
@@ -211,7 +251,7 @@ func callHint(e *client.Error) string {
 	case "RIGHT_MISSING":
 		return "ask an owner of the ciphertext for the right"
 	case "UNKNOWN_KEY":
-		return "upload the evaluation key first: tacit upload evaluation.key"
+		return "upload the evaluation key first: tacit upload evaluation.key; one of somebody else needs the right to compute with it"
 	case "PARAMETERS_MISMATCH":
 		return "the server computes with another parameter set: make keys for it, or start a server with other --params"
 	case "NOT_FRESH":
@@ -276,12 +316,22 @@ func (u *ui) table(rows func(row func(cells ...any))) {
 // size is a number of bytes for people.
 func size[N int | int64 | uint64](n N) string {
 	switch f := float64(n); {
+	case f >= 1e9:
+		return fmt.Sprintf("%.1f GB", f/1e9)
 	case f >= 1e6:
 		return fmt.Sprintf("%.1f MB", f/1e6)
 	case f >= 1e3:
 		return fmt.Sprintf("%.1f kB", f/1e3)
 	}
 	return fmt.Sprintf("%d bytes", n)
+}
+
+// count is a number of things for people, which are named in the singular.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // duration is a duration for people, to three digits.

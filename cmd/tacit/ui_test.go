@@ -71,7 +71,8 @@ func TestShorterProgressLineClearsTheLonger(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{size(0), "0 bytes"}, {size(999), "999 bytes"}, {size(1000), "1.0 kB"}, {size(uint64(21_300_000)), "21.3 MB"},
+		{size(0), "0 bytes"}, {size(999), "999 bytes"}, {size(1000), "1.0 kB"}, {size(uint64(21_300_000)), "21.3 MB"}, {size(1_780_000_000), "1.8 GB"},
+		{count(1, "value"), "1 value"}, {count(0, "value"), "0 values"},
 		{duration(1234567), "1.23ms"}, {duration(1234567890), "1.23s"}, {duration(12345678900), "12.3s"}, {duration(123456789000), "2m3s"},
 		{power(-130.46), "2^-130.5"}, {power(-144), "2^-144.0"},
 	} {

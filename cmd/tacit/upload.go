@@ -95,7 +95,11 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 		}
 		return v, nil
 	}
-	return nil, &kindError{kind, "evaluation key, public key or ciphertexts"}
+	err = &kindError{kind, "evaluation key, public key or ciphertexts"}
+	if kind == inspect.SecretKey {
+		err = &hinted{err, "the secret key stays with you: a server needs the evaluation key, and those who encrypt for you the public key"}
+	}
+	return nil, err
 }
 
 // uploadKey sends an evaluation key.

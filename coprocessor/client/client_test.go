@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -329,6 +330,9 @@ func TestUnreachable(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || !e.Unreachable() || !strings.Contains(err.Error(), "cannot reach "+l.Addr().String()) {
 		t.Errorf("got %#v", err)
+	}
+	if runtime.GOOS != "windows" && err.Error() != "cannot reach "+c.target+": dial tcp "+c.target+": connect: connection refused" {
+		t.Errorf("the cause is not plain: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
