@@ -328,7 +328,7 @@ computed from what. 'tacit verify' checks it.`,
 			if err := keyfile.WritePublic(out, job.Receipt.Container); err != nil {
 				return err
 			}
-			u.printf("%s  %d inputs, %d outputs, signed by %x\n", out, len(r.Inputs), len(r.Outputs), r.ServiceKey)
+			u.printf("%s  %s, %s, signed by %x\n", out, count(len(r.Inputs), "input"), count(len(r.Outputs), "output"), r.ServiceKey)
 			return nil
 		},
 	}
