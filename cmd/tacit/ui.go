@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,8 +28,10 @@ import (
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 // The rules of all text:
@@ -130,7 +133,7 @@ func (u *ui) exit(ctx context.Context, err error) int {
 	if interrupted {
 		u.note("error: interrupted")
 	} else {
-		u.note("error: %s", packages.ReplaceAllString(err.Error(), "$1"))
+		u.note("error: %s", forPeople(err.Error()))
 	}
 	if hint := hintFor(err); hint != "" {
 		u.note("hint: %s", hint)
@@ -154,6 +157,31 @@ func (u *ui) exit(ctx context.Context, err error) int {
 
 // packages matches the names of packages that errors carry, for those who program.
 var packages = regexp.MustCompile(`(^|: )(?:access|client|codec|jobs|keyfile|leveled|store): `)
+
+// fingerprint matches the beginning of the fingerprint of parameters, as errors have it.
+var fingerprint = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
+
+// forPeople is the text of an error without names of packages, and with those of
+// parameter sets in place of their fingerprints.
+func forPeople(text string) string {
+	return fingerprint.ReplaceAllStringFunc(packages.ReplaceAllString(text, "$1"), setName)
+}
+
+// setName is the name of the parameter set whose fingerprint begins with hexadecimal
+// digits, or the digits.
+func setName(digits string) string {
+	for _, name := range fhe.PresetNames() {
+		if p, err := fhe.Preset(name); err == nil && strings.HasPrefix(fmt.Sprintf("%x", p.Fingerprint()), digits) {
+			return name
+		}
+	}
+	for _, name := range leveled.Names() {
+		if p, err := leveled.ByName(name); err == nil && strings.HasPrefix(fmt.Sprintf("%x", p.Fingerprint()), digits) {
+			return name
+		}
+	}
+	return digits
+}
 
 // hintFor says how an error can be avoided, or nothing.
 func hintFor(err error) string {
@@ -254,6 +282,8 @@ func callHint(e *client.Error) string {
 		return "upload the evaluation key first: tacit upload evaluation.key; one of somebody else needs the right to compute with it"
 	case "PARAMETERS_MISMATCH":
 		return "the server computes with another parameter set: make keys for it, or start a server with other --params"
+	case "STORE_FULL":
+		return "the server has no room: its operator makes some with 'tacit store gc', or adds some"
 	case "NOT_FRESH":
 		return "results are on the server already: refer to them by their handles"
 	case "JOB_EXISTS":
@@ -300,8 +330,14 @@ func (u *ui) printJSONLine(v any) error {
 
 // table writes rows of cells, which rows hands to row, in columns.
 func (u *ui) table(rows func(row func(cells ...any))) {
-	t := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
-	defer t.Flush()
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	defer func() {
+		t.Flush()
+		for line := range bytes.Lines(text.Bytes()) {
+			u.printf("%s\n", bytes.TrimRight(line, " \n")) // cells that are empty at the end
+		}
+	}()
 	rows(func(cells ...any) {
 		for i, c := range cells {
 			if i > 0 {

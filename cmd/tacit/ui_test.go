@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tacit-fhe/tacit/fhe"
 )
 
 // fakeUI is a ui whose clock stands still, with what it writes to standard error.
@@ -79,6 +82,36 @@ func TestNumbers(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+func TestForPeople(t *testing.T) {
+	p, err := fhe.Preset(fhe.DefaultPreset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := p.Fingerprint()
+	for text, want := range map[string]string{
+		"keyfile: a.key exists already":                   "a.key exists already",
+		"x.ct: key id: store: key ab12: not found":        "x.ct: key id: key ab12: not found",
+		fmt.Sprintf("codec: for %x, want %x", f[:8], f):   fmt.Sprintf("for %s, want %x", fhe.DefaultPreset, f),
+		"0123456789abcdef stays, as does mystore: and so": "0123456789abcdef stays, as does mystore: and so",
+	} {
+		if got := forPeople(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestTableHasNoTail(t *testing.T) {
+	u, _, written := fakeUI(t, false)
+	u.out = u.err
+	u.table(func(row func(...any)) {
+		row("a", "bb", "c")
+		row("aa", "", "")
+	})
+	if got := written(); got != "a   bb  c\naa\n" {
+		t.Errorf("%q", got)
 	}
 }
 
