@@ -2,10 +2,14 @@ package main
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 )
 
 // rootCommand is the command line: all commands, with their errors told apart
@@ -40,7 +44,7 @@ interrupted.`,
 	root.SetIn(u.in)
 	root.SetOut(u.out)
 	root.SetErr(u.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd, err} })
+	root.SetFlagErrorFunc(flagError)
 	cobra.EnableCommandSorting = false // in help they stand in the order in which one meets them
 	root.AddGroup(commandGroups...)
 	addCommands(root, groupValues, keygenCommand(u), encryptCommand(u), decryptCommand(u), inspectCommand(u), paramsCommand(u))
@@ -83,6 +87,27 @@ func tellUsage(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		tellUsage(c)
 	}
+}
+
+// flagError is wrong usage of flags, with the one that was likely meant.
+func flagError(cmd *cobra.Command, err error) error {
+	if _, name, ok := strings.Cut(err.Error(), "unknown flag: --"); ok {
+		if near := graph.Nearest(name, flagNames(cmd, nil)); near != "" {
+			return wrongUsage(cmd, "unknown flag: --%s, did you mean --%s?", name, near)
+		}
+	}
+	return &usageError{cmd, err}
+}
+
+// flagNames are the names of the flags of a command that keep allows; nil allows all.
+func flagNames(cmd *cobra.Command, keep func(*pflag.Flag) bool) iter.Seq[string] {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if keep == nil || keep(f) {
+			names = append(names, f.Name)
+		}
+	})
+	return slices.Values(names)
 }
 
 // checkRequired says which required flags are not set.

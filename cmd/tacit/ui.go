@@ -260,12 +260,10 @@ func callHint(e *client.Error) string {
 		switch {
 		case strings.Contains(e.Message, "failed to verify certificate"):
 			return "name the authority of the server's certificate with --tls-ca, and the name in it with --tls-server-name where that is not its host"
-		case strings.Contains(e.Message, "server preface"):
-			return "what answers there may want TLS: --tls-ca names the authority of its certificate, --tls takes those of the system"
-		case strings.Contains(e.Message, "dial"):
+		case strings.Contains(e.Message, "dial "):
 			return "start a server with 'tacit serve', or name another one with --server"
 		}
-		return "if it goes on: a server with TLS needs --tls or --tls-ca, one that asks for certificates --tls-cert as well, one without TLS neither"
+		return "what answers there may want TLS (--tls, or --tls-ca with the authority of its certificate), or a certificate of ours too (--tls-cert), or no TLS"
 	}
 	switch e.Reason {
 	case "NO_CREDENTIALS":
