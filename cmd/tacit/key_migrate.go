@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
@@ -145,9 +144,6 @@ queued are computed first.
 JSON: ` + migrationFields + ".",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKind(args[0], inspect.MigrationKey); err != nil {
-				return err
-			}
 			data, err := readFile(args[0])
 			if err != nil {
 				return err

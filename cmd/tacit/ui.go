@@ -280,6 +280,8 @@ func callHint(e *client.Error) string {
 		return "upload the evaluation key first: tacit upload evaluation.key; one of somebody else needs the right to compute with it"
 	case "PARAMETERS_MISMATCH":
 		return "the server computes with another parameter set: make keys for it, or start a server with other --params"
+	case "MALFORMED":
+		return "the file is incomplete or was changed: 'tacit inspect FILE' says where; copy or make it again"
 	case "STORE_FULL":
 		return "the server has no room: its operator makes some with 'tacit store gc', or adds some"
 	case "NOT_FRESH":

@@ -568,3 +568,15 @@ func TestFeed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestErrorPlaceOnce(t *testing.T) {
+	for _, c := range []struct{ place, message, want string }{
+		{"", "no room", "no room"},
+		{"id", "an invalid name", "id: an invalid name"},
+		{"key[81].body", "evaluation key: key[81].body: truncated", "evaluation key: key[81].body: truncated"},
+	} {
+		if got := (&Error{Place: c.place, Message: c.message}).Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

@@ -34,7 +34,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Place == "" {
+	if e.Place == "" || strings.Contains(e.Message, e.Place+": ") {
 		return e.Message
 	}
 	return e.Place + ": " + e.Message
