@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -153,6 +154,8 @@ func faultOf(err error) *fault {
 		return refuse(codes.InvalidArgument, "TOO_LARGE", "", "%v", size)
 	case errors.As(err, new(*store.FullError)):
 		return refuse(codes.ResourceExhausted, "STORE_FULL", "", "%v", err)
+	case errors.Is(err, syscall.ENOSPC): // of an upload, which lies in a file of its own first
+		return refuse(codes.ResourceExhausted, "STORE_FULL", "", "the disk of the service is full")
 	case errors.As(err, &digest):
 		return refuse(codes.InvalidArgument, "DIGEST_MISMATCH", "", "%v", digest)
 	case errors.As(err, &same):

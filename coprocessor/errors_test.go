@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -32,6 +34,7 @@ func TestFaults(t *testing.T) {
 		{jobs.ErrClosed, refusal{codes.Unavailable, "UNAVAILABLE", ""}, true},
 		{bootstrap.ErrClosed, refusal{codes.Unavailable, "UNAVAILABLE", ""}, true},
 		{&store.DataLossError{Bucket: "b", Key: "k"}, refusal{codes.DataLoss, "DATA_LOSS", ""}, false},
+		{&fs.PathError{Op: "write", Path: "upload-1", Err: syscall.ENOSPC}, refusal{codes.ResourceExhausted, "STORE_FULL", ""}, true},
 		{&store.SizeError{What: "x", Limit: 1}, refusal{codes.InvalidArgument, "TOO_LARGE", ""}, false},
 		{&bootstrap.TaskError{Err: &noise.NoiseError{Got: 2, Max: 1}}, refusal{codes.FailedPrecondition, "NOISE_BOUND", ""}, false},
 		{&integer.ValueError{Err: &noise.MessageError{}}, refusal{codes.FailedPrecondition, "MESSAGE_BOUND", ""}, false},

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/accel"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/monitor"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -26,7 +28,7 @@ type source struct{ s *Server }
 func (s source) Identity() monitor.Identity {
 	o := s.s.opts
 	return monitor.Identity{
-		Version: o.Version, Backend: o.Backend.Info().Name, Parameters: o.Params.Name(), Workers: o.Workers, Started: s.s.started,
+		Version: o.Version, Role: string(o.Role), Backend: o.Backend.Info().Name, Parameters: o.Params.Name(), Workers: o.Workers, Started: s.s.started,
 	}
 }
 
@@ -34,7 +36,7 @@ func (s source) Snapshot() monitor.Snapshot {
 	queue := s.s.queue.Stats()
 	states := make(map[string]int)
 	for state, n := range queue.States {
-		states[state.String()] = n
+		states[stateName(state)] = n
 	}
 	done, prepared, bytes := s.s.engines.stats()
 	var missing uint64
@@ -46,14 +48,32 @@ func (s source) Snapshot() monitor.Snapshot {
 		devices = engine.DeviceStates()
 	}
 	return monitor.Snapshot{
-		Jobs: states, Damaged: queue.Damaged, Truncated: missing, OldestQueued: queue.Oldest,
+		Jobs: states, Damaged: queue.Damaged, Truncated: missing, OldestQueued: queue.Oldest, Backlog: queue.Backlog, Draining: s.s.gate.closed(),
 		Bootstraps: done.Bootstraps, Batches: done.Batches, Waiting: done.Waiting,
 		PreparedKeys: prepared, PreparedBytes: bytes, PreparedLimit: s.s.engines.limit, Uploads: s.s.uploads.held(),
 		Devices: devices,
 	}
 }
 
-func (s source) Recent(ctx context.Context, n int) ([]monitor.Job, error) {
+// stateName is the name that the protocol has for a state.
+func stateName(s jobs.State) string {
+	return strings.ToLower(strings.TrimPrefix(jobStates[s].String(), "JOB_STATE_"))
+}
+
+func (s source) Stored(ctx context.Context, n int) (monitor.Stored, error) {
+	held, err := s.s.queue.Control(ctx)
+	if err != nil {
+		return monitor.Stored{}, err
+	}
+	recent, err := s.recent(ctx, n)
+	return monitor.Stored{
+		Recent: recent, Paused: held.Paused, Quarantined: len(held.Tenants) + len(held.Pools),
+	}, err
+}
+
+func (s source) Space(ctx context.Context) (store.Space, error) { return s.s.node.Space(ctx) }
+
+func (s source) recent(ctx context.Context, n int) ([]monitor.Job, error) {
 	list, _, err := s.s.queue.List(ctx, jobs.ListOptions{Limit: n, Newest: true})
 	if err != nil {
 		return nil, err
@@ -61,7 +81,7 @@ func (s source) Recent(ctx context.Context, n int) ([]monitor.Job, error) {
 	out := make([]monitor.Job, len(list))
 	for i, j := range list {
 		out[i] = monitor.Job{
-			ID: j.ID, State: j.State.String(), Created: j.Created, Started: j.Started, Ended: j.Finished, Attempts: j.Attempts,
+			ID: j.ID, State: stateName(j.State), Created: j.Created, Started: j.Started, Ended: j.Finished, Bootstraps: j.Cost, Attempts: j.Attempts,
 		}
 		if j.State != jobs.Failed {
 			continue

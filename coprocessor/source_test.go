@@ -52,7 +52,7 @@ func TestMonitor(t *testing.T) {
 	}
 	spent := float64(job.Nodes[0].Bootstraps + job.Nodes[1].Bootstraps)
 	for name, want := range map[string]float64{
-		`tacit_jobs{state="done"}`:                                                               1,
+		`tacit_jobs{state="succeeded"}`:                                                          1,
 		`tacit_jobs{state="queued"}`:                                                             0,
 		`tacit_node_seconds_count{op="add",type="euint8"}`:                                       2,
 		`tacit_node_seconds_count{op="sub",type="euint8"}`:                                       -1,
@@ -70,6 +70,9 @@ func TestMonitor(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
+	if used, limit := metric(t, s.Server, "tacit_store_bytes"), metric(t, s.Server, "tacit_store_limit_bytes"); used <= 0 || limit < used {
+		t.Errorf("%v bytes stored, of %v", used, limit)
+	}
 	batches := metric(t, s.Server, "tacit_batches_total")
 	if batches < 1 || batches > spent {
 		t.Errorf("%v batches for %v bootstraps", batches, spent)
@@ -77,7 +80,7 @@ func TestMonitor(t *testing.T) {
 	if code, body := ask(t, s.Server, "/readyz"); code != 200 {
 		t.Errorf("readyz: %d %s", code, body)
 	}
-	if code, body := ask(t, s.Server, "/"); code != 200 || !strings.Contains(body, ">done<") {
+	if code, body := ask(t, s.Server, "/"); code != 200 || !strings.Contains(body, ">succeeded<") {
 		t.Errorf("page: %d %s", code, body)
 	}
 

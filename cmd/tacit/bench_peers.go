@@ -42,6 +42,9 @@ install of those that are not installed.`,
 				Install string                `json:"install,omitempty"`
 			}
 			manifests, err := peers.Find(path)
+			if errors.As(err, new(*peers.AbsentError)) {
+				return &hinted{err, "name a folder of adapters; those of the project are bench/peers/adapters in a clone of its repository"}
+			}
 			if err != nil {
 				return err
 			}

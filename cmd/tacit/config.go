@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 )
 
 // configFlagName is the flag that names a file with values for the others.
@@ -48,6 +50,9 @@ func fromFile(cmd *cobra.Command) error {
 		f := cmd.Flags().Lookup(name)
 		switch {
 		case f == nil || !configurable(f):
+			if near := graph.Nearest(name, flagNames(cmd, configurable)); near != "" {
+				return fmt.Errorf("there is no setting %q, did you mean %s?", name, near)
+			}
 			return fmt.Errorf("there is no setting %q", name)
 		case !f.Changed && value != "": // nothing stands for the default
 			return setFrom(cmd, f, value, path)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
@@ -23,7 +25,8 @@ func decryptCommand(u *ui) *cobra.Command {
 		Use:   "decrypt --key SECRET-KEY FILE...",
 		Short: "Decrypt files of ciphertexts",
 		Long: `Decrypts files of ciphertexts and prints one value a line, as encrypt takes it,
-in the order of the files. Vectors of ckks are printed to as many digits as the
+in the order of the files; of several files, each line begins with the name of the
+file. Vectors of ckks are printed to as many digits as the
 tracked error leaves; who may choose ciphertexts must not see more of them.
 
 JSON: a list of file, index, type, value (a decimal number, or true and false, or
@@ -74,8 +77,16 @@ func (u *ui) printValues(views []valueView, asJSON bool) error {
 	if asJSON {
 		return u.printJSON(views)
 	}
-	for _, v := range views {
-		u.printf("%s:%s\n", v.Type, v.Value)
-	}
+	one := !slices.ContainsFunc(views, func(v valueView) bool { return v.File != views[0].File })
+	u.table(func(row func(...any)) {
+		for _, v := range views {
+			value := v.Type + ":" + v.Value
+			if one {
+				row(value)
+			} else {
+				row(v.File, value)
+			}
+		}
+	})
 	return nil
 }

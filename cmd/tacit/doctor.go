@@ -30,6 +30,9 @@ JSON: version, healthy, features, checks [name, ok, detail].`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			checks := doctor.Run(cmd.Context())
+			if err := cmd.Context().Err(); err != nil {
+				return err // not the machine's fault
+			}
 			v := doctorView{version(), doctor.Healthy(checks), doctor.Features(), checks}
 			if asJSON {
 				if err := u.printJSON(v); err != nil {

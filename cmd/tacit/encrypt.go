@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
@@ -51,12 +54,16 @@ JSON: file, size, key_id, form (public-key or secret-key), types.`,
 				if asJSON {
 					return u.printJSON(view)
 				}
-				u.printf("%s: %d vectors, %s, made with the %s\n", out, len(view.Types), size(view.Size), keyOfForm[view.Form])
+				u.printf("%s: %s, %s, made with the %s\n", out, count(len(view.Types), "vector"), size(view.Size), keyOfForm[view.Form])
 				return nil
 			}
 			var values []integer.Scalar
 			for _, arg := range args {
 				v, err := integer.ParseScalar(arg)
+				var tooLarge *integer.RangeError
+				if errors.As(err, &tooLarge) {
+					err = fmt.Errorf("%s: %s", arg, rangeOf(tooLarge.Type))
+				}
 				if err != nil {
 					return wrongUsage(cmd, "%v", err)
 				}
@@ -87,7 +94,7 @@ JSON: file, size, key_id, form (public-key or secret-key), types.`,
 			if asJSON {
 				return u.printJSON(view)
 			}
-			u.printf("%s: %d values, %s, made with the %s\n", out, list.Len(), size(len(data)), keyOfForm[list.Form()])
+			u.printf("%s: %s, %s, made with the %s\n", out, count(list.Len(), "value"), size(len(data)), keyOfForm[list.Form()])
 			return nil
 		},
 	}
@@ -100,6 +107,17 @@ JSON: file, size, key_id, form (public-key or secret-key), types.`,
 	jsonFlag(cmd, &asJSON)
 	required(cmd, "key", "out")
 	return cmd
+}
+
+// rangeOf says which values a type has.
+func rangeOf(t integer.Type) string {
+	switch {
+	case t == integer.Bool:
+		return "an ebool is true or false"
+	case t.Bits() <= 32:
+		return fmt.Sprintf("a %v is 0 to %d", t, uint64(1)<<t.Bits()-1)
+	}
+	return fmt.Sprintf("a %v is 0 to 2^%d-1", t, t.Bits())
 }
 
 // keyOfForm is the key that makes a form of encryption.
@@ -136,6 +154,9 @@ func (u *ui) openEncrypter(path, passphraseFile string) (*fhe.Parameters, fhe.Ke
 		}
 		enc, err := pk.Encrypter(backend)
 		return pk.Parameters(), pk.ID(), enc, err
+	}
+	if kind == inspect.LeveledPublicKey {
+		return fail(errors.New("a key of vectors encrypts vectors, such as ckks:0.5,-0.25"))
 	}
 	return fail(&kindError{kind, "public key or secret key"})
 }

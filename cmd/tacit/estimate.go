@@ -88,7 +88,7 @@ depth, needed, same_as], outputs [handle, type, key_id], missing [handle, type].
 		if err == nil {
 			v = newEstimateView(spec, e)
 		}
-		return v, err
+		return v, in.locate(err)
 	}, u.printEstimate)
 	in.flags(cmd)
 	return cmd

@@ -43,14 +43,19 @@ func readAs[T any](path string, parse func(data []byte) (T, error)) (T, error) {
 	return v, inFile(path, err)
 }
 
+// checkKind checks that a file is of a kind, by its first bytes.
+func checkKind(path string, want inspect.Kind) error {
+	kind, err := inspect.DetectFile(path)
+	if err == nil && kind != want {
+		err = &kindError{kind, string(want)}
+	}
+	return inFile(path, err)
+}
+
 // readList reads a file of ciphertexts, of parameters p or of any if it is nil.
 func readList(path string, p *fhe.Parameters) (*integer.List, error) {
-	kind, err := inspect.DetectFile(path)
-	if err != nil {
-		return nil, inFile(path, err)
-	}
-	if kind != inspect.Ciphertexts {
-		return nil, inFile(path, &kindError{kind, "ciphertexts"})
+	if err := checkKind(path, inspect.Ciphertexts); err != nil {
+		return nil, err
 	}
 	data, err := readFile(path)
 	if err != nil {

@@ -153,7 +153,9 @@ func connectionFlags(cmd *cobra.Command, c *connection) {
 	flags.StringVar(&c.tokenFile, "token-file", "", "file with the token that says who we are")
 	flags.StringVar(&c.signingKey, "signing-key", "", "Ed25519 key in PEM that signs our calls, instead of a token")
 	flags.StringVar(&c.audience, "audience", signature.DefaultAudience, "name of the server in signed calls")
-	env(cmd, "server", "insecure-plaintext", "tls", "tls-ca", "tls-cert", "tls-key", "tls-server-name", "token-file", "signing-key", "audience")
+	names := []string{"server", "insecure-plaintext", "tls", "tls-ca", "tls-cert", "tls-key", "tls-server-name", "token-file", "signing-key", "audience"}
+	env(cmd, names...)
+	under(cmd, flagsServer, names...)
 }
 
 func (c *connection) dial() (*client.Client, error) {

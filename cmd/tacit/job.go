@@ -274,6 +274,9 @@ error [code, reason, place, message, job_id].`,
 
 // printJobs prints a line for each job.
 func (u *ui) printJobs(views []jobView) {
+	if len(views) == 0 {
+		u.note("there are no such jobs")
+	}
 	u.table(func(row func(...any)) {
 		for _, v := range views {
 			created, took := "", ""

@@ -83,6 +83,9 @@ JSON: key_id, parameters, protected, files [name, size].`,
 			bar := u.progress("making keys")
 			keys, err := generate(cmd.Context(), func(done, total int) { bar.share(int64(done), int64(total)) })
 			bar.end()
+			if err == nil {
+				err = cmd.Context().Err()
+			}
 			if err != nil {
 				return err
 			}

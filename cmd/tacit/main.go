@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -20,6 +21,12 @@ func run(args []string, stdin, stdout, stderr *os.File) int {
 	context.AfterFunc(ctx, stop)
 
 	u := newUI(stdin, stdout, stderr)
+	context.AfterFunc(ctx, func() {
+		time.Sleep(progressAfter)
+		if u.terminal {
+			u.note("\ninterrupted: it ends in order; a second interrupt ends it at once")
+		}
+	})
 	root := rootCommand(u)
 	root.SetArgs(args)
 	return u.exit(ctx, root.ExecuteContext(ctx))

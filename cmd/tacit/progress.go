@@ -19,6 +19,8 @@ type progress struct {
 	what string
 
 	mu    sync.Mutex
+	text  func(elapsed time.Duration) string // nil before the first and after the end
+	over  chan struct{}                      // is closed at the end
 	start time.Time
 	drawn time.Time
 	width int // of the line on the screen, in bytes
@@ -43,19 +45,45 @@ func (p *progress) share(done, total int64) {
 	}
 }
 
-// status shows a text.
+// status shows a text, and again every second, so that one sees it go on.
 func (p *progress) status(text func(elapsed time.Duration) string) {
 	if !p.ui.terminal {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.text = text
+	p.draw()
+	if p.over == nil {
+		p.over = make(chan struct{})
+		go p.tick(p.over)
+	}
+}
+
+// tick draws the line every second until the end.
+func (p *progress) tick(over <-chan struct{}) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		case <-over:
+			return
+		}
+	}
+}
+
+// draw writes the line unless it is too early, or too late. The caller holds mu.
+func (p *progress) draw() {
 	now := p.ui.now()
-	if now.Sub(p.start) < progressAfter || now.Sub(p.drawn) < progressEvery {
+	if p.text == nil || now.Sub(p.start) < progressAfter || now.Sub(p.drawn) < progressEvery {
 		return
 	}
 	p.drawn = now
-	line := p.what + ": " + text(now.Sub(p.start))
+	line := p.what + ": " + p.text(now.Sub(p.start))
 	fmt.Fprintf(p.ui.err, "\r%s%s", line, strings.Repeat(" ", max(0, p.width-len(line))))
 	p.width = len(line)
 }
@@ -64,6 +92,10 @@ func (p *progress) status(text func(elapsed time.Duration) string) {
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.text != nil {
+		p.text = nil
+		close(p.over)
+	}
 	if p.width > 0 {
 		fmt.Fprintf(p.ui.err, "\r%s\r", strings.Repeat(" ", p.width))
 		p.width = 0

@@ -190,7 +190,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 					stop()
 				}()
 			}
-			return host.Run(ctx, host.Config{
+			err = host.Run(ctx, host.Config{
 				Options: options,
 				Listen:  listen, TLS: transport, InsecurePlaintext: plaintext, Storage: storage,
 				Monitor: host.MonitorConfig{Listen: metrics, Profiling: profiling, Ready: func(address string) {
@@ -201,6 +201,10 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				context.AfterFunc(ctx, func() { log.Info("stopping", "drain", drain) })
 				u.printf("listening on %s\n", address)
 			})
+			if err == nil {
+				log.Info("stopped")
+			}
+			return err
 		},
 	}
 	configFlag(cmd)
@@ -241,7 +245,13 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
 	env(cmd, "role", "lease", "service-key", "serve-keys")
-	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "max-key", "mock", "drain", "log-format", "log-level")
+	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "max-key", "max-queued", "max-backlog", "mock", "drain", "log-format", "log-level")
+	under(cmd, flagsCallers, "listen", "callers", "audience", "audit-log", "tls-cert", "tls-key", "tls-client-ca", "insecure-plaintext")
+	under(cmd, flagsCompute, "params", "device", "workers", "jobs", "drain")
+	under(cmd, flagsKept, "key-memory", "max-key", "max-queued", "max-backlog", "keep-jobs", "keep-jobs-count", "keep-unused")
+	under(cmd, flagsShared, "role", "lease", "serve-keys", "service-key", "node", "cluster-listen", "peers", "replicas",
+		"nats-listen", "nats-url", "nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-secret-file")
+	under(cmd, flagsWatching, "metrics-listen", "pprof", "log-format", "log-level")
 	complete(cmd, "role", "all", "api", "worker")
 	complete(cmd, "log-format", "text", "json")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")

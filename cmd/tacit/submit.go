@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
@@ -108,7 +110,7 @@ JSON: ` + jobFields + `.`,
 			}
 			job, err := c.SubmitJob(ctx, req)
 			if err != nil {
-				return err
+				return in.locate(err)
 			}
 			view := newJobView(job)
 			if wait {
@@ -152,6 +154,7 @@ type jobInput struct {
 	key   string
 	binds []string
 
+	path     string
 	file     *jobfile.File
 	bindings []jobfile.Binding
 }
@@ -163,15 +166,32 @@ func (in *jobInput) flags(cmd *cobra.Command) {
 
 // read reads the job file and checks the bindings.
 func (in *jobInput) read(cmd *cobra.Command, path string) error {
-	data, err := readFile(path)
+	err := checkKind(path, inspect.Job)
 	if err != nil {
 		return err
 	}
-	if in.file, err = jobfile.Parse(data); err != nil {
-		return inFile(path, err)
+	in.path = path
+	if in.file, err = readAs(path, jobfile.Parse); err != nil {
+		return err
 	}
 	in.bindings, err = parseBindings(cmd, in.file, in.binds)
+	if errors.As(err, new(*jobfile.BindError)) {
+		err = inFile(path, err)
+	}
 	return err
+}
+
+// locate adds the file and the line to an error of a server about a part of the job.
+func (in *jobInput) locate(err error) error {
+	var call *client.Error
+	if !errors.As(err, &call) {
+		return err
+	}
+	line := in.file.Line(call.Place)
+	if line == 0 {
+		return err
+	}
+	return inFile(fmt.Sprintf("%s:%d", in.path, line), err)
 }
 
 // prepare uploads what the job needs and returns its spec, and the types of inputs
@@ -319,10 +339,12 @@ func collect(ctx context.Context, c *client.Client, planned *destination, job *t
 func (u *ui) follow(ctx context.Context, c *client.Client, id string) (*tacitv1.Job, error) {
 	bar := u.progress("job")
 	defer bar.end()
-	return c.Watch(ctx, id, func(job *tacitv1.Job, _ *tacitv1.NodeReport) {
-		bar.status(func(elapsed time.Duration) string {
-			v := newJobView(job)
-			return v.status() + ", " + elapsed.Round(time.Second).String()
-		})
+	job, err := c.Watch(ctx, id, func(job *tacitv1.Job, _ *tacitv1.NodeReport) {
+		v := newJobView(job)
+		bar.status(func(elapsed time.Duration) string { return v.status() + ", " + elapsed.Round(time.Second).String() })
 	})
+	if errors.Is(err, context.Canceled) {
+		err = &hinted{err, fmt.Sprintf("the job goes on: 'tacit job wait %s' waits for it again, 'tacit job cancel %s' ends it", id, id)}
+	}
+	return job, err
 }

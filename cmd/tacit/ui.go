@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,21 +10,28 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"regexp"
+	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/jobfile"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/upkeep"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/codec"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 )
 
 // The rules of all text:
@@ -94,13 +102,23 @@ type fileError struct {
 	err  error
 }
 
-func (e *fileError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *fileError) Error() string {
+	separator := ": "
+	if _, ok := e.err.(*graph.SyntaxError); ok { // begins with a line and a column
+		separator = ":"
+	}
+	return e.path + separator + e.err.Error()
+}
 
 func (e *fileError) Unwrap() error { return e.err }
 
-// inFile adds the file to an error that names none.
+// inFile adds the file to an error that names none, and is about one.
 func inFile(path string, err error) error {
-	if err == nil || errors.As(err, new(*os.PathError)) || errors.As(err, new(*fileError)) {
+	var call *client.Error
+	switch {
+	case err == nil, errors.As(err, new(*os.PathError)), errors.As(err, new(*fileError)):
+		return err
+	case errors.As(err, &call) && (call.Unreachable() || call.Code == codes.Unauthenticated):
 		return err
 	}
 	return &fileError{path, err}
@@ -111,13 +129,17 @@ func (u *ui) exit(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
+	if interrupted {
 		u.note("error: interrupted")
-		return exitInterrupted
+	} else {
+		u.note("error: %s", forPeople(err.Error()))
 	}
-	u.note("error: %v", err)
 	if hint := hintFor(err); hint != "" {
 		u.note("hint: %s", hint)
+	}
+	if interrupted {
+		return exitInterrupted
 	}
 	var usage *usageError
 	var ended *jobEndError
@@ -131,6 +153,34 @@ func (u *ui) exit(ctx context.Context, err error) int {
 		return exitRefuted
 	}
 	return exitFailure
+}
+
+// packages matches the names of packages that errors carry, for those who program.
+var packages = regexp.MustCompile(`(^|: )(?:access|client|codec|jobs|keyfile|leveled|store): `)
+
+// fingerprint matches the beginning of the fingerprint of parameters, as errors have it.
+var fingerprint = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
+
+// forPeople is the text of an error without names of packages, and with those of
+// parameter sets in place of their fingerprints.
+func forPeople(text string) string {
+	return fingerprint.ReplaceAllStringFunc(packages.ReplaceAllString(text, "$1"), setName)
+}
+
+// setName is the name of the parameter set whose fingerprint begins with hexadecimal
+// digits, or the digits.
+func setName(digits string) string {
+	for _, name := range fhe.PresetNames() {
+		if p, err := fhe.Preset(name); err == nil && strings.HasPrefix(fmt.Sprintf("%x", p.Fingerprint()), digits) {
+			return name
+		}
+	}
+	for _, name := range leveled.Names() {
+		if p, err := leveled.ByName(name); err == nil && strings.HasPrefix(fmt.Sprintf("%x", p.Fingerprint()), digits) {
+			return name
+		}
+	}
+	return digits
 }
 
 // hintFor says how an error can be avoided, or nothing.
@@ -185,8 +235,18 @@ func hintFor(err error) string {
 		return "the file was changed after it was written: copy or make it again"
 	case errors.As(err, &params):
 		return "'tacit params' lists the parameter sets, 'tacit inspect FILE' says which one a file is for"
+	case errors.As(err, new(*graph.SyntaxError)):
+		return "'tacit submit --help' describes the text form of jobs"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process has this address, perhaps another server: stop it, or choose another address"
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room, or choose another folder"
+	case errors.Is(err, fs.ErrPermission):
+		return "choose a place where you may read and write, or change its permissions"
+	case errors.As(err, &bind) && bind.Meant != "":
+		return "did you mean " + bind.Meant + "?"
 	case errors.As(err, &bind) && len(bind.Missing) > 0:
-		return fmt.Sprintf("bind each to a handle or a file: --bind %s=inputs.ct#0", bind.Missing[0])
+		return fmt.Sprintf("bind each to a handle or a file: --bind %s=inputs.ct#0", bind.Missing[0].Text)
 	case errors.As(err, &noCPU):
 		return "unset " + cpu.EnvVar + ", or set it to one of those in this build"
 	case errors.Is(err, keyfile.ErrWrongPassphrase):
@@ -197,7 +257,13 @@ func hintFor(err error) string {
 
 func callHint(e *client.Error) string {
 	if e.Unreachable() {
-		return "start a server with 'tacit serve', or name another one with --server; one with TLS needs --tls, one that asks for certificates --tls-cert"
+		switch {
+		case strings.Contains(e.Message, "failed to verify certificate"):
+			return "name the authority of the server's certificate with --tls-ca, and the name in it with --tls-server-name where that is not its host"
+		case strings.Contains(e.Message, "dial "):
+			return "start a server with 'tacit serve', or name another one with --server"
+		}
+		return "what answers there may want TLS (--tls, or --tls-ca with the authority of its certificate), or a certificate of ours too (--tls-cert), or no TLS"
 	}
 	switch e.Reason {
 	case "NO_CREDENTIALS":
@@ -211,9 +277,13 @@ func callHint(e *client.Error) string {
 	case "RIGHT_MISSING":
 		return "ask an owner of the ciphertext for the right"
 	case "UNKNOWN_KEY":
-		return "upload the evaluation key first: tacit upload evaluation.key"
+		return "upload the evaluation key first: tacit upload evaluation.key; one of somebody else needs the right to compute with it"
 	case "PARAMETERS_MISMATCH":
 		return "the server computes with another parameter set: make keys for it, or start a server with other --params"
+	case "MALFORMED":
+		return "the file is incomplete or was changed: 'tacit inspect FILE' says where; copy or make it again"
+	case "STORE_FULL":
+		return "the server has no room: its operator makes some with 'tacit store gc', or adds some"
 	case "NOT_FRESH":
 		return "results are on the server already: refer to them by their handles"
 	case "JOB_EXISTS":
@@ -260,8 +330,14 @@ func (u *ui) printJSONLine(v any) error {
 
 // table writes rows of cells, which rows hands to row, in columns.
 func (u *ui) table(rows func(row func(cells ...any))) {
-	t := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
-	defer t.Flush()
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	defer func() {
+		t.Flush()
+		for line := range bytes.Lines(text.Bytes()) {
+			u.printf("%s\n", bytes.TrimRight(line, " \n")) // cells that are empty at the end
+		}
+	}()
 	rows(func(cells ...any) {
 		for i, c := range cells {
 			if i > 0 {
@@ -276,12 +352,22 @@ func (u *ui) table(rows func(row func(cells ...any))) {
 // size is a number of bytes for people.
 func size[N int | int64 | uint64](n N) string {
 	switch f := float64(n); {
+	case f >= 1e9:
+		return fmt.Sprintf("%.1f GB", f/1e9)
 	case f >= 1e6:
 		return fmt.Sprintf("%.1f MB", f/1e6)
 	case f >= 1e3:
 		return fmt.Sprintf("%.1f kB", f/1e3)
 	}
 	return fmt.Sprintf("%d bytes", n)
+}
+
+// count is a number of things for people, which are named in the singular.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // duration is a duration for people, to three digits.

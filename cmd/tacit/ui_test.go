@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tacit-fhe/tacit/fhe"
 )
 
 // fakeUI is a ui whose clock stands still, with what it writes to standard error.
@@ -71,13 +74,44 @@ func TestShorterProgressLineClearsTheLonger(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{size(0), "0 bytes"}, {size(999), "999 bytes"}, {size(1000), "1.0 kB"}, {size(uint64(21_300_000)), "21.3 MB"},
+		{size(0), "0 bytes"}, {size(999), "999 bytes"}, {size(1000), "1.0 kB"}, {size(uint64(21_300_000)), "21.3 MB"}, {size(1_780_000_000), "1.8 GB"},
+		{count(1, "value"), "1 value"}, {count(0, "value"), "0 values"},
 		{duration(1234567), "1.23ms"}, {duration(1234567890), "1.23s"}, {duration(12345678900), "12.3s"}, {duration(123456789000), "2m3s"},
 		{power(-130.46), "2^-130.5"}, {power(-144), "2^-144.0"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+func TestForPeople(t *testing.T) {
+	p, err := fhe.Preset(fhe.DefaultPreset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := p.Fingerprint()
+	for text, want := range map[string]string{
+		"keyfile: a.key exists already":                   "a.key exists already",
+		"x.ct: key id: store: key ab12: not found":        "x.ct: key id: key ab12: not found",
+		fmt.Sprintf("codec: for %x, want %x", f[:8], f):   fmt.Sprintf("for %s, want %x", fhe.DefaultPreset, f),
+		"0123456789abcdef stays, as does mystore: and so": "0123456789abcdef stays, as does mystore: and so",
+	} {
+		if got := forPeople(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestTableHasNoTail(t *testing.T) {
+	u, _, written := fakeUI(t, false)
+	u.out = u.err
+	u.table(func(row func(...any)) {
+		row("a", "bb", "c")
+		row("aa", "", "")
+	})
+	if got := written(); got != "a   bb  c\naa\n" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -95,11 +95,27 @@ func (u *ui) upload(ctx context.Context, c *client.Client, path string) (*upload
 		}
 		return v, nil
 	}
-	return nil, &kindError{kind, "evaluation key, public key or ciphertexts"}
+	return nil, notForServers(kind, "evaluation key, public key or ciphertexts")
 }
 
-// uploadKey sends an evaluation key.
+// notForServers refuses to send a file of another kind than those that servers take.
+func notForServers(got inspect.Kind, want string) error {
+	err := &kindError{got, want}
+	if got == inspect.SecretKey {
+		return &hinted{err, "the secret key stays with you: a server needs the evaluation key, and those who encrypt for you the public key"}
+	}
+	return err
+}
+
+// uploadKey sends an evaluation key, and no other file: least of all a secret key.
 func (u *ui) uploadKey(ctx context.Context, c *client.Client, path string) (*tacitv1.EvaluationKeyInfo, error) {
+	kind, err := inspect.DetectFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if kind != inspect.EvaluationKey && kind != inspect.LeveledEvaluationKey {
+		return nil, notForServers(kind, "evaluation key")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

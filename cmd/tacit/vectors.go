@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -159,7 +160,10 @@ func (u *ui) openVectorEncryptor(path, passphraseFile string) (*leveled.Paramete
 		return sk.Parameters(), sk.ID(), leveled.NewEncryptor(sk), nil
 	}
 	if err == nil && kind != inspect.LeveledPublicKey {
-		err = &kindError{kind, "public key or secret key of a scheme of vectors"}
+		err = &kindError{kind, "public key or secret key of vectors"}
+		if kind == inspect.PublicKey {
+			err = errors.New("a key of integers encrypts integers, such as euint8:5; 'tacit keygen --scheme' makes keys of vectors")
+		}
 	}
 	var data []byte
 	if err == nil {

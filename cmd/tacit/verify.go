@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
@@ -95,6 +96,9 @@ sha256].`,
 			pinned, err := parseServiceKey(service)
 			if err != nil {
 				return wrongUsage(cmd, "--service-key: %v", err)
+			}
+			if err := checkKind(args[0], inspect.Receipt); err != nil {
+				return err
 			}
 			r, err := readAs(args[0], receipt.Decode)
 			if err != nil {
@@ -324,7 +328,7 @@ computed from what. 'tacit verify' checks it.`,
 			if err := keyfile.WritePublic(out, job.Receipt.Container); err != nil {
 				return err
 			}
-			u.printf("%s  %d inputs, %d outputs, signed by %x\n", out, len(r.Inputs), len(r.Outputs), r.ServiceKey)
+			u.printf("%s  %s, %s, signed by %x\n", out, count(len(r.Inputs), "input"), count(len(r.Outputs), "output"), r.ServiceKey)
 			return nil
 		},
 	}

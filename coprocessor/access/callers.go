@@ -172,7 +172,7 @@ func decodeCallers(path string, data []byte) (file callersFile, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields() // a misspelt "expires" must not mean never
 	if err := d.Decode(&file); err != nil {
-		return none, &CallersError{path, "", err.Error()}
+		return none, &CallersError{path, "", "not a file of callers: " + err.Error()}
 	}
 	if d.More() {
 		return none, &CallersError{path, "", "something follows the callers"}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -330,6 +331,9 @@ func TestUnreachable(t *testing.T) {
 	if !errors.As(err, &e) || !e.Unreachable() || !strings.Contains(err.Error(), "cannot reach "+l.Addr().String()) {
 		t.Errorf("got %#v", err)
 	}
+	if runtime.GOOS != "windows" && err.Error() != "cannot reach "+c.target+": dial tcp "+c.target+": connect: connection refused" {
+		t.Errorf("the cause is not plain: %v", err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -562,5 +566,17 @@ func TestFeed(t *testing.T) {
 	var e *Error
 	if err := dial(t, f).Feed(t.Context(), &tacitv1.WatchJobsRequest{}, nil); !errors.As(err, &e) || e.Reason != "BAD_CURSOR" {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestErrorPlaceOnce(t *testing.T) {
+	for _, c := range []struct{ place, message, want string }{
+		{"", "no room", "no room"},
+		{"id", "an invalid name", "id: an invalid name"},
+		{"key[81].body", "evaluation key: key[81].body: truncated", "evaluation key: key[81].body: truncated"},
+	} {
+		if got := (&Error{Place: c.place, Message: c.message}).Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -33,7 +34,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Place == "" {
+	if e.Place == "" || strings.Contains(e.Message, e.Place+": ") {
 		return e.Message
 	}
 	return e.Place + ": " + e.Message
@@ -74,9 +75,18 @@ func (c *Client) errorOf(err error) error {
 		}
 	}
 	if e.Unreachable() {
-		e.Message = "cannot reach " + c.target + ": " + e.Message
+		e.Message = "cannot reach " + c.target + ": " + cause(e.Message)
 	}
 	return e
+}
+
+// cause is why there is no connection, without what gRPC puts around it.
+func cause(message string) string {
+	if _, inner, ok := strings.Cut(message, `connection error: desc = "`); ok {
+		message = strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `\"`, `"`)
+	}
+	message = strings.TrimPrefix(message, "transport: ")
+	return strings.TrimPrefix(message, "Error while dialing: ")
 }
 
 // delay returns how long to wait before the attempt after attempt number n, from

@@ -2,7 +2,9 @@ package graph
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
@@ -45,24 +47,36 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e
 //
 // Every error is a *SyntaxError. The spec is well formed but may still be refused by Validate.
 func ParseText(src string, names map[string]Handle) (*tacitv1.JobSpec, error) {
-	if len(src) > MaxTextSize {
-		return nil, &SyntaxError{Line: 1, Column: 1, Message: fmt.Sprintf("%d bytes long, at most %d are allowed", len(src), MaxTextSize)}
-	}
-	p := &parser{spec: &tacitv1.JobSpec{}, outside: names, symbols: make(map[string]symbol)}
-	for line := range strings.Lines(src) {
-		p.line++
-		p.scan(line)
-		if p.token.kind != end {
-			p.statement()
-			if p.err == nil && p.token.kind != end {
-				p.unexpected("the end of the line")
-			}
-		}
-		if p.err != nil {
-			return nil, p.err
-		}
+	p := newParser(names)
+	if err := p.read(src); err != nil {
+		return nil, err
 	}
 	return p.spec, nil
+}
+
+// Outline is what the text form of a job says before its names are bound.
+type Outline struct {
+	Free    []Name   // what it uses and does not define, in the order of first use
+	Defined []string // what it defines, in order
+	Lines   []int    // of the statement of each node, from 1
+}
+
+// Name is a name in a text and where it is first used.
+type Name struct {
+	Text         string
+	Line, Column int // both from 1; the column counts bytes
+}
+
+// ReadOutline reads the text form of a job for its outline. With all free names given to
+// it, ParseText takes the text too; until then they pass for names bound from outside.
+// Every error is a *SyntaxError.
+func ReadOutline(src string) (*Outline, error) {
+	p := newParser(make(map[string]Handle))
+	p.outline = &Outline{}
+	if err := p.read(src); err != nil {
+		return nil, err
+	}
+	return p.outline, nil
 }
 
 // Words that begin a statement or stand within one, and so name nothing.
@@ -75,8 +89,11 @@ const (
 	wordStrategy = "strategy"
 )
 
+// statements are the words that begin a statement.
+var statements = []string{wordKey, wordInput, wordOutput, wordStrategy}
+
 func reserved(word string) bool {
-	return word == wordKey || word == wordInput || word == wordOutput || word == wordAs || word == wordStrategy
+	return word == wordAs || slices.Contains(statements, word)
 }
 
 // maxName is the limit on the bytes of a name.
@@ -133,6 +150,7 @@ type symbol struct {
 type parser struct {
 	spec    *tacitv1.JobSpec
 	outside map[string]Handle
+	outline *Outline // or nil; with it, names that are used and not defined go to outside
 	symbols map[string]symbol
 	keyLine int // where the key is, 0 for nowhere
 	line    int
@@ -140,6 +158,31 @@ type parser struct {
 	next    int    // offset behind the token
 	token   token
 	err     error
+}
+
+func newParser(outside map[string]Handle) *parser {
+	return &parser{spec: &tacitv1.JobSpec{}, outside: outside, symbols: make(map[string]symbol)}
+}
+
+// read reads a text to its end or to the first error.
+func (p *parser) read(src string) error {
+	if len(src) > MaxTextSize {
+		return &SyntaxError{Line: 1, Column: 1, Message: fmt.Sprintf("%d bytes long, at most %d are allowed", len(src), MaxTextSize)}
+	}
+	for line := range strings.Lines(src) {
+		p.line++
+		p.scan(line)
+		if p.token.kind != end {
+			p.statement()
+			if p.err == nil && p.token.kind != end {
+				p.unexpected("the end of the line")
+			}
+		}
+		if p.err != nil {
+			return p.err
+		}
+	}
+	return nil
 }
 
 func (p *parser) scan(line string) {
@@ -183,6 +226,15 @@ func (p *parser) unexpected(want string) {
 		return
 	}
 	p.fail(p.token, "%s, want %s", quote(p.token.text), want)
+}
+
+// unknown refuses a word that is none of those there are.
+func unknown[V any](p *parser, at token, kind string, known map[string]V) {
+	text := fmt.Sprintf("%s is no %s", quote(at.text), kind)
+	if near := Nearest(at.text, maps.Keys(known)); near != "" {
+		text += ", did you mean " + near + "?"
+	}
+	p.fail(at, "%s", text)
 }
 
 // quote makes a token safe and short enough for a message.
@@ -260,7 +312,7 @@ func (p *parser) strategy() {
 	}
 	s, ok := strategiesByName[t.text]
 	if !ok {
-		p.fail(t, "%s is no strategy", quote(t.text))
+		unknown(p, t, "strategy", strategiesByName)
 		return
 	}
 	p.spec.Strategy = s
@@ -290,14 +342,30 @@ func (p *parser) define() token {
 	} else if s, ok := p.symbols[t.text]; ok {
 		p.fail(t, "%s is already defined in line %d", t.text, s.line)
 	} else if _, ok := p.outside[t.text]; ok {
-		p.fail(t, "%s is already bound from outside", t.text)
+		p.taken(t)
 	}
 	return t
+}
+
+// taken refuses to define a name that is bound from outside or, in an outline, was used
+// before.
+func (p *parser) taken(name token) {
+	if p.outline == nil {
+		p.fail(name, "%s is already bound from outside", name.text)
+		return
+	}
+	used := p.outline.Free[slices.IndexFunc(p.outline.Free, func(n Name) bool { return n.Text == name.text })]
+	defined := p.line
+	p.line = used.Line
+	p.fail(token{column: used.Column}, "%q is not defined above, but in line %d", name.text, defined)
 }
 
 func (p *parser) bind(name token, s symbol) {
 	s.line = p.line
 	p.symbols[name.text] = s
+	if p.outline != nil {
+		p.outline.Defined = append(p.outline.Defined, name.text)
+	}
 }
 
 func (p *parser) output() {
@@ -348,6 +416,9 @@ func (p *parser) assignment() {
 	if p.accept(":") {
 		p.resultType(node)
 	}
+	if near := Nearest(name.text, slices.Values(statements)); near != "" && p.err == nil && p.token.text != "=" {
+		p.fail(name, "%s begins no statement, did you mean %s?", quote(name.text), near)
+	}
 	p.expect("=")
 	opToken := p.take(word, "an operation")
 	if p.err != nil {
@@ -355,7 +426,7 @@ func (p *parser) assignment() {
 	}
 	op, ok := ParseOp(opToken.text)
 	if !ok {
-		p.fail(opToken, "%s is no operation", quote(opToken.text))
+		unknown(p, opToken, "operation", opsByName)
 		return
 	}
 	node.Op = &op
@@ -373,6 +444,9 @@ func (p *parser) assignment() {
 	}
 	p.bind(name, symbol{isNode: true, node: uint32(len(p.spec.Nodes))})
 	p.spec.Nodes = append(p.spec.Nodes, node)
+	if p.outline != nil {
+		p.outline.Lines = append(p.outline.Lines, p.line)
+	}
 }
 
 // resultType reads a type and makes it the type of the result of node, which has no other.
@@ -383,7 +457,7 @@ func (p *parser) resultType(node *tacitv1.Node) {
 	}
 	typ, ok := ParseType(t.text)
 	if !ok {
-		p.fail(t, "%s is no type", quote(t.text))
+		unknown(p, t, "type", typesByName)
 		return
 	}
 	if node.Type != nil && *node.Type != typ {
@@ -475,9 +549,17 @@ func (p *parser) named(t token) *tacitv1.Input {
 		return &tacitv1.Input{Value: &tacitv1.Input_Node{Node: s.node}}
 	}
 	if !ok {
-		if s.handle, ok = p.outside[t.text]; !ok {
-			p.fail(t, "%s is not defined above", quote(t.text))
-		}
+		s.handle, ok = p.outside[t.text]
+	}
+	switch {
+	case ok:
+	case p.outline == nil:
+		p.fail(t, "%s is not defined above", quote(t.text))
+	case !isName(t.text):
+		p.fail(t, "%s is no name: it is reserved or longer than %d", quote(t.text), maxName)
+	default:
+		p.outside[t.text] = Handle{}
+		p.outline.Free = append(p.outline.Free, Name{t.text, p.line, t.column})
 	}
 	return &tacitv1.Input{Value: &tacitv1.Input_Handle{Handle: s.handle[:]}}
 }

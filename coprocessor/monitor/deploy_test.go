@@ -130,6 +130,29 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
+// TestEverySeriesIsShown: what is measured and stands nowhere on the dashboard is of no use.
+func TestEverySeriesIsShown(t *testing.T) {
+	text := string(deployed(t, "grafana.json"))
+	for name := range known(t) {
+		base := name
+		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+			base = strings.TrimSuffix(base, suffix)
+		}
+		if strings.HasPrefix(name, "tacit_") && name == base && !strings.Contains(text, name) {
+			t.Errorf("the dashboard does not show %s", name)
+		}
+	}
+}
+
+// TestClusterCountsOnce: every server of a cluster tells of all jobs of the store.
+func TestClusterCountsOnce(t *testing.T) {
+	for _, name := range []string{"grafana.json", "alerts.yml"} {
+		if found := regexp.MustCompile(`sum *(by \([^)]*\) *)?\(tacit_(jobs|queue|store)_?[a-z_]*[{)]`).Find(deployed(t, name)); found != nil {
+			t.Errorf("%s adds up what each server tells of the whole store: %s", name, found)
+		}
+	}
+}
+
 func TestAlerts(t *testing.T) {
 	var f struct {
 		Groups []struct {

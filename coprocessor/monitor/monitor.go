@@ -14,11 +14,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tacit-fhe/tacit/accel"
+	"github.com/tacit-fhe/tacit/coprocessor/store"
 )
 
 // Identity is what does not change while a service runs.
 type Identity struct {
 	Version    string
+	Role       string // all, api or worker
 	Backend    string
 	Parameters string
 	Workers    int // cores that bootstrap
@@ -30,6 +32,8 @@ type Snapshot struct {
 	Jobs          map[string]int // by state
 	Damaged       int            // jobs whose records are damaged, in none of the states
 	Truncated     uint64         // changes that are gone from the ends of the store's files
+	Backlog       int64          // bootstraps that jobs need which wait or are queued
+	Draining      bool           // no job is started or taken here
 	OldestQueued  time.Time      // when the job was submitted that has been queued for longest; zero when none is
 	Bootstraps    int64          // ciphertexts bootstrapped since the start
 	Batches       int64          // passes over a key for them
@@ -41,26 +45,32 @@ type Snapshot struct {
 	Devices       []accel.DeviceState
 }
 
-// PreparedMiB and LimitMiB are the memory of prepared keys and its limit, for people.
-func (s Snapshot) PreparedMiB() int64 { return s.PreparedBytes >> 20 }
-func (s Snapshot) LimitMiB() int64    { return s.PreparedLimit >> 20 }
+// Stored is what the store says.
+type Stored struct {
+	Recent      []Job // the newest jobs
+	Paused      bool  // no job is started anywhere
+	Quarantined int   // principals and keys whose jobs are not started
+}
 
 // Job is one line of the page.
 type Job struct {
-	ID, State string
-	Created   time.Time
-	Started   time.Time // zero before the first attempt
-	Ended     time.Time // zero before the end
-	Attempts  int
-	Reason    string // why it failed
+	ID, State  string
+	Created    time.Time
+	Started    time.Time // zero before the first attempt
+	Ended      time.Time // zero before the end
+	Bootstraps int64     // that it takes
+	Attempts   int
+	Reason     string // why it failed
 }
 
 // Source is what is shown. Its methods are called concurrently.
 type Source interface {
 	Identity() Identity
 	Snapshot() Snapshot
-	// Recent returns the newest jobs, at most n.
-	Recent(ctx context.Context, n int) ([]Job, error)
+	// Stored asks the store, also for the newest jobs, at most n.
+	Stored(ctx context.Context, n int) (Stored, error)
+	// Space asks the store how much room it takes.
+	Space(ctx context.Context) (store.Space, error)
 	// Ready says why the service takes no work now, or nil.
 	Ready(ctx context.Context) error
 }
@@ -217,6 +227,8 @@ var (
 	preparedKeys = desc("tacit_prepared_keys", "Evaluation keys in memory, ready to compute.")
 	preparedSize = desc("tacit_prepared_keys_bytes", "About how much memory the prepared keys take.")
 	preparedMax  = desc("tacit_prepared_keys_limit_bytes", "How much of it may stay when the keys are not in use.")
+	storeSize    = desc("tacit_store_bytes", "How much is stored; absent when the store does not answer.")
+	storeMax     = desc("tacit_store_limit_bytes", "How much the store takes at most; 0 when there is no limit, or it is not known.")
 	uploads      = desc("tacit_uploads", "Uploads under way.")
 	deviceUp     = desc("tacit_device_up", "Whether a GPU computes: 0 when it is lost and the processor, or another one, does its work.", "device", "name")
 	deviceFails  = desc("tacit_device_failures_total", "Batches and keys that a GPU could not take.", "device", "name")
@@ -226,7 +238,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, damagedJobs, truncated, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, uploads,
+	for _, d := range []*prometheus.Desc{buildInfo, workers, jobsByState, damagedJobs, truncated, queueAge, bootstraps, batches, waiting, preparedKeys, preparedSize, preparedMax, storeSize, storeMax, uploads,
 		deviceUp, deviceFails, deviceKeys, deviceMemory} {
 		ch <- d
 	}
@@ -250,6 +262,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(preparedKeys, float64(s.PreparedKeys))
 	gauge(preparedSize, float64(s.PreparedBytes))
 	gauge(preparedMax, float64(s.PreparedLimit))
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	if space, err := c.source.Space(ctx); err == nil {
+		gauge(storeSize, float64(space.Used))
+		gauge(storeMax, float64(space.Limit))
+	}
 	gauge(uploads, float64(s.Uploads))
 	for _, d := range s.Devices {
 		up, labels := 1.0, []string{strconv.Itoa(d.Index), d.Name}

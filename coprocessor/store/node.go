@@ -288,6 +288,27 @@ func (n *Node) waitReady(ctx context.Context) error {
 // JetStream returns the node's JetStream, valid until Close.
 func (n *Node) JetStream() jetstream.JetStream { return n.js }
 
+// Space is the room of a store on disk, in bytes.
+type Space struct {
+	Used  int64
+	Limit int64 // 0 where there is none, or it is not known
+}
+
+// Space asks how much room the store takes, and how much it may take.
+func (n *Node) Space(ctx context.Context) (Space, error) {
+	info, err := n.js.AccountInfo(ctx)
+	if err != nil {
+		return Space{}, fmt.Errorf("store: %w", err)
+	}
+	s := Space{Used: int64(info.Store), Limit: max(info.Limits.MaxStore, 0)}
+	if s.Limit == 0 && n.srv != nil {
+		if config := n.srv.JetStreamConfig(); config != nil {
+			s.Limit = max(config.MaxStore, 0)
+		}
+	}
+	return s, nil
+}
+
 // Close stops the server, waits until its files are closed, and releases the
 // data directory. Queues and stores over this node must be closed before. When
 // the context ends first, the server goes on stopping and the directory stays

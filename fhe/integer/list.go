@@ -481,7 +481,7 @@ func (s Scalar) String() string {
 func ParseScalar(text string) (Scalar, error) {
 	name, value, ok := strings.Cut(text, ":")
 	if !ok {
-		return Scalar{}, fmt.Errorf("%q is not of the form type:value", text)
+		return Scalar{}, fmt.Errorf("%q is not of the form type:value, such as euint8:7", text)
 	}
 	t, err := ParseType(name)
 	if err != nil {

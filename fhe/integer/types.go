@@ -49,7 +49,7 @@ func ParseType(name string) (Type, error) {
 			return t, nil
 		}
 	}
-	return 0, fmt.Errorf("no type is named %q", name)
+	return 0, fmt.Errorf("no type is named %q: there are ebool, euint8, euint16, euint32, euint64, euint128, euint256 and eaddress", name)
 }
 
 // Valid says whether t is one of the types.

@@ -29,20 +29,33 @@ func WritePublicFrom(path string, write func(w io.Writer) error) error {
 	}
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8]+".tmp")
 	if err := create(temp, 0o644, write); err != nil {
-		return err
+		return failed(path, err)
 	}
 	// An empty file reserves the name; nobody else's file is replaced.
 	err := create(path, 0o644, func(io.Writer) error { return nil })
 	if err != nil {
 		os.Remove(temp)
-		return err
+		return failed(path, err)
 	}
 	if err := os.Rename(temp, path); err != nil {
 		os.Remove(temp)
 		os.Remove(path)
-		return fmt.Errorf("keyfile: %w", err)
+		return failed(path, err)
 	}
-	return syncDir(path)
+	return failed(path, syncDir(path))
+}
+
+// failed is why a file was not made. It names the file that was asked for, and the cause
+// once.
+func failed(path string, err error) error {
+	if err == nil || errors.As(err, new(*ExistsError)) {
+		return err
+	}
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return fmt.Errorf("keyfile: %s: %w", path, err)
 }
 
 // create makes a new file, has it written, and waits until it is on disk. When
@@ -53,7 +66,7 @@ func create(path string, perm fs.FileMode, write func(w io.Writer) error) error 
 		return &ExistsError{Path: path}
 	}
 	if err != nil {
-		return fmt.Errorf("keyfile: %w", err)
+		return err
 	}
 	b := bufio.NewWriterSize(f, 1<<16)
 	err = write(b)
@@ -69,9 +82,8 @@ func create(path string, perm fs.FileMode, write func(w io.Writer) error) error 
 	}
 	if err != nil {
 		os.Remove(path)
-		return fmt.Errorf("keyfile: %s: %w", path, err)
 	}
-	return nil
+	return err
 }
 
 // syncDir makes the name of a file durable. Windows has no such call and does

@@ -82,10 +82,10 @@ func Write(path string, key []byte, meta Meta, passphrase []byte) error {
 	if err != nil {
 		return fmt.Errorf("keyfile: %w", err)
 	}
-	return create(path, 0o600, func(w io.Writer) error {
+	return failed(path, create(path, 0o600, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
-	})
+	}))
 }
 
 // Read returns the container bytes in a secret-key file. It calls passphrase

@@ -319,8 +319,14 @@ func TestWritePublic(t *testing.T) {
 	if !errors.Is(err, errWrite) {
 		t.Errorf("got %v, want %v", err, errWrite)
 	}
-	if err := WritePublic(filepath.Join(dir, "none", "key"), nil); !errors.Is(err, fs.ErrNotExist) {
+	// The error names the file that was asked for, once, and no other.
+	absent := filepath.Join(dir, "none", "key")
+	if err := WritePublic(absent, nil); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "keyfile: "+absent+": ") || strings.Contains(err.Error(), ".key.") {
 		t.Errorf("missing folder: %v", err)
+	}
+	full := &fs.PathError{Op: "write", Path: "a name of ours", Err: fs.ErrInvalid}
+	if err := WritePublicFrom(filepath.Join(dir, "full"), func(io.Writer) error { return full }); !errors.Is(err, fs.ErrInvalid) || strings.Contains(err.Error(), full.Path) {
+		t.Errorf("failed write: %v", err)
 	}
 	wantNames(t, dir, "public.key")
 }

@@ -32,6 +32,9 @@ type cuda map[string]uintptr
 
 // Open loads and initialises the driver.
 func Open() (driver.Driver, error) {
+	// Why a library is not loaded is known to the thread that asked for it alone.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, fmt.Errorf("there is no NVIDIA driver: %w", err)

@@ -42,7 +42,7 @@ func (f TLSFiles) read() (*tls.Config, error) {
 		if errors.As(err, new(*os.PathError)) {
 			return nil, err
 		}
-		return nil, &TLSError{f.Cert, err}
+		return nil, &TLSError{f.Cert + " and " + f.Key, err}
 	}
 	c := &tls.Config{
 		MinVersion:   tls.VersionTLS13,

@@ -5,7 +5,7 @@ package jobfile
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -27,8 +27,9 @@ type File struct {
 	// Names are what has to be bound, sorted.
 	Names []string
 
-	text string
-	json *tacitv1.JobSpec // of a file in protojson
+	text    string
+	outline *graph.Outline
+	json    *tacitv1.JobSpec // of a file in protojson
 }
 
 // JSONError reports a file that begins as JSON but is no JobSpec.
@@ -47,67 +48,42 @@ func Parse(data []byte) (*File, error) {
 		}
 		return &File{json: spec}, nil
 	}
-	f := &File{text: string(data)}
-	candidates := make(map[string]graph.Handle)
-	for _, name := range undefined(f.text) {
-		candidates[name] = sha256.Sum256([]byte("unbound name " + name))
-	}
-	spec, err := graph.ParseText(f.text, candidates)
+	outline, err := graph.ReadOutline(string(data))
 	if err != nil {
 		return nil, err
 	}
-	used := make(map[graph.Handle]bool)
-	for _, n := range spec.Nodes {
-		for _, in := range n.Inputs {
-			if h := in.GetHandle(); len(h) == len(graph.Handle{}) {
-				used[graph.Handle(h)] = true
-			}
-		}
+	f := &File{text: string(data), outline: outline}
+	for _, n := range outline.Free {
+		f.Names = append(f.Names, n.Text)
 	}
-	for _, name := range slices.Sorted(maps.Keys(candidates)) {
-		if used[candidates[name]] {
-			f.Names = append(f.Names, name)
-		}
-	}
+	slices.Sort(f.Names)
 	return f, nil
 }
 
 // JSON says that a job file is in protojson.
 func JSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) }
 
-var (
-	comments   = regexp.MustCompile(`#[^\n]*`)
-	words      = regexp.MustCompile(`\b[A-Za-z_][A-Za-z0-9_]*`)
-	definition = regexp.MustCompile(`(?m)^[ \t]*(?:input[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*[=:]`)
-)
-
-// undefined lists the words of a text that it does not define: the names that
-// need a value, and words of the language, which as names do no harm.
-func undefined(text string) (found []string) {
-	text = comments.ReplaceAllString(text, "")
-	defined := make(map[string]bool)
-	for _, m := range definition.FindAllStringSubmatch(text, -1) {
-		defined[m[1]] = true
-	}
-	for _, w := range words.FindAllString(text, -1) {
-		if !defined[w] {
-			defined[w] = true
-			found = append(found, w)
-		}
-	}
-	return found
-}
-
 // BindError reports names without a value, or values without a name.
 type BindError struct {
-	Missing, Unused []string
+	Missing []graph.Name // in the order of the text
+	Unused  []string     // sorted
+	// Meant is what one of those names was likely meant to be, or empty.
+	Meant string
 }
 
 func (e *BindError) Error() string {
+	var parts []string
 	if len(e.Missing) > 0 {
-		return "the job needs ciphertexts for " + strings.Join(e.Missing, ", ")
+		var names []string
+		for _, n := range e.Missing {
+			names = append(names, fmt.Sprintf("%s (line %d)", n.Text, n.Line))
+		}
+		parts = append(parts, "the job needs ciphertexts for "+strings.Join(names, ", "))
 	}
-	return "the job has no use for " + strings.Join(e.Unused, ", ")
+	if len(e.Unused) > 0 {
+		parts = append(parts, "the job has no use for "+strings.Join(e.Unused, ", "))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Spec returns the job with its names bound. The error is a *BindError.
@@ -125,20 +101,44 @@ func (f *File) Spec(names map[string]graph.Handle) (*tacitv1.JobSpec, error) {
 // *BindError.
 func (f *File) Check(names []string) error {
 	e := &BindError{}
-	for _, n := range f.Names {
-		if !slices.Contains(names, n) {
-			e.Missing = append(e.Missing, n)
+	var defined []string
+	if f.outline != nil {
+		defined = f.outline.Defined
+		for _, n := range f.outline.Free {
+			if !slices.Contains(names, n.Text) {
+				e.Missing = append(e.Missing, n)
+			}
 		}
 	}
 	for _, n := range slices.Sorted(slices.Values(names)) {
 		if !slices.Contains(f.Names, n) {
 			e.Unused = append(e.Unused, n)
+			e.Meant = cmp.Or(e.Meant, graph.Nearest(n, slices.Values(f.Names)))
 		}
+	}
+	for _, n := range e.Missing {
+		e.Meant = cmp.Or(e.Meant, graph.Nearest(n.Text, slices.Values(defined)))
 	}
 	if len(e.Missing)+len(e.Unused) > 0 {
 		return e
 	}
 	return nil
+}
+
+// nodePlace matches the places of a spec that are within a node.
+var nodePlace = regexp.MustCompile(`^nodes\[(\d+)\]`)
+
+// Line returns the line of the statement that a place of the spec is in, such as
+// nodes[3].inputs[1], or 0 when the place is in none or the file has no lines.
+func (f *File) Line(place string) int {
+	m := nodePlace.FindStringSubmatch(place)
+	if m == nil || f.outline == nil {
+		return 0
+	}
+	if i, err := strconv.Atoi(m[1]); err == nil && i < len(f.outline.Lines) {
+		return f.outline.Lines[i]
+	}
+	return 0
 }
 
 // Binding gives a name a ciphertext: a stored one, or one of a file.

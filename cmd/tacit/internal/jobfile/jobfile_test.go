@@ -42,12 +42,13 @@ func TestText(t *testing.T) {
 		t.Errorf("outputs %q", got)
 	}
 	for _, c := range []struct {
-		names []string
-		want  BindError
+		names       []string
+		want, meant string
 	}{
-		{nil, BindError{Missing: []string{"amount", "from"}}},
-		{[]string{"amount"}, BindError{Missing: []string{"from"}}},
-		{[]string{"x", "amount", "from", "a"}, BindError{Unused: []string{"a", "x"}}},
+		{nil, "the job needs ciphertexts for from (line 3), amount (line 3)", ""},
+		{[]string{"amount"}, "the job needs ciphertexts for from (line 3)", ""},
+		{[]string{"x", "amount", "from", "a"}, "the job has no use for a, x", ""},
+		{[]string{"amuont", "from"}, "the job needs ciphertexts for amount (line 3); the job has no use for amuont", "amount"},
 	} {
 		names := make(map[string]graph.Handle)
 		for _, n := range c.names {
@@ -55,16 +56,52 @@ func TestText(t *testing.T) {
 		}
 		_, err := f.Spec(names)
 		var e *BindError
-		if !errors.As(err, &e) || e.Error() != c.want.Error() {
-			t.Errorf("%q: got %v, want %v", c.names, err, &c.want)
+		if !errors.As(err, &e) || e.Error() != c.want || e.Meant != c.meant {
+			t.Errorf("%q: got %v (%s), want %s (%s)", c.names, err, e.Meant, c.want, c.meant)
 		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	f, err := Parse([]byte(transfer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for place, want := range map[string]int{
+		"nodes[0]": 3, "nodes[3].inputs[1]": 6, "nodes[4]": 0, "nodes[99999999999999999999]": 0, "outputs[0]": 0, "": 0,
+	} {
+		if got := f.Line(place); got != want {
+			t.Errorf("%s: line %d, want %d", place, got, want)
+		}
+	}
+	if f, err = Parse([]byte(`{"nodes": [{"op": "OP_NOT"}]}`)); err != nil || f.Line("nodes[0]") != 0 {
+		t.Errorf("protojson has a line %d, %v", f.Line("nodes[0]"), err)
+	}
+}
+
+// TestMisspelled: a result that is misspelled is not mistaken for an input in silence.
+func TestMisspelled(t *testing.T) {
+	f, err := Parse([]byte("total = add(a, b)\ntwice = add(totla, total)\noutput twice\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *BindError
+	if err := f.Check([]string{"a", "b"}); !errors.As(err, &e) || e.Meant != "total" || e.Missing[0] != (graph.Name{Text: "totla", Line: 2, Column: 13}) {
+		t.Errorf("%v, %+v", err, e)
 	}
 }
 
 func TestSyntax(t *testing.T) {
 	for text, want := range map[string]string{
-		"a = add(b, c)\nb = add(a, a)\n": "1:9:", // used above its definition
-		"a = frobnicate(x)\n":            "frobnicate",
+		"a = add(b, c)\nb = add(a, a)\n": `1:9: "b" is not defined above, but in line 2`,
+		"a = frobnicate(x)\n":            `1:5: "frobnicate" is no operation`,
+		"a = sbu(x, y)\n":                `1:5: "sbu" is no operation, did you mean sub?`,
+		"a: euint46 = cast(x)\n":         `1:4: "euint46" is no type, did you mean euint16?`,
+		"strategy latecny\n":             `1:10: "latecny" is no strategy, did you mean latency?`,
+		"\nstategy latency\n":            `2:1: "stategy" begins no statement, did you mean strategy?`,
+		"outptu x\n":                     `1:1: "outptu" begins no statement, did you mean output?`,
+		"x add(a)\n":                     `1:3: "add", want "="`,
+		"a = add(as, x)\n":               `1:9: "as" is no name`,
 		"a = add(x\n":                    "1:11:",
 	} {
 		_, err := Parse([]byte(text))
