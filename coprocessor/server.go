@@ -522,7 +522,8 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	defer release()
-	have, err := s.stored(ctx, g)
+	origins := originsOf(g, records)
+	have, err := s.stored(ctx, g, origins)
 	if err != nil {
 		return nil, err
 	}
@@ -541,8 +542,11 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	owner, _ := access.SplitJob(lease.Job().ID)
-	for i := range outputs {
+	for i, o := range g.Outputs() {
 		outputs[i].Maker = makerName(owner)
+		if derived(g, o) {
+			outputs[i].Origin = origins[o.Node]
+		}
 	}
 	if err := s.keep(ctx, outputs); err != nil {
 		return nil, err
@@ -567,11 +571,17 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 
 // stored returns the records of outputs that are there already, by their places:
 // those under handles that are derived from their expressions, which an earlier
-// job has stored.
-func (s *Server) stored(ctx context.Context, g *graph.Graph) (map[int][]byte, error) {
+// job has computed from the same records. What somebody has stored under such a handle
+// by giving it as a name is none of them.
+func (s *Server) stored(ctx context.Context, g *graph.Graph, origins [][32]byte) (map[int][]byte, error) {
 	have := make(map[int][]byte)
 	for i, o := range g.Outputs() {
-		if o.Handle != g.Node(o.Node).ResultHandle(o.Result) {
+		if !derived(g, o) {
+			continue
+		}
+		if origin, err := s.ciphertexts.Origin(ctx, o.Handle); err != nil {
+			return nil, err
+		} else if origin != origins[o.Node] {
 			continue
 		}
 		record, err := s.ciphertexts.GetUnder(ctx, o.Handle, g.KeyID())
