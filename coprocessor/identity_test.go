@@ -656,6 +656,15 @@ func TestDeniedIsUnknown(t *testing.T) {
 	if denied, unknown := keyOf(g.key()), keyOf(none[:]); denied != unknown || !strings.Contains(denied, "UNKNOWN_KEY") {
 		t.Errorf("a key: %q, %q", denied, unknown)
 	}
+	for name, content := range map[string][]byte{"nothing": nil, "no key": []byte("x"), "another key": otherKey(t)} {
+		told := func(id []byte) string {
+			_, err := g.user("carol").sendKey(ctx, upload{header: id, content: content})
+			return strings.ReplaceAll(fmt.Sprint(err, refused(t, err)), hex.EncodeToString(id), "KEY")
+		}
+		if stored, unknown := told(g.key()), told(none[:]); stored != unknown {
+			t.Errorf("an upload of %s: %q, but under the id of no key %q", name, stored, unknown)
+		}
+	}
 	job := func(id string) string {
 		_, err := bob.GetJob(ctx, &tacitv1.GetJobRequest{Id: id})
 		return strings.ReplaceAll(fmt.Sprint(err, refused(t, err)), id, "JOB")
@@ -731,7 +740,7 @@ func TestOwners(t *testing.T) {
 	if _, err := carol.sendKey(ctx, upload{header: id, size: 1 << 20, content: []byte("x")}); refused(t, err).reason != "TRUNCATED" {
 		t.Errorf("carol has the id: %v", err)
 	}
-	if _, err := carol.sendKey(ctx, upload{header: id, content: []byte("x")}); refused(t, err).reason != "DIGEST_MISMATCH" {
+	if _, err := carol.sendKey(ctx, upload{header: id, content: otherKey(t)}); refused(t, err).reason != "DIGEST_MISMATCH" {
 		t.Errorf("carol has the id and something else: %v", err)
 	}
 	owners := func() []string {

@@ -117,7 +117,10 @@ func TestUploadsAreIdempotent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.putKey(ctx, id, &partialReader{all: s.partials, p: p, in: bytes.NewReader(key)}); err != nil {
+	if _, err := s.readKey(id, &partialReader{all: s.partials, p: p, in: bytes.NewReader(key)}); err != nil {
+		t.Error(err)
+	}
+	if err := s.keys.PutFile(ctx, id, p.file, p.n); err != nil {
 		t.Error(err)
 	}
 	s.partials.end(p, false)
