@@ -3,6 +3,8 @@ package coprocessor
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"log/slog"
 	"strings"
@@ -236,7 +238,9 @@ func (s *Server) authenticate(ctx context.Context, c *call) (*proof, error) {
 	return nil, unauthenticated("BAD_CREDENTIALS", "the authorization is neither Bearer nor %s", signature.Scheme)
 }
 
-// certificate returns the subject of the verified certificate of a connection.
+// certificate returns the subject of the verified certificate of a connection (RFC 2253),
+// with all its attributes in their order: pkix.Name has one common name and no order, and
+// so one string for different subjects.
 func certificate(ctx context.Context) (subject string, ok bool) {
 	from, ok := peer.FromContext(ctx)
 	if !ok {
@@ -246,7 +250,9 @@ func certificate(ctx context.Context) (subject string, ok bool) {
 	if !ok || len(tls.State.VerifiedChains) == 0 {
 		return "", false
 	}
-	return tls.State.VerifiedChains[0][0].Subject.String(), true
+	var names pkix.RDNSequence
+	rest, err := asn1.Unmarshal(tls.State.VerifiedChains[0][0].RawSubject, &names)
+	return names.String(), err == nil && len(rest) == 0
 }
 
 // badCredentials is an error of package access as callers see it, or nil.

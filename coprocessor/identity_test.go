@@ -5,6 +5,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -19,8 +23,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -781,6 +787,31 @@ func TestOwnersStay(t *testing.T) {
 	info, err := local.CoprocessorClient.GetInfo(t.Context(), &tacitv1.GetInfoRequest{})
 	if err != nil || info.Principal != "local" || !slices.Equal(info.Roles, []string{"admin"}) {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// TestCertificateSubject: certificates whose subjects differ are of different principals.
+func TestCertificateSubject(t *testing.T) {
+	commonName, organization := asn1.ObjectIdentifier{2, 5, 4, 3}, asn1.ObjectIdentifier{2, 5, 4, 10}
+	one := func(id asn1.ObjectIdentifier, value string) pkix.RelativeDistinguishedNameSET {
+		return pkix.RelativeDistinguishedNameSET{{Type: id, Value: value}}
+	}
+	for want, subject := range map[string]pkix.RDNSequence{
+		"CN=alice,O=Test":          {one(organization, "Test"), one(commonName, "alice")},
+		"O=Test,CN=alice":          {one(commonName, "alice"), one(organization, "Test")},
+		"CN=alice,CN=bob,O=Test":   {one(organization, "Test"), one(commonName, "bob"), one(commonName, "alice")},
+		"O=Test+CN=alice":          {append(one(commonName, "alice"), one(organization, "Test")...)},
+		"CN=alice\\,O=Test":        {one(commonName, "alice,O=Test")},
+		"CN=alice\\,O=Test,O=Test": {one(organization, "Test"), one(commonName, "alice,O=Test")},
+	} {
+		raw, err := asn1.Marshal(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{RawSubject: raw}}}}}})
+		if got, ok := certificate(ctx); !ok || got != want {
+			t.Errorf("%q, %v, want %q", got, ok, want)
+		}
 	}
 }
 
