@@ -107,11 +107,22 @@ func callOf(ctx context.Context) *call {
 	return new(call)
 }
 
-// note adds attributes to what the audit log says of a call.
-func (c *call) note(attrs ...any) { c.about = append(c.about, attrs...) }
+// maxNoted and maxDenied bound what the audit log says of one call: the bytes of each
+// attribute, some of which callers have written, and the objects.
+const (
+	maxNoted  = 256
+	maxDenied = 16
+)
 
-// maxDenied bounds what the audit log says of one call.
-const maxDenied = 16
+// note adds attributes to what the audit log says of a call.
+func (c *call) note(attrs ...any) {
+	for _, a := range attrs {
+		if text, ok := a.(string); ok {
+			a = text[:min(len(text), maxNoted)]
+		}
+		c.about = append(c.about, a)
+	}
+}
 
 func (c *call) deny(what string) {
 	if len(c.denied) < maxDenied {

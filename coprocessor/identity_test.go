@@ -1006,6 +1006,16 @@ func TestAccessRefuses(t *testing.T) {
 			t.Errorf("%s, revoked: %v, want %v", c.name, got, c.want)
 		}
 	}
+	// What is no name takes no room in the audit log.
+	g.log.take(t)
+	long := good()
+	long.Grant.Principal = strings.Repeat("x\n", 1<<18)
+	if _, err := alice.Grant(ctx, long); refused(t, err).reason != "BAD_PRINCIPAL" {
+		t.Error(err)
+	}
+	if line := g.log.String(); strings.Count(line, "\n") != 1 || len(line) > 4*maxNoted {
+		t.Errorf("%d bytes of audit log, %d lines", len(line), strings.Count(line, "\n"))
+	}
 	// Nothing is granted on what is not there, by administrators neither.
 	root := g.user("root").CoprocessorClient
 	for _, r := range []*tacitv1.Resource{ciphertext(make([]byte, 32)), evaluation(make([]byte, 32))} {
