@@ -747,7 +747,7 @@ output x, z
 	if err := r.load(); err != nil {
 		t.Fatal(err)
 	}
-	outputs, err := r.execute(ctx, 4)
+	outputs, err := r.execute(ctx, 4, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -79,6 +80,9 @@ type Options struct {
 	// are not in use; 0 means 1 GiB. Where the backend computes on devices, it is at most
 	// what they have room for, which have a copy of each.
 	KeyMemory int64
+	// JobMemory is how many bytes the jobs that run may take together, by an estimate, besides
+	// keys; 0 means 1 GiB. A job that alone takes more is refused.
+	JobMemory int64
 	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
 	// may upload keys can make the service hold prepared ones of about twice that in memory, one
 	// for each job that runs.
@@ -182,6 +186,7 @@ func (o Options) withDefaults() Options {
 		o.KeyMemory = 1 << 30
 	}
 	o.MaxKey = cmp.Or(o.MaxKey, DefaultMaxKey)
+	o.JobMemory = cmp.Or(o.JobMemory, DefaultJobMemory)
 	if o.MaxQueued == 0 {
 		o.MaxQueued = 10_000
 	}
@@ -229,11 +234,12 @@ type Server struct {
 	integers    *integer.Evaluator // for costs alone
 	signer      serviceKey
 	health      *health.Server
-	turn        *upkeep.Turn // of collecting
-	uploads     *shares      // under way
-	partials    *partials    // uploads that were interrupted, and those under way
-	estimates   *turns       // of specs to be validated
-	drafts      *drafts      // of jobs that no worker has begun
+	turn        *upkeep.Turn        // of collecting
+	uploads     *shares             // under way
+	partials    *partials           // uploads that were interrupted, and those under way
+	estimates   *turns              // of specs to be validated
+	drafts      *drafts             // of jobs that no worker has begun
+	memory      *semaphore.Weighted // bytes, of jobs that run
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
@@ -263,6 +269,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		fetches: newShares(maxFetches, maxFetches/2),
 	}
 	s.partials = newPartials(s.opts.Dir)
+	s.memory = semaphore.NewWeighted(s.opts.JobMemory)
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = s.opts.connect(ctx); err != nil {
@@ -513,10 +520,11 @@ func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte,
 // compute evaluates a job and stores its results. It returns the record that
 // becomes the job's result.
 func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error) {
-	g, records, err := s.meaning(ctx, lease.Job())
+	g, records, ahead, leave, err := s.withMemory(ctx, lease.Job())
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	engine, release, err := s.engines.acquire(ctx, g.KeyID())
 	if err != nil {
 		return nil, err
@@ -534,7 +542,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	stop := s.followProgress(ctx, lease, r)
-	outputs, err := r.execute(ctx, engine.parallel())
+	outputs, err := r.execute(ctx, engine.parallel(), ahead)
 	stop()
 	lease.Spend(r.spent())
 	if err != nil {

@@ -109,6 +109,9 @@ func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected ma
 	}
 	d.graph, err = graph.Validate(ctx, spec, resolve, e.cost, s.opts.Limits)
 	d.records = e.records
+	if err == nil {
+		_, err = s.footprintOf(d.graph, d.records)
+	}
 	return d, err
 }
 

@@ -256,6 +256,10 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	work := keySwitches(n)
 	spent := graph.Cost{Bootstraps: work, Depth: work}
 	known := e.params != nil
+	if known {
+		spent.Result = e.params.CiphertextMemory()
+		spent.Working = int64(workingPerVector+min(work, maxWorkingVectors)) * spent.Result
+	}
 	operand := func(o graph.Operand) *leveled.Noise {
 		if o.Kind == graph.Computed {
 			return e.results[o.Node]
@@ -275,6 +279,13 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	e.results[i] = &noise
 	return spent, nil
 }
+
+// An operation on vectors takes about the memory of so many of them while it runs, and of one
+// for each key switch, as the powers of a polynomial do, up to the latter.
+const (
+	workingPerVector  = 4
+	maxWorkingVectors = 32
+)
 
 // vectorFault classifies the errors of package leveled, none of which goes away.
 func vectorFault(err error) *fault {
