@@ -4,9 +4,12 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 
+	"github.com/tacit-fhe/tacit/coprocessor/access"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -19,7 +22,7 @@ import (
 
 const (
 	// DefaultJobMemory is Options.JobMemory in bytes where that is 0.
-	DefaultJobMemory = 1 << 30
+	DefaultJobMemory = 2 << 30
 	// maxRecords bounds the records of the inputs of one spec, in bytes.
 	maxRecords = 256 << 20
 	// workingPerBootstrap and workingPerResult are about how many ciphertexts an operation has
@@ -127,6 +130,63 @@ func (r *room) end(i int) {
 	}
 }
 
+// jobMemory is what running jobs may take, and those of one principal, in bytes. Whoever has
+// to wait does so in turn, behind jobs of the same principal first.
+type jobMemory struct {
+	limitOfOne int64
+	all        *semaphore.Weighted
+
+	mu sync.Mutex
+	of map[string]*semaphore.Weighted // by principal
+}
+
+func newJobMemory(limit, limitOfOne int64) *jobMemory {
+	return &jobMemory{limitOfOne: limitOfOne, all: semaphore.NewWeighted(limit), of: make(map[string]*semaphore.Weighted)}
+}
+
+// share is that of a principal.
+func (m *jobMemory) share(principal string) *semaphore.Weighted {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of[principal] == nil {
+		m.of[principal] = semaphore.NewWeighted(m.limitOfOne)
+	}
+	return m.of[principal]
+}
+
+// tryTake takes memory for a job of a principal, if it is there.
+func (m *jobMemory) tryTake(principal string, bytes int64) (release func(), ok bool) {
+	own := m.share(principal)
+	if !own.TryAcquire(bytes) {
+		return nil, false
+	}
+	if !m.all.TryAcquire(bytes) {
+		own.Release(bytes)
+		return nil, false
+	}
+	return m.releasing(own, bytes), true
+}
+
+// take takes memory for a job of a principal once it is there.
+func (m *jobMemory) take(ctx context.Context, principal string, bytes int64) (release func(), err error) {
+	own := m.share(principal)
+	if err := own.Acquire(ctx, bytes); err != nil {
+		return nil, err
+	}
+	if err := m.all.Acquire(ctx, bytes); err != nil {
+		own.Release(bytes)
+		return nil, err
+	}
+	return m.releasing(own, bytes), nil
+}
+
+func (m *jobMemory) releasing(own *semaphore.Weighted, bytes int64) func() {
+	return func() {
+		m.all.Release(bytes)
+		own.Release(bytes)
+	}
+}
+
 // footprint is the memory that a job may take.
 type footprint struct {
 	bytes int64 // in all
@@ -139,7 +199,7 @@ type footprint struct {
 func (s *Server) footprintOf(g *graph.Graph, records map[graph.Handle][]byte) (footprint, error) {
 	inOrder, most := newPlan(g, nil).demand()
 	inputs := inputMemory(g, records, s.opts.Params)
-	limit := s.opts.JobMemory
+	limit := s.memory.limitOfOne
 	if inputs+inOrder > limit {
 		return footprint{}, refuse(codes.InvalidArgument, "LIMIT", "", "the job takes %d MiB of memory, at most %d are allowed", (inputs+inOrder)>>20, limit>>20)
 	}
@@ -163,13 +223,13 @@ func (s *Server) withMemory(ctx context.Context, job jobs.Job) (g *graph.Graph, 
 	if err != nil {
 		return fail(err)
 	}
-	release = func() { s.memory.Release(f.bytes) }
-	if s.memory.TryAcquire(f.bytes) {
+	owner, _ := access.SplitJob(job.ID)
+	if release, ok := s.memory.tryTake(owner, f.bytes); ok {
 		return g, records, f.ahead, release, nil
 	}
 	s.jobLog(job).DebugContext(ctx, "job waits for memory", "bytes", f.bytes)
 	g, records = nil, nil // which those that wait must not hold either
-	if err := s.memory.Acquire(ctx, f.bytes); err != nil {
+	if release, err = s.memory.take(ctx, owner, f.bytes); err != nil {
 		return fail(err)
 	}
 	if g, records, err = s.meaning(ctx, job); err != nil {

@@ -93,30 +93,43 @@ func TestRecordsOverMemory(t *testing.T) {
 }
 
 // TestJobsWaitForMemory: a job for which there is no memory now waits, and can be cancelled.
+// The jobs of one principal take half of it at most.
 func TestJobsWaitForMemory(t *testing.T) {
-	s, _ := start(t)
-	h := s.prepare(integer.Plain(integer.Uint8, 5))
-	taken := s.opts.JobMemory - 1<<10
-	if err := s.memory.Acquire(t.Context(), taken); err != nil {
+	g := guard(t)
+	g.grant(evaluation(g.key()), "bob", tacitv1.Right_RIGHT_COMPUTE)
+	alice, bob := g.user("alice"), g.user("bob")
+	release, err := g.memory.take(t.Context(), "alice", g.opts.JobMemory/2-1<<10)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"waits", "cancelled"} {
-		s.submit(id, spec(t, "input a = 0x"+h[0]+"\nb = add(a, 1)\noutput b"))
-		s.waitState(id, tacitv1.JobState_JOB_STATE_RUNNING)
+		alice.submit(id, spec(t, g.sum("add(a, b)\nd = add(c, 1)")+", d"))
+		alice.waitState(id, tacitv1.JobState_JOB_STATE_RUNNING)
 	}
-	s.cancel("cancelled")
-	time.Sleep(50 * time.Millisecond)
-	if job := s.get("waits"); job.State != tacitv1.JobState_JOB_STATE_RUNNING || job.SpentBootstraps != 0 {
-		t.Errorf("%v", job)
-	}
-	s.memory.Release(taken)
-	if job := s.waitFor("waits", func(j *tacitv1.Job) bool { return j.State == succeeded }); s.decrypt(job.Results[0].Handle) != "euint8:6" {
+	alice.cancel("cancelled")
+	if job := bob.run("beside", spec(t, "b: euint8 = trivial_encrypt(5)\noutput b")); job.State != succeeded {
 		t.Error(job)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !s.memory.TryAcquire(s.opts.JobMemory); time.Sleep(time.Millisecond) {
+	if job := alice.get("waits"); job.State != tacitv1.JobState_JOB_STATE_RUNNING || job.SpentBootstraps != 0 {
+		t.Errorf("%v", job)
+	}
+	release()
+	if job := alice.waitState("waits", succeeded); alice.decrypt(job.Results[1].Handle) != "euint8:13" {
+		t.Error(job)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !g.memory.all.TryAcquire(g.opts.JobMemory); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("memory was not given back")
 		}
+	}
+	// What the others have taken is all there is.
+	if _, ok := g.memory.tryTake("bob", 1); ok || !g.memory.share("bob").TryAcquire(g.opts.JobMemory/2) {
+		t.Error("more is taken than there is, or what was not taken is kept")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.memory.take(ctx, "carol", 1); err == nil || !g.memory.share("carol").TryAcquire(g.opts.JobMemory/2) {
+		t.Errorf("nobody waits any more: %v", err)
 	}
 }
 

@@ -23,7 +23,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -81,7 +80,8 @@ type Options struct {
 	// what they have room for, which have a copy of each.
 	KeyMemory int64
 	// JobMemory is how many bytes the jobs that run may take together, by an estimate, besides
-	// keys; 0 means 1 GiB. A job that alone takes more is refused.
+	// keys, and with Callers those of one principal half of; 0 means 2 GiB. A job that alone
+	// takes more is refused.
 	JobMemory int64
 	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
 	// may upload keys can make the service hold prepared ones of about twice that in memory, one
@@ -216,6 +216,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// jobMemoryOfOne is how many bytes the jobs of one principal may take.
+func (o *Options) jobMemoryOfOne() int64 {
+	if o.Callers == nil {
+		return o.JobMemory // everyone is one
+	}
+	return o.JobMemory / 2
+}
+
 // Server is one process of a coprocessor.
 type Server struct {
 	tacitv1.UnimplementedCoprocessorServer
@@ -234,12 +242,12 @@ type Server struct {
 	integers    *integer.Evaluator // for costs alone
 	signer      serviceKey
 	health      *health.Server
-	turn        *upkeep.Turn        // of collecting
-	uploads     *shares             // under way
-	partials    *partials           // uploads that were interrupted, and those under way
-	estimates   *turns              // of specs to be validated
-	drafts      *drafts             // of jobs that no worker has begun
-	memory      *semaphore.Weighted // bytes, of jobs that run
+	turn        *upkeep.Turn // of collecting
+	uploads     *shares      // under way
+	partials    *partials    // uploads that were interrupted, and those under way
+	estimates   *turns       // of specs to be validated
+	drafts      *drafts      // of jobs that no worker has begun
+	memory      *jobMemory   // of jobs that run
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
@@ -269,7 +277,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		fetches: newShares(maxFetches, maxFetches/2),
 	}
 	s.partials = newPartials(s.opts.Dir)
-	s.memory = semaphore.NewWeighted(s.opts.JobMemory)
+	s.memory = newJobMemory(s.opts.JobMemory, s.opts.jobMemoryOfOne())
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = s.opts.connect(ctx); err != nil {
