@@ -12,7 +12,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
+	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -72,6 +74,23 @@ func TestJobsOverMemory(t *testing.T) {
 	}
 	if job := s.run("wide", spec(t, wide+"a = sum("+some(40, "k")+")\noutput a")); job.State != succeeded || s.decrypt(job.Results[0].Handle) != "euint64:1680" {
 		t.Error(job.Error)
+	}
+}
+
+// TestVectorJobsOverMemory is TestJobsOverMemory for vectors.
+func TestVectorJobsOverMemory(t *testing.T) {
+	keys := vectorKeys["bgv-13"]()
+	size := keys.Secret.Parameters().CiphertextMemory()
+	s, _ := start(t, func(o *Options) { o.JobMemory = 12 * size })
+	inputs := s.vectors(keys, must(leveled.NewEncryptor(keys.Secret).Integers([]int64{1, 2})))
+	job := func(text string) *tacitv1.JobSpec { return specUnder(t, fhe.KeyID(keys.Secret.ID()), inputs+text) }
+	if job := s.run("sum", job("b = add(a, a)\noutput b")); job.State != succeeded {
+		t.Error(job.Error)
+	}
+	_, err := s.CoprocessorClient.SubmitJob(t.Context(), &tacitv1.SubmitJobRequest{Id: "kept", Spec: job("b = add(a, a)\nc = neg(a)\nd = neg(b)\n" +
+		"e = sub(b, c)\nf = sub(c, d)\ng = add(e, f)\nh = neg(g)\noutput b, c, d, e, f, g, h")})
+	if refused(t, err).reason != "LIMIT" {
+		t.Errorf("seven results: %v", err)
 	}
 }
 

@@ -258,7 +258,7 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	known := e.params != nil
 	if known {
 		spent.Result = e.params.CiphertextMemory()
-		spent.Working = int64(workingPerVector+min(work, maxWorkingVectors)) * spent.Result
+		spent.Working = int64(workingVectors(n)) * spent.Result
 	}
 	operand := func(o graph.Operand) *leveled.Noise {
 		if o.Kind == graph.Computed {
@@ -280,12 +280,17 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	return spent, nil
 }
 
-// An operation on vectors takes about the memory of so many of them while it runs, and of one
-// for each key switch, as the powers of a polynomial do, up to the latter.
-const (
-	workingPerVector  = 4
-	maxWorkingVectors = 32
-)
+// workingVectors is about how many vectors an operation has in memory besides its operands
+// and result: of a polynomial the powers, also of the one of a bootstrapping.
+func workingVectors(n graph.Node) int {
+	switch n.Op {
+	case tacitv1.Op_OP_POLYNOMIAL, tacitv1.Op_OP_CHEBYSHEV:
+		return 4 + keySwitches(n)
+	case tacitv1.Op_OP_BOOTSTRAP:
+		return 20
+	}
+	return 4
+}
 
 // vectorFault classifies the errors of package leveled, none of which goes away.
 func vectorFault(err error) *fault {
