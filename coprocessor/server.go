@@ -488,6 +488,7 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	case cause != nil:
 		outcome = "stopped"
 		log.InfoContext(ctx, "job cancelled or lost", "duration", time.Since(start))
+		s.charge(lease)
 	default:
 		f := faultOf(err)
 		outcome = "failed"
@@ -511,6 +512,15 @@ func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
 		}
 		s.jobLog(lease.Job()).Error("job not settled", "error", err)
 		pause(lease.Context(), storePause)
+	}
+}
+
+// charge has a job that was ended from outside pay for what was computed until then.
+func (s *Server) charge(lease *jobs.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := lease.Charge(ctx); err != nil {
+		s.jobLog(lease.Job()).Warn("what a job has spent is not recorded", "error", err)
 	}
 }
 
