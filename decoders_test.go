@@ -17,7 +17,6 @@ import (
 var elsewhere = map[string]string{
 	"cmd/tacit.parseDigest":     "graph.ParseHandle, which is",
 	"cmd/tacit.parseKeyID":      "graph.ParseHandle, which is",
-	"coprocessor.checkKey":      "hashes the bytes and looks at none",
 	"coprocessor.parseCursor":   "FuzzRequests calls it through what it has made before",
 	"coprocessor.parseExpected": "FuzzRequests calls it through what it has made before",
 	"coprocessor/graph.ParseOp": "looks up a name",

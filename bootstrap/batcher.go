@@ -14,6 +14,17 @@ import (
 // ErrClosed is returned by a Batcher that was closed.
 var ErrClosed = errors.New("bootstrap: the batcher is closed")
 
+// PanicError reports a panic of the engine, which hits all tasks of a batch. The stack is for
+// logs, not for callers.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("bootstrap: the engine panicked: %v", e.Value)
+}
+
 // engine is what a Batcher drives: *Evaluator, or a stand-in in tests.
 type engine interface {
 	check(tasks []fhe.PBS) error
@@ -100,7 +111,7 @@ func (b *Batcher) Full() int { return b.full }
 // outputs. Every input is checked before the first bootstrap: the error is a
 // *TaskError. When ctx ends, tasks that have not started are taken back, those
 // that run are waited for, and the error is that of ctx. A panic in the
-// engine is returned as an error to the callers it hit.
+// engine is a *PanicError of the callers it hit.
 func (b *Batcher) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 	if err := b.engine.check(tasks); err != nil {
 		return err
@@ -247,7 +258,7 @@ func (b *Batcher) cut(first, count int) []queued {
 func guard(run func([]*fhe.PBS), tasks []*fhe.PBS) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("bootstrap: the engine panicked: %v\n%s", r, debug.Stack())
+			err = &PanicError{r, debug.Stack()}
 		}
 	}()
 	run(tasks)

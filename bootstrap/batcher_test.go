@@ -225,8 +225,11 @@ func TestBatcherErrors(t *testing.T) {
 			t.Errorf("a refused input: %v, batches %v", err, c.batches)
 		}
 		c.refuse, c.panics = nil, true
-		if err := b.Bootstrap(t.Context(), make([]fhe.PBS, 1)); err == nil || !strings.Contains(err.Error(), "broken engine") {
+		var panicked *PanicError
+		if err := b.Bootstrap(t.Context(), make([]fhe.PBS, 1)); !errors.As(err, &panicked) || panicked.Error() != "bootstrap: the engine panicked: broken engine" {
 			t.Errorf("a panic: %v", err)
+		} else if !strings.Contains(string(panicked.Stack), ".go:") {
+			t.Errorf("the stack: %s", panicked.Stack)
 		}
 		c.panics = false
 		if err := b.Bootstrap(t.Context(), make([]fhe.PBS, 1)); err != nil {

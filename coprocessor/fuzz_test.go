@@ -178,6 +178,82 @@ func FuzzUploadCiphertexts(tf *testing.F) {
 	})
 }
 
+// FuzzUploadEvaluationKey uploads what is no key, in messages that are in order or not, at once and in two parts, of which the
+// second continues the first. Both ways it is refused for the same reason, and only what may become a key is kept.
+func FuzzUploadEvaluationKey(tf *testing.F) {
+	f := fuzztest.New(tf, fuzztest.Bound{Constant: 8 << 20, PerByte: 64})
+	s, _ := start(f)
+	params := testKeys().Secret.Parameters()
+	vectors, err := leveled.ByName("bgv-13")
+	if err != nil {
+		f.Fatal(err)
+	}
+	prints := [][32]byte{params.Fingerprint(), vectors.Fingerprint(), {}}
+	key := evaluationKey(f)[:2000]
+	for odd := range 8 {
+		f.Add(key, uint16(1500), uint16(100), uint32(0), byte(1)<<odd, byte(0))
+	}
+	f.Add(key, uint16(1500), uint16(100), uint32(300_000), byte(0), byte(0))
+	f.Add(key, uint16(codec.HeaderSize-1), uint16(100), uint32(1), byte(0), byte(0))
+	f.Add(key[codec.HeaderSize:], uint16(60), uint16(10), uint32(0), byte(0), byte(codec.EvaluationKey))
+	f.Add([]byte{1, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0}, uint16(52), uint16(10), uint32(0), byte(0), byte(codec.LeveledEvaluationKey))
+	f.Fuzz(func(t *testing.T, data []byte, cut, chunk uint16, more uint32, odd, kind byte) {
+		if kind %= 32; kind != 0 {
+			data = codec.Encode(codec.Kind(kind), prints[int(kind)%len(prints)], data)
+		}
+		id := fhe.KeyID(sha256.Sum256(data))
+		size := uint64(len(data)) + uint64(more)
+		name := partialName{outsider.Name, id}
+		upload := func(part []byte, offset uint64, odd byte) error {
+			var messages []*tacitv1.UploadEvaluationKeyRequest
+			for _, m := range uploadOf(part, int(chunk), size, odd) {
+				out := new(tacitv1.UploadEvaluationKeyRequest)
+				switch {
+				case m.GetHeader() != nil:
+					h := &tacitv1.EvaluationKeyHeader{KeyId: id[:], Size: size, Offset: offset}
+					if odd&oddShortDigest != 0 {
+						h.KeyId = h.KeyId[:31]
+					}
+					out.Content = &tacitv1.UploadEvaluationKeyRequest_Header{Header: h}
+				case m.Content != nil:
+					out.Content = &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: m.GetChunk()}
+				}
+				messages = append(messages, out)
+			}
+			err := s.Server.UploadEvaluationKey(&received[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]{ctx: callBy(t.Context(), outsider), messages: messages})
+			if err == nil {
+				t.Fatal("a part of a key is stored")
+			}
+			blame(t, err)
+			n, whole := s.partials.received(name)
+			why := faultOf(err)
+			kept := why.reason == "TRUNCATED" && n <= int64(offset)+int64(len(part)) && whole == size ||
+				(why.reason == "BAD_STREAM" && why.place == "header" || why.reason == "BAD_KEY_ID") && n == int64(offset) // it has not begun
+			if n > 0 && !kept {
+				t.Fatalf("%d bytes of %d are kept: %v", n, whole, err)
+			}
+			return err
+		}
+		anew, err := s.partials.begin(t.Context(), name, size, 0, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.partials.end(anew, false) // nor what was kept before
+		atOnce := upload(data, 0, odd)
+		first := data[:min(int(cut), len(data))]
+		if faultOf(upload(first, 0, odd&oddEmptyChunks)).reason != "TRUNCATED" || len(first) == 0 {
+			return
+		}
+		if n, _ := s.partials.received(name); n != int64(len(first)) {
+			t.Fatalf("%d bytes are kept, %d have arrived", n, len(first))
+		}
+		inParts := upload(data[len(first):], uint64(len(first)), odd)
+		if a, b := faultOf(atOnce), faultOf(inParts); odd&(oddNoHeader|oddEnd) == 0 && (a.reason != b.reason || a.place != b.place) {
+			t.Errorf("at once: %v; in two parts: %v", atOnce, inParts)
+		}
+	})
+}
+
 // FuzzSubmitJob submits any spec that can be sent. All have one id, so one job
 // at most is stored.
 func FuzzSubmitJob(tf *testing.F) {

@@ -3,6 +3,8 @@ package coprocessor
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"log/slog"
 	"strings"
@@ -105,11 +107,22 @@ func callOf(ctx context.Context) *call {
 	return new(call)
 }
 
-// note adds attributes to what the audit log says of a call.
-func (c *call) note(attrs ...any) { c.about = append(c.about, attrs...) }
+// maxNoted and maxDenied bound what the audit log says of one call: the bytes of each
+// attribute, some of which callers have written, and the objects.
+const (
+	maxNoted  = 256
+	maxDenied = 16
+)
 
-// maxDenied bounds what the audit log says of one call.
-const maxDenied = 16
+// note adds attributes to what the audit log says of a call.
+func (c *call) note(attrs ...any) {
+	for _, a := range attrs {
+		if text, ok := a.(string); ok {
+			a = text[:min(len(text), maxNoted)]
+		}
+		c.about = append(c.about, a)
+	}
+}
 
 func (c *call) deny(what string) {
 	if len(c.denied) < maxDenied {
@@ -236,7 +249,9 @@ func (s *Server) authenticate(ctx context.Context, c *call) (*proof, error) {
 	return nil, unauthenticated("BAD_CREDENTIALS", "the authorization is neither Bearer nor %s", signature.Scheme)
 }
 
-// certificate returns the subject of the verified certificate of a connection.
+// certificate returns the subject of the verified certificate of a connection (RFC 2253),
+// with all its attributes in their order: pkix.Name has one common name and no order, and
+// so one string for different subjects.
 func certificate(ctx context.Context) (subject string, ok bool) {
 	from, ok := peer.FromContext(ctx)
 	if !ok {
@@ -246,7 +261,9 @@ func certificate(ctx context.Context) (subject string, ok bool) {
 	if !ok || len(tls.State.VerifiedChains) == 0 {
 		return "", false
 	}
-	return tls.State.VerifiedChains[0][0].Subject.String(), true
+	var names pkix.RDNSequence
+	rest, err := asn1.Unmarshal(tls.State.VerifiedChains[0][0].RawSubject, &names)
+	return names.String(), err == nil && len(rest) == 0
 }
 
 // badCredentials is an error of package access as callers see it, or nil.

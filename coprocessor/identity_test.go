@@ -5,6 +5,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -19,8 +23,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -656,6 +662,15 @@ func TestDeniedIsUnknown(t *testing.T) {
 	if denied, unknown := keyOf(g.key()), keyOf(none[:]); denied != unknown || !strings.Contains(denied, "UNKNOWN_KEY") {
 		t.Errorf("a key: %q, %q", denied, unknown)
 	}
+	for name, content := range map[string][]byte{"nothing": nil, "no key": []byte("x"), "another key": otherKey(t)} {
+		told := func(id []byte) string {
+			_, err := g.user("carol").sendKey(ctx, upload{header: id, content: content})
+			return strings.ReplaceAll(fmt.Sprint(err, refused(t, err)), hex.EncodeToString(id), "KEY")
+		}
+		if stored, unknown := told(g.key()), told(none[:]); stored != unknown {
+			t.Errorf("an upload of %s: %q, but under the id of no key %q", name, stored, unknown)
+		}
+	}
 	job := func(id string) string {
 		_, err := bob.GetJob(ctx, &tacitv1.GetJobRequest{Id: id})
 		return strings.ReplaceAll(fmt.Sprint(err, refused(t, err)), id, "JOB")
@@ -731,7 +746,7 @@ func TestOwners(t *testing.T) {
 	if _, err := carol.sendKey(ctx, upload{header: id, size: 1 << 20, content: []byte("x")}); refused(t, err).reason != "TRUNCATED" {
 		t.Errorf("carol has the id: %v", err)
 	}
-	if _, err := carol.sendKey(ctx, upload{header: id, content: []byte("x")}); refused(t, err).reason != "DIGEST_MISMATCH" {
+	if _, err := carol.sendKey(ctx, upload{header: id, content: otherKey(t)}); refused(t, err).reason != "DIGEST_MISMATCH" {
 		t.Errorf("carol has the id and something else: %v", err)
 	}
 	owners := func() []string {
@@ -772,6 +787,31 @@ func TestOwnersStay(t *testing.T) {
 	info, err := local.CoprocessorClient.GetInfo(t.Context(), &tacitv1.GetInfoRequest{})
 	if err != nil || info.Principal != "local" || !slices.Equal(info.Roles, []string{"admin"}) {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// TestCertificateSubject: certificates whose subjects differ are of different principals.
+func TestCertificateSubject(t *testing.T) {
+	commonName, organization := asn1.ObjectIdentifier{2, 5, 4, 3}, asn1.ObjectIdentifier{2, 5, 4, 10}
+	one := func(id asn1.ObjectIdentifier, value string) pkix.RelativeDistinguishedNameSET {
+		return pkix.RelativeDistinguishedNameSET{{Type: id, Value: value}}
+	}
+	for want, subject := range map[string]pkix.RDNSequence{
+		"CN=alice,O=Test":          {one(organization, "Test"), one(commonName, "alice")},
+		"O=Test,CN=alice":          {one(commonName, "alice"), one(organization, "Test")},
+		"CN=alice,CN=bob,O=Test":   {one(organization, "Test"), one(commonName, "bob"), one(commonName, "alice")},
+		"O=Test+CN=alice":          {append(one(commonName, "alice"), one(organization, "Test")...)},
+		"CN=alice\\,O=Test":        {one(commonName, "alice,O=Test")},
+		"CN=alice\\,O=Test,O=Test": {one(organization, "Test"), one(commonName, "alice,O=Test")},
+	} {
+		raw, err := asn1.Marshal(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{RawSubject: raw}}}}}})
+		if got, ok := certificate(ctx); !ok || got != want {
+			t.Errorf("%q, %v, want %q", got, ok, want)
+		}
 	}
 }
 
@@ -965,6 +1005,16 @@ func TestAccessRefuses(t *testing.T) {
 		if got := refused(t, err); got != c.want {
 			t.Errorf("%s, revoked: %v, want %v", c.name, got, c.want)
 		}
+	}
+	// What is no name takes no room in the audit log.
+	g.log.take(t)
+	long := good()
+	long.Grant.Principal = strings.Repeat("x\n", 1<<18)
+	if _, err := alice.Grant(ctx, long); refused(t, err).reason != "BAD_PRINCIPAL" {
+		t.Error(err)
+	}
+	if line := g.log.String(); strings.Count(line, "\n") != 1 || len(line) > 4*maxNoted {
+		t.Errorf("%d bytes of audit log, %d lines", len(line), strings.Count(line, "\n"))
 	}
 	// Nothing is granted on what is not there, by administrators neither.
 	root := g.user("root").CoprocessorClient

@@ -274,7 +274,24 @@ func (s *Server) GetMigration(ctx context.Context, req *tacitv1.GetMigrationRequ
 	if err != nil {
 		return nil, err
 	}
-	return describeMigration(id, k.Migration), nil
+	out := describeMigration(id, k.Migration)
+	out.Failures, err = s.ownFailures(ctx, out.Failures)
+	return out, err
+}
+
+// ownFailures are those of ciphertexts that the caller of ctx has any right on: that
+// others exist, a right on their key does not tell.
+func (s *Server) ownFailures(ctx context.Context, all []*tacitv1.MigrationFailure) (own []*tacitv1.MigrationFailure, err error) {
+	for _, f := range all {
+		rights, err := s.lists.Rights(ctx, callOf(ctx).principal, access.Ciphertext([32]byte(f.Handle)))
+		if err != nil {
+			return nil, err
+		}
+		if rights != 0 {
+			own = append(own, f)
+		}
+	}
+	return own, nil
 }
 
 // ConfirmMigration drops the old versions of what was moved.

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/accel/cpu"
+	"github.com/tacit-fhe/tacit/coprocessor/access"
+	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/coprocessor/store/storetest"
@@ -515,4 +517,33 @@ func TestMigrationSurvivesKill(t *testing.T) {
 		t.Errorf("after %d kills other digests: %v, want %v", kills, got, want)
 	}
 	t.Logf("killed %d times", kills)
+}
+
+// TestMigrationFailures: who may use a key is not told of ciphertexts of others that cannot
+// be moved.
+func TestMigrationFailures(t *testing.T) {
+	g := guard(t)
+	g.grant(evaluation(g.key()), access.Everyone, tacitv1.Right_RIGHT_COMPUTE)
+	g.grant(ciphertext(g.handle(1)), "bob", tacitv1.Right_RIGHT_COMPUTE)
+	if _, err := g.ring.Change(t.Context(), [32]byte(g.key()), func(k *keyring.Key) error {
+		k.Retired, k.Migration = true, &keyring.Migration{State: keyring.Done, Failed: 2, Failures: []keyring.Failure{
+			{Handle: [32]byte(g.handle(0)), Message: "first"}, {Handle: [32]byte(g.handle(1)), Message: "second"},
+		}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"alice": "first second", "root": "first second", "bob": "second", "carol": ""} {
+		m, err := g.user(name).CoprocessorClient.GetMigration(t.Context(), &tacitv1.GetMigrationRequest{KeyId: g.key()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, f := range m.Failures {
+			told = append(told, f.Message)
+		}
+		if got := strings.Join(told, " "); got != want || m.Failed != 2 {
+			t.Errorf("%s is told of %q, and of %d, want %q", name, got, m.Failed, want)
+		}
+	}
 }

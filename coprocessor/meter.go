@@ -18,16 +18,20 @@ type meter struct {
 	depth      int     // calls, each of which waits for the one before
 	failure    float64 // log2 of the sum of the failure probabilities of the bootstraps
 
+	cutOff      int // bootstraps of a call that was cut off: how many have run, nobody knows
 	keySwitches int // of an operation on vectors, which count as bootstraps
 }
 
 // spent is what the operation has spent, as package graph counts it.
 func (m *meter) spent() graph.Cost {
-	return graph.Cost{Bootstraps: m.bootstraps + m.keySwitches, Depth: m.depth + m.keySwitches}
+	return graph.Cost{Bootstraps: m.bootstraps + m.cutOff + m.keySwitches, Depth: m.depth + m.keySwitches}
 }
 
 func (m *meter) Bootstrap(ctx context.Context, tasks []fhe.PBS) error {
 	if err := m.boot.Bootstrap(ctx, tasks); err != nil {
+		if ctx.Err() != nil {
+			m.cutOff = len(tasks)
+		}
 		return err
 	}
 	for _, t := range tasks {

@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"slices"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/integer"
@@ -106,6 +108,7 @@ func apply(ctx context.Context, e *integer.Evaluator, n graph.Node, operands []i
 type estimator struct {
 	integers *integer.Evaluator
 	records  map[graph.Handle][]byte         // of stored ciphertexts
+	size     int                             // bytes of them
 	inputs   map[graph.Handle]*integer.Value // outlines
 	results  map[int][]*integer.Value        // of nodes
 	vectors  vectorEstimator
@@ -122,6 +125,9 @@ func newEstimator(integers *integer.Evaluator, spec *tacitv1.JobSpec) *estimator
 
 // stored takes note of a stored ciphertext and describes it to package graph.
 func (e *estimator) stored(h graph.Handle, record []byte, p *fhe.Parameters) (graph.Ciphertext, error) {
+	if e.size += len(record); e.size > maxRecords {
+		return graph.Ciphertext{}, refuse(codes.InvalidArgument, "LIMIT", "", "the inputs take more than %d MiB", maxRecords>>20)
+	}
 	e.records[h] = record
 	if isVectorRecord(record) {
 		return e.vectors.stored(h, record)
@@ -161,12 +167,16 @@ func (e *estimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	if n.Op == tacitv1.Op_OP_TRIVIAL_ENCRYPT {
 		v, err := e.integers.OutlineTrivial(operands[0].(integer.Scalar))
 		e.results[i] = []*integer.Value{v}
-		return graph.Cost{}, err
+		return graph.Cost{Result: resultMemory(n, e.integers.Parameters())}, err
 	}
-	results, c, err := e.integers.Estimate(operations[n.Op], operands...)
+	results, c, width, err := e.integers.Estimate(operations[n.Op], operands...)
 	if err != nil {
 		return graph.Cost{}, err
 	}
 	e.results[i] = results
-	return graph.Cost{Bootstraps: c.Bootstraps, Depth: c.Depth}, nil
+	result := resultMemory(n, e.integers.Parameters())
+	return graph.Cost{
+		Bootstraps: c.Bootstraps, Depth: c.Depth,
+		Working: workingPerBootstrap*int64(width)*lweMemory(e.integers.Parameters()) + workingPerResult*result, Result: result,
+	}, nil
 }

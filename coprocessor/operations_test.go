@@ -109,7 +109,7 @@ func (s *service) charged(g *graph.Graph, job *tacitv1.Job) {
 	for i, r := range job.Nodes {
 		n := g.Node(i)
 		total += r.Bootstraps
-		want := n.Cost
+		want := graph.Cost{Bootstraps: n.Cost.Bootstraps, Depth: n.Cost.Depth}
 		if r.SameAs != nil {
 			want = graph.Cost{}
 		}

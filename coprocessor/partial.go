@@ -40,8 +40,8 @@ type partialName struct {
 type partial struct {
 	name partialName
 	size uint64
-	file *store.Spool
-	n    int64 // bytes in the file
+	file *store.Spool // nil until something arrives
+	n    int64        // bytes in the file
 
 	// Of a partial that an upload works on.
 	stop  func()        // ends that upload
@@ -117,11 +117,7 @@ func (ps *partials) take(name partialName, size, offset uint64, stop func()) (_ 
 			ps.drop(p)
 			p = nil
 		}
-		file, err := store.NewSpool(ps.dir)
-		if err != nil {
-			return nil, nil, err
-		}
-		fresh := &partial{name: name, size: size, file: file}
+		fresh := &partial{name: name, size: size}
 		if p == nil {
 			ps.of[name] = fresh
 		}
@@ -181,7 +177,9 @@ func (ps *partials) drop(p *partial) {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
-	p.file.Close()
+	if p.file != nil {
+		p.file.Close()
+	}
 	if ps.of[p.name] == p {
 		delete(ps.of, p.name)
 	}
@@ -221,7 +219,7 @@ func (r *partialReader) Read(b []byte) (int, error) {
 	n, err := r.in.Read(b)
 	r.err = err
 	if n > 0 {
-		if _, err := r.p.file.WriteAt(b[:n], r.at); err != nil {
+		if err := r.keep(b[:n]); err != nil {
 			r.err = err
 			return 0, err
 		}
@@ -231,6 +229,17 @@ func (r *partialReader) Read(b []byte) (int, error) {
 		r.all.mu.Unlock()
 	}
 	return n, err
+}
+
+// keep adds what has arrived to the file.
+func (r *partialReader) keep(b []byte) (err error) {
+	if r.p.file == nil {
+		if r.p.file, err = store.NewSpool(r.all.dir); err != nil {
+			return err
+		}
+	}
+	_, err = r.p.file.WriteAt(b, r.at)
+	return err
 }
 
 // interrupted reports whether the upload could go on from where it is: it broke off, and

@@ -115,6 +115,22 @@ func TestUploadIsContinued(t *testing.T) {
 	}
 }
 
+// An upload of a key that its sender has stored already takes no room on the disk.
+func TestUploadAgainNeedsNoRoom(t *testing.T) {
+	s, _ := start(t)
+	key := evaluationKey(t)
+	if _, err := s.sendKey(t.Context(), upload{content: key}); err != nil {
+		t.Fatal(err)
+	}
+	s.partials.dir = filepath.Join(t.TempDir(), "none")
+	if _, err := s.sendKey(t.Context(), upload{content: key}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.sendKey(t.Context(), upload{content: otherKey(t)}); code(err) != codes.Unavailable {
+		t.Errorf("where there is no room: %v", err)
+	}
+}
+
 // A client whose connection breaks in the middle, again and again, sends no byte of a key
 // much more often than once.
 func TestUploadOverABrokenConnection(t *testing.T) {

@@ -14,13 +14,15 @@ type plan struct {
 	twins map[int][]int
 	// order has the nodes to compute, each after those that it depends on.
 	order []int
+	// have are the places of the outputs that are there already.
+	have map[int]bool
 	// computed says which nodes are in order.
 	computed []bool
 }
 
 // newPlan plans a graph whose outputs in have, by their places, are there already.
 func newPlan(g *graph.Graph, have map[int]bool) *plan {
-	p := &plan{graph: g, same: make([]int, g.Len()), twins: make(map[int][]int), computed: make([]bool, g.Len())}
+	p := &plan{graph: g, have: have, same: make([]int, g.Len()), twins: make(map[int][]int), computed: make([]bool, g.Len())}
 	order := g.Order()
 	first := make(map[graph.Handle]int, len(order))
 	for i := range p.same {
@@ -66,6 +68,22 @@ func (p *plan) operands(i int) (nodes []int) {
 		}
 	}
 	return nodes
+}
+
+// readers is how many operands and outputs read each node.
+func (p *plan) readers() []int {
+	readers := make([]int, p.graph.Len())
+	for _, i := range p.order {
+		for _, j := range p.operands(i) {
+			readers[j]++
+		}
+	}
+	for i, o := range p.graph.Outputs() {
+		if !p.have[i] {
+			readers[p.same[o.Node]]++
+		}
+	}
+	return readers
 }
 
 // cost is that of all nodes that are computed, and of the longest chain of them.

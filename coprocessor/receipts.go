@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"runtime"
 
 	"github.com/tacit-fhe/tacit/accel"
@@ -135,7 +136,7 @@ func Recompute(ctx context.Context, r *receipt.Receipt, a Audit) error {
 	if err := again.load(); err != nil {
 		return err
 	}
-	outputs, err := again.execute(ctx, e.parallel())
+	outputs, err := again.execute(ctx, e.parallel(), math.MaxInt64)
 	if err != nil {
 		return err
 	}

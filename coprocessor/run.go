@@ -3,9 +3,11 @@ package coprocessor
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/bootstrap"
 	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -61,19 +64,9 @@ func newRun(g *graph.Graph, have map[int][]byte, e engine, records map[graph.Han
 		have: have, plan: newPlan(g, there),
 		inputs:  make(map[graph.Handle]value),
 		values:  make([][]value, g.Len()),
-		readers: make([]int, g.Len()),
 		changed: make(chan struct{}, 1),
 	}
-	for _, i := range r.plan.order {
-		for _, j := range r.plan.operands(i) {
-			r.readers[j]++
-		}
-	}
-	for i, o := range g.Outputs() {
-		if !there[i] {
-			r.readers[r.plan.same[o.Node]]++
-		}
-	}
+	r.readers = r.plan.readers()
 	r.reports = r.newReports()
 	return r
 }
@@ -163,8 +156,9 @@ func storedList(record []byte, h graph.Handle, p *fhe.Parameters) (*integer.List
 
 // execute computes the needed nodes, each as soon as its operands are there, at
 // most parallel at a time, and returns the outputs as records of the store, in
-// the order of the graph.
-func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, error) {
+// the order of the graph. Nodes that others come before in the order of the plan wait
+// where more than ahead bytes would be taken, see plan.demand.
+func (r *run) execute(ctx context.Context, parallel int, ahead int64) ([]store.Ciphertext, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
@@ -180,6 +174,7 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 			ready = append(ready, i)
 		}
 	}
+	room := newRoom(r.plan, ahead)
 	done := make(chan int, 1)
 	running := 0
 	run := func(i int) {
@@ -190,8 +185,13 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 	}
 	for finished := 0; finished < len(r.plan.order); finished++ {
 		for len(ready) > 0 && running < parallel && ctx.Err() == nil {
-			i := ready[0]
-			ready = ready[1:]
+			at := room.next(ready)
+			if at < 0 {
+				break // until another one has ended
+			}
+			i := ready[at]
+			ready = slices.Delete(ready, at, at+1)
+			room.begin(i)
 			if running++; running == 1 && len(ready) == 0 {
 				run(i) // nothing can be computed meanwhile
 			} else {
@@ -203,6 +203,7 @@ func (r *run) execute(ctx context.Context, parallel int) ([]store.Ciphertext, er
 		}
 		i := <-done
 		running--
+		room.end(i)
 		for _, d := range dependents[i] {
 			if waiting[d]--; waiting[d] == 0 {
 				ready = append(ready, d)
@@ -240,6 +241,9 @@ func (r *run) compute(ctx context.Context, i int) error {
 			rep.State = tacitv1.NodeState_NODE_STATE_FAILED
 		}
 	})
+	if panicked := (*bootstrap.PanicError)(nil); errors.As(err, &panicked) {
+		r.log.ErrorContext(ctx, "an operation panicked", "op", graph.OpName(n.Op), "panic", panicked.Value, "stack", string(panicked.Stack))
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -537,6 +537,20 @@ func TestQuotas(t *testing.T) {
 }
 
 // A feed of jobs is taken up where it ended.
+// TestCancelledJobsPay: whoever cancels a job in the middle of an operation has used what it
+// took until then.
+func TestCancelledJobsPay(t *testing.T) {
+	s, _ := start(t)
+	h := s.prepare(integer.Plain(integer.Uint256, 12345), integer.Plain(integer.Uint256, 67))
+	s.submit("long", spec(t, fmt.Sprintf("input a = 0x%s\ninput b = 0x%s\nq = div(a, b)\noutput q", h[0], h[1])))
+	s.waitFor("long", func(j *tacitv1.Job) bool { return j.Nodes[0].State == tacitv1.NodeState_NODE_STATE_RUNNING })
+	s.cancel("long")
+	job := s.waitFor("long", func(j *tacitv1.Job) bool { return j.SpentBootstraps > 0 })
+	if job.State != tacitv1.JobState_JOB_STATE_CANCELLED || job.SpentBootstraps >= job.EstimatedBootstraps {
+		t.Errorf("%v, %d bootstraps of %d", job.State, job.SpentBootstraps, job.EstimatedBootstraps)
+	}
+}
+
 func TestWatchJobs(t *testing.T) {
 	s, good := small(t)
 	s.run("a", good())

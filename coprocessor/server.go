@@ -79,6 +79,10 @@ type Options struct {
 	// are not in use; 0 means 1 GiB. Where the backend computes on devices, it is at most
 	// what they have room for, which have a copy of each.
 	KeyMemory int64
+	// JobMemory is how many bytes the jobs that run may take together, by an estimate, besides
+	// keys, and with Callers those of one principal half of; 0 means 2 GiB. A job that alone
+	// takes more is refused.
+	JobMemory int64
 	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
 	// may upload keys can make the service hold prepared ones of about twice that in memory, one
 	// for each job that runs.
@@ -182,6 +186,7 @@ func (o Options) withDefaults() Options {
 		o.KeyMemory = 1 << 30
 	}
 	o.MaxKey = cmp.Or(o.MaxKey, DefaultMaxKey)
+	o.JobMemory = cmp.Or(o.JobMemory, DefaultJobMemory)
 	if o.MaxQueued == 0 {
 		o.MaxQueued = 10_000
 	}
@@ -211,6 +216,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// jobMemoryOfOne is how many bytes the jobs of one principal may take.
+func (o *Options) jobMemoryOfOne() int64 {
+	if o.Callers == nil {
+		return o.JobMemory // everyone is one
+	}
+	return o.JobMemory / 2
+}
+
 // Server is one process of a coprocessor.
 type Server struct {
 	tacitv1.UnimplementedCoprocessorServer
@@ -234,6 +247,7 @@ type Server struct {
 	partials    *partials    // uploads that were interrupted, and those under way
 	estimates   *turns       // of specs to be validated
 	drafts      *drafts      // of jobs that no worker has begun
+	memory      *jobMemory   // of jobs that run
 	metrics     *monitor.Metrics
 	started     time.Time
 	gate        *gate // closed while the process drains
@@ -263,6 +277,7 @@ func Open(ctx context.Context, opts Options) (_ *Server, err error) {
 		fetches: newShares(maxFetches, maxFetches/2),
 	}
 	s.partials = newPartials(s.opts.Dir)
+	s.memory = newJobMemory(s.opts.JobMemory, s.opts.jobMemoryOfOne())
 	s.metrics = monitor.NewMetrics(source{s})
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	if s.node, err = s.opts.connect(ctx); err != nil {
@@ -473,6 +488,7 @@ func (s *Server) work(ctx context.Context, lease *jobs.Lease) {
 	case cause != nil:
 		outcome = "stopped"
 		log.InfoContext(ctx, "job cancelled or lost", "duration", time.Since(start))
+		s.charge(lease)
 	default:
 		f := faultOf(err)
 		outcome = "failed"
@@ -499,6 +515,15 @@ func (s *Server) settle(lease *jobs.Lease, tell func(context.Context) error) {
 	}
 }
 
+// charge has a job that was ended from outside pay for what was computed until then.
+func (s *Server) charge(lease *jobs.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := lease.Charge(ctx); err != nil {
+		s.jobLog(lease.Job()).Warn("what a job has spent is not recorded", "error", err)
+	}
+}
+
 // guarded keeps a panic away from the worker: it ends this job alone.
 func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte, err error) {
 	defer func() {
@@ -513,16 +538,18 @@ func (s *Server) guarded(ctx context.Context, lease *jobs.Lease) (result []byte,
 // compute evaluates a job and stores its results. It returns the record that
 // becomes the job's result.
 func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error) {
-	g, records, err := s.meaning(ctx, lease.Job())
+	g, records, ahead, leave, err := s.withMemory(ctx, lease.Job())
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	engine, release, err := s.engines.acquire(ctx, g.KeyID())
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	have, err := s.stored(ctx, g)
+	origins := originsOf(g, records)
+	have, err := s.stored(ctx, g, origins)
 	if err != nil {
 		return nil, err
 	}
@@ -533,7 +560,7 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	stop := s.followProgress(ctx, lease, r)
-	outputs, err := r.execute(ctx, engine.parallel())
+	outputs, err := r.execute(ctx, engine.parallel(), ahead)
 	stop()
 	lease.Spend(r.spent())
 	if err != nil {
@@ -541,8 +568,11 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 		return nil, err
 	}
 	owner, _ := access.SplitJob(lease.Job().ID)
-	for i := range outputs {
+	for i, o := range g.Outputs() {
 		outputs[i].Maker = makerName(owner)
+		if derived(g, o) {
+			outputs[i].Origin = origins[o.Node]
+		}
 	}
 	if err := s.keep(ctx, outputs); err != nil {
 		return nil, err
@@ -567,11 +597,17 @@ func (s *Server) compute(ctx context.Context, lease *jobs.Lease) ([]byte, error)
 
 // stored returns the records of outputs that are there already, by their places:
 // those under handles that are derived from their expressions, which an earlier
-// job has stored.
-func (s *Server) stored(ctx context.Context, g *graph.Graph) (map[int][]byte, error) {
+// job has computed from the same records. What somebody has stored under such a handle
+// by giving it as a name is none of them.
+func (s *Server) stored(ctx context.Context, g *graph.Graph, origins [][32]byte) (map[int][]byte, error) {
 	have := make(map[int][]byte)
 	for i, o := range g.Outputs() {
-		if o.Handle != g.Node(o.Node).ResultHandle(o.Result) {
+		if !derived(g, o) {
+			continue
+		}
+		if origin, err := s.ciphertexts.Origin(ctx, o.Handle); err != nil {
+			return nil, err
+		} else if origin != origins[o.Node] {
 			continue
 		}
 		record, err := s.ciphertexts.GetUnder(ctx, o.Handle, g.KeyID())

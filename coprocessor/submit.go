@@ -77,36 +77,59 @@ func (s *Server) draftAs(ctx context.Context, spec *tacitv1.JobSpec, expected ma
 	defer done()
 	e := newEstimator(s.integers, spec)
 	resolve := func(ctx context.Context, h graph.Handle) (graph.Ciphertext, error) {
-		err := s.may(ctx, access.Ciphertext(h), access.Compute)
-		if err == nil {
-			var ct graph.Ciphertext
-			if ct, err = s.resolve(ctx, e, spec, h); err == nil {
-				return ct, nil
-			}
-		}
-		if !errors.As(err, new(*store.NotFoundError)) && !errors.Is(err, graph.ErrUnknownHandle) {
+		made, toCome, err := s.toCome(ctx, h)
+		if err != nil {
 			return graph.Ciphertext{}, err
+		}
+		if !toCome {
+			err = s.may(ctx, access.Ciphertext(h), access.Compute)
+			if err == nil {
+				var ct graph.Ciphertext
+				if ct, err = s.resolve(ctx, e, spec, h); err == nil {
+					return ct, nil
+				}
+			}
+			if !errors.As(err, new(*store.NotFoundError)) && !errors.Is(err, graph.ErrUnknownHandle) {
+				return graph.Ciphertext{}, err
+			}
 		}
 		if expected == nil {
 			return graph.Ciphertext{}, graph.ErrUnknownHandle
 		}
 		t, known := expected[h]
-		if !known {
-			tag, made, err := s.queue.Makes(ctx, callOf(ctx).principal.Name, h)
-			if err != nil {
-				return graph.Ciphertext{}, err
-			}
-			if !made {
-				return graph.Ciphertext{}, fmt.Errorf("%w, and no job of yours is to make it: give its type to wait for it", graph.ErrUnknownHandle)
-			}
-			t = tacitv1.Type(tag)
+		switch {
+		case known:
+		case toCome:
+			t = made
+		default:
+			return graph.Ciphertext{}, fmt.Errorf("%w, and no job of yours is to make it: give its type to wait for it", graph.ErrUnknownHandle)
 		}
 		d.missing = append(d.missing, &tacitv1.PendingCiphertext{Handle: h[:], Type: t.Enum()})
 		return graph.Ciphertext{Type: t, KeyID: [32]byte(spec.GetKeyId())}, nil // its key shows when it is there
 	}
 	d.graph, err = graph.Validate(ctx, spec, resolve, e.cost, s.opts.Limits)
 	d.records = e.records
+	if err == nil {
+		_, err = s.footprintOf(d.graph, d.records)
+	}
 	return d, err
+}
+
+// toCome reports whether a job of the caller of ctx is to make what a handle names, and of
+// which type. What lies there of which the caller is no owner is not that: whoever is
+// first names it.
+func (s *Server) toCome(ctx context.Context, h graph.Handle) (tacitv1.Type, bool, error) {
+	name := callOf(ctx).principal.Name
+	tag, made, err := s.queue.Makes(ctx, name, h)
+	if err != nil || !made {
+		return 0, false, err
+	}
+	owns, err := s.lists.Owns(ctx, name, access.Ciphertext(h))
+	if err != nil || !owns {
+		return tacitv1.Type(tag), err == nil, err
+	}
+	there, err := s.ciphertexts.Exists(ctx, h)
+	return tacitv1.Type(tag), !there, err
 }
 
 func parseExpected(list []*tacitv1.ExpectedInput, place string) (map[graph.Handle]tacitv1.Type, error) {
@@ -336,11 +359,17 @@ func (s *Server) missing(ctx context.Context, spec *tacitv1.JobSpec, expected ma
 }
 
 // inputReady reports whether an input that a job waits for is stored, and the
-// submitter of the job may compute on it.
-func (s *Server) inputReady(ctx context.Context, job jobs.Job, handle jobs.Name) (bool, error) {
+// submitter of the job may compute on it and, where it is one that a job of the same
+// submitter is to make, owns it: names are given by whoever is first, and rights too.
+func (s *Server) inputReady(ctx context.Context, job jobs.Job, handle jobs.Name, own bool) (bool, error) {
 	p, err := submitter(job)
 	if err != nil {
 		return false, err
+	}
+	if own {
+		if owns, err := s.lists.Owns(ctx, p.Name, access.Ciphertext(handle)); err != nil || !owns {
+			return false, err
+		}
 	}
 	err = s.lists.Check(ctx, p, access.Ciphertext(handle), access.Compute)
 	if err == nil {

@@ -142,18 +142,23 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	callOf(ctx).note("key", keyName(id))
 	parameters := store.Digest(s.opts.Params.Fingerprint())
 	damaged, err := s.keys.Damaged(ctx, id)
-	switch {
-	case errors.As(err, new(*store.KeyNotFoundError)):
-		parameters, err = s.putKey(ctx, id, in)
-	case err == nil && damaged:
-		s.opts.Log.WarnContext(ctx, "a damaged evaluation key is stored again", "key", id)
-		parameters, err = s.putKey(ctx, id, in)
-	case err == nil:
-		var owns bool
-		if owns, err = s.lists.Owns(ctx, callOf(ctx).principal.Name, object); err == nil && !owns {
-			// Who knows the id of a key has yet to show that it has the key.
-			err = checkKey(id, in)
+	absent := errors.As(err, new(*store.KeyNotFoundError))
+	owns := false
+	if absent {
+		err = nil
+	} else if err == nil && !damaged {
+		owns, err = s.lists.Owns(ctx, callOf(ctx).principal.Name, object)
+	}
+	if err == nil && !owns {
+		// Who knows the id of a key has yet to show that it has the key; whether the key is
+		// stored must not show meanwhile.
+		parameters, err = s.readKey(id, in)
+	}
+	if err == nil && (absent || damaged) {
+		if damaged {
+			s.opts.Log.WarnContext(ctx, "a damaged evaluation key is stored again", "key", id)
 		}
+		err = s.keys.PutFile(ctx, id, in.p.file, in.p.n)
 	}
 	if err == nil {
 		err = s.own(ctx, object)
@@ -177,15 +182,13 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 	return stream.SendAndClose(stored)
 }
 
-// putKey stores a key that decodes, and returns the fingerprint of its parameters. It is
-// decoded while it arrives: what is no key is refused at once.
-func (s *Server) putKey(ctx context.Context, id fhe.KeyID, in *partialReader) (parameters store.Digest, err error) {
+// readKey decodes a key while it arrives, so that what is no key is refused at once, and
+// returns the fingerprint of its parameters. It is an error if it is another one than its
+// id says.
+func (s *Server) readKey(id fhe.KeyID, in io.Reader) (store.Digest, error) {
 	got, parameters, err := checkEvaluationKey(bufio.NewReaderSize(in, 64<<10), s.opts.Params)
 	if err == nil && got != id {
 		err = faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
-	}
-	if err == nil {
-		err = s.keys.PutFile(ctx, id, in.p.file, in.p.n)
 	}
 	return parameters, err
 }
@@ -209,19 +212,6 @@ func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, store.Digest
 		return fhe.KeyID{}, store.Digest{}, err
 	}
 	return id, set.Fingerprint(), nil
-}
-
-// checkKey reads a key to its end and returns an error if it is another one than
-// its id says.
-func checkKey(id fhe.KeyID, in io.Reader) error {
-	h := sha256.New()
-	if _, err := io.Copy(h, in); err != nil {
-		return err
-	}
-	if got := fhe.KeyID(h.Sum(nil)); got != id {
-		return faultOf(&store.DigestError{Want: id, Got: got}).at("header.key_id")
-	}
-	return nil
 }
 
 func noHeader(err error) error {

@@ -256,6 +256,10 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	work := keySwitches(n)
 	spent := graph.Cost{Bootstraps: work, Depth: work}
 	known := e.params != nil
+	if known {
+		spent.Result = e.params.CiphertextMemory()
+		spent.Working = int64(workingVectors(n)) * spent.Result
+	}
 	operand := func(o graph.Operand) *leveled.Noise {
 		if o.Kind == graph.Computed {
 			return e.results[o.Node]
@@ -274,6 +278,18 @@ func (e *vectorEstimator) cost(i int, n graph.Node) (graph.Cost, error) {
 	}
 	e.results[i] = &noise
 	return spent, nil
+}
+
+// workingVectors is about how many vectors an operation has in memory besides its operands
+// and result: of a polynomial the powers, also of the one of a bootstrapping.
+func workingVectors(n graph.Node) int {
+	switch n.Op {
+	case tacitv1.Op_OP_POLYNOMIAL, tacitv1.Op_OP_CHEBYSHEV:
+		return 4 + keySwitches(n)
+	case tacitv1.Op_OP_BOOTSTRAP:
+		return 20
+	}
+	return 4
 }
 
 // vectorFault classifies the errors of package leveled, none of which goes away.

@@ -106,7 +106,7 @@ func transferCost(e *integer.Evaluator) (total integer.Cost, err error) {
 		}
 	}
 	estimate := func(op integer.Op, in ...integer.Operand) (out *integer.Value, c integer.Cost) {
-		results, c, failed := e.Estimate(op, in...)
+		results, c, _, failed := e.Estimate(op, in...)
 		if failed != nil {
 			err = failed
 			return values[0], c

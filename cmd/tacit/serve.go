@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tacit-fhe/tacit/bench/setting"
 	"github.com/tacit-fhe/tacit/cmd/tacit/internal/host"
 	"github.com/tacit-fhe/tacit/coprocessor"
 	"github.com/tacit-fhe/tacit/coprocessor/access"
@@ -28,7 +29,7 @@ func serveCommand(u *ui) *cobra.Command {
 	var data, listen, metrics, params, logFormat, logLevel, role, serviceKey, device string
 	var callersFile, audience, auditLog string
 	var certs host.TLSFiles
-	var workers, jobs, keyMemory, maxKey int
+	var workers, jobs, keyMemory, jobMemory, maxKey int
 	var maxQueued int
 	var maxBacklog int64
 	var storage host.StoreConfig
@@ -72,8 +73,8 @@ machines reach them they need --nats-ca, --nats-cert and --nats-key. Receipts ar
 
 Jobs that have ended are kept for --keep-jobs, the newest --keep-jobs-count of them;
 those beyond are removed within seconds. Each takes up to 1 kB of memory, so 100 MB
-for the 100,000 of the default, besides prepared keys (--key-memory) and some 100 MB for
-all else. A ciphertext takes as much for as long as it is kept (--keep-unused).
+for the 100,000 of the default, besides prepared keys (--key-memory), running jobs
+(--job-memory) and some 100 MB for all else. A ciphertext takes as much for as long as it is kept (--keep-unused).
 
 With --mock the server computes on plaintexts that have the form of ciphertexts, and
 keeps everything in memory: for fast tests of contracts and clients. Everything else is
@@ -96,8 +97,8 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 			if profiling && metrics == "" {
 				return wrongUsage(cmd, "--pprof needs --metrics-listen")
 			}
-			if workers < 0 || jobs < 0 || maxQueued < 0 || maxBacklog < 0 || keyMemory < 0 || maxKey < 0 || drain < 0 || lease < 0 {
-				return wrongUsage(cmd, "--workers, --jobs, --max-queued, --max-backlog, --key-memory, --max-key, --drain and --lease are not negative")
+			if workers < 0 || jobs < 0 || maxQueued < 0 || maxBacklog < 0 || keyMemory < 0 || jobMemory < 0 || maxKey < 0 || drain < 0 || lease < 0 {
+				return wrongUsage(cmd, "--workers, --jobs, --max-queued, --max-backlog, --key-memory, --job-memory, --max-key, --drain and --lease are not negative")
 			}
 			if err := storage.Check(); err != nil {
 				return wrongUsage(cmd, "%v", err)
@@ -146,9 +147,12 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 				return err
 			}
 			options := coprocessor.Options{
-				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, MaxQueued: maxQueued, MaxBacklog: maxBacklog, KeyMemory: int64(keyMemory) << 20, MaxKey: int64(maxKey) << 20,
+				Dir: data, Params: p, Workers: workers, ConcurrentJobs: jobs, MaxQueued: maxQueued, MaxBacklog: maxBacklog, KeyMemory: int64(keyMemory) << 20, JobMemory: int64(jobMemory) << 20, MaxKey: int64(maxKey) << 20,
 				DrainTimeout: drain, Version: version(), Log: log, Audience: audience,
 				Role: coprocessor.Role(role), Lease: lease, ServiceKey: serviceKey, Mock: mock, Keep: keep, ServeKeys: keys,
+			}
+			if options.JobMemory == 0 {
+				options.JobMemory = max(coprocessor.DefaultJobMemory, setting.AllowedMemory()/4)
 			}
 			var transport *host.TLSFiles
 			if certs.Cert != "" {
@@ -234,6 +238,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.IntVar(&maxQueued, "max-queued", 10_000, "jobs that may wait; more are refused")
 	flags.Int64Var(&maxBacklog, "max-backlog", 0, "bootstraps that waiting jobs may be going to take together; 0 is no limit")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use; at most what GPUs have room for, which take copies")
+	flags.IntVar(&jobMemory, "job-memory", 0, "MiB that running jobs may take together, and with --callers those of one principal half of, besides keys; a job that takes more is refused; 0 is a quarter of the memory that the process may take, and at least 2048")
 	flags.IntVar(&maxKey, "max-key", coprocessor.DefaultMaxKey>>20, "MiB of the largest evaluation key that is taken; one of ckks-16-boot has 1698, and takes 3.8 GB of memory while it is in use")
 	flags.BoolVar(&mock, "mock", false, "compute on plaintexts, in memory: for tests of programs that call a coprocessor")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
@@ -245,10 +250,10 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	envAs(cmd, "tls-key", "TACIT_SERVE_TLS_KEY")
 	envAs(cmd, "tls-client-ca", "TACIT_SERVE_TLS_CLIENT_CA")
 	env(cmd, "role", "lease", "service-key", "serve-keys")
-	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "max-key", "max-queued", "max-backlog", "mock", "drain", "log-format", "log-level")
+	env(cmd, "data", "listen", "insecure-plaintext", "callers", "audience", "audit-log", "metrics-listen", "pprof", "workers", "jobs", "key-memory", "job-memory", "max-key", "max-queued", "max-backlog", "mock", "drain", "log-format", "log-level")
 	under(cmd, flagsCallers, "listen", "callers", "audience", "audit-log", "tls-cert", "tls-key", "tls-client-ca", "insecure-plaintext")
 	under(cmd, flagsCompute, "params", "device", "workers", "jobs", "drain")
-	under(cmd, flagsKept, "key-memory", "max-key", "max-queued", "max-backlog", "keep-jobs", "keep-jobs-count", "keep-unused")
+	under(cmd, flagsKept, "key-memory", "job-memory", "max-key", "max-queued", "max-backlog", "keep-jobs", "keep-jobs-count", "keep-unused")
 	under(cmd, flagsShared, "role", "lease", "serve-keys", "service-key", "node", "cluster-listen", "peers", "replicas",
 		"nats-listen", "nats-url", "nats-creds", "nats-ca", "nats-cert", "nats-key", "nats-secret-file")
 	under(cmd, flagsWatching, "metrics-listen", "pprof", "log-format", "log-level")

@@ -1,9 +1,12 @@
 package graph
 
-// Cost is what an operation spends.
+// Cost is what an operation spends, and of single nodes the memory that it takes.
 type Cost struct {
 	Bootstraps int // bootstraps in all
 	Depth      int // bootstraps on the longest chain of dependent ones
+
+	Working int64 // bytes that it takes while it runs, besides its operands and results
+	Result  int64 // bytes that its results take
 }
 
 // CostFunc returns the cost of node i, whose operands and type have been checked. It is asked for every needed node once,

@@ -137,13 +137,13 @@ func TestValidateTransfer(t *testing.T) {
 
 	from, to, amount := Handle(bytes32(5, 1)), Handle(bytes32(5, 2)), Handle(bytes32(5, 3))
 	want := []Node{
-		{Op: ge, Type: ebool, Label: "ok", Needed: true, Cost: Cost{25, 4}, Operands: []Operand{
+		{Op: ge, Type: ebool, Label: "ok", Needed: true, Cost: Cost{Bootstraps: 25, Depth: 4}, Operands: []Operand{
 			{Kind: Stored, Type: euint64, Handle: from}, {Kind: Stored, Type: euint64, Handle: amount}}},
-		{Op: sel, Type: euint64, Label: "moved", Needed: true, Cost: Cost{32, 1}, Operands: []Operand{
+		{Op: sel, Type: euint64, Label: "moved", Needed: true, Cost: Cost{Bootstraps: 32, Depth: 1}, Operands: []Operand{
 			{Kind: Computed, Type: ebool, Node: 0}, {Kind: Stored, Type: euint64, Handle: amount}, {Kind: Scalar, Type: euint64}}},
-		{Op: tacitv1.Op_OP_SUB, Type: euint64, Label: "new_from", Needed: true, Cost: Cost{32, 32}, Operands: []Operand{
+		{Op: tacitv1.Op_OP_SUB, Type: euint64, Label: "new_from", Needed: true, Cost: Cost{Bootstraps: 32, Depth: 32}, Operands: []Operand{
 			{Kind: Stored, Type: euint64, Handle: from}, {Kind: Computed, Type: euint64, Node: 1}}},
-		{Op: add, Type: euint64, Label: "new_to", Needed: true, Cost: Cost{32, 32}, Operands: []Operand{
+		{Op: add, Type: euint64, Label: "new_to", Needed: true, Cost: Cost{Bootstraps: 32, Depth: 32}, Operands: []Operand{
 			{Kind: Stored, Type: euint64, Handle: to}, {Kind: Computed, Type: euint64, Node: 1}}},
 	}
 	if g.Len() != len(want) {
@@ -233,7 +233,7 @@ func TestOnlyWhatAnOutputNeedsIsComputed(t *testing.T) {
 	if diff := cmp.Diff([]Handle{Handle(bytes32(2, 3)), Handle(bytes32(2, 1))}, g.Inputs()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Cost{4, 4}, g.Cost()); diff != "" {
+	if diff := cmp.Diff(Cost{Bootstraps: 4, Depth: 4}, g.Cost()); diff != "" {
 		t.Error(diff)
 	}
 	if g.Node(1).Needed || g.Node(3).Needed || !g.Node(0).Needed || !g.Node(2).Needed {
@@ -511,12 +511,12 @@ func TestDefaultCost(t *testing.T) {
 		op   tacitv1.Op
 		want []Cost // for the widths
 	}{
-		{add, []Cost{{1, 1}, {4, 4}, {8, 8}, {16, 16}, {32, 32}}},
-		{tacitv1.Op_OP_NEG, []Cost{{1, 1}, {4, 4}, {8, 8}, {16, 16}, {32, 32}}},
-		{tacitv1.Op_OP_LT, []Cost{{1, 1}, {3, 2}, {7, 3}, {12, 3}, {25, 4}}},
-		{tacitv1.Op_OP_EQ, []Cost{{1, 1}, {3, 2}, {5, 2}, {9, 2}, {18, 3}}},
-		{tacitv1.Op_OP_XOR, []Cost{{1, 1}, {4, 1}, {8, 1}, {16, 1}, {32, 1}}},
-		{sel, []Cost{{1, 1}, {4, 1}, {8, 1}, {16, 1}, {32, 1}}},
+		{add, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 4, Depth: 4}, {Bootstraps: 8, Depth: 8}, {Bootstraps: 16, Depth: 16}, {Bootstraps: 32, Depth: 32}}},
+		{tacitv1.Op_OP_NEG, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 4, Depth: 4}, {Bootstraps: 8, Depth: 8}, {Bootstraps: 16, Depth: 16}, {Bootstraps: 32, Depth: 32}}},
+		{tacitv1.Op_OP_LT, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 3, Depth: 2}, {Bootstraps: 7, Depth: 3}, {Bootstraps: 12, Depth: 3}, {Bootstraps: 25, Depth: 4}}},
+		{tacitv1.Op_OP_EQ, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 3, Depth: 2}, {Bootstraps: 5, Depth: 2}, {Bootstraps: 9, Depth: 2}, {Bootstraps: 18, Depth: 3}}},
+		{tacitv1.Op_OP_XOR, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 4, Depth: 1}, {Bootstraps: 8, Depth: 1}, {Bootstraps: 16, Depth: 1}, {Bootstraps: 32, Depth: 1}}},
+		{sel, []Cost{{Bootstraps: 1, Depth: 1}, {Bootstraps: 4, Depth: 1}, {Bootstraps: 8, Depth: 1}, {Bootstraps: 16, Depth: 1}, {Bootstraps: 32, Depth: 1}}},
 		{not, []Cost{{}, {}, {}, {}, {}}},
 		{trivial, []Cost{{}, {}, {}, {}, {}}},
 	} {

@@ -35,7 +35,7 @@ func program(t testing.TB, text string) *tacitv1.Program {
 	return p
 }
 
-func oneEach(int, Node) (Cost, error) { return Cost{1, 1}, nil }
+func oneEach(int, Node) (Cost, error) { return Cost{Bootstraps: 1, Depth: 1}, nil }
 
 func TestProgram(t *testing.T) {
 	ctx := context.Background()
@@ -44,7 +44,7 @@ func TestProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Cost() != (Cost{4, 3}) || len(g.Inputs()) != 2 {
+	if g.Cost() != (Cost{Bootstraps: 4, Depth: 3}) || len(g.Inputs()) != 2 {
 		t.Errorf("%+v, %d inputs", g.Cost(), len(g.Inputs()))
 	}
 	auto := proto.CloneOf(p)

@@ -50,7 +50,7 @@ func TestDamagedRecords(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	made, never := jobs.Name{1}, jobs.Name{2}
-	opts := jobs.Options{Ready: func(context.Context, jobs.Job, jobs.Name) (bool, error) { return false, nil }, Exclusive: true}
+	opts := jobs.Options{Ready: func(context.Context, jobs.Job, jobs.Name, bool) (bool, error) { return false, nil }, Exclusive: true}
 	dir := t.TempDir()
 	n := storetest.Start(t, dir)
 	q := open(t, n, opts)
@@ -156,7 +156,7 @@ func TestDamagedMeanwhile(t *testing.T) {
 	defer cancel()
 	made := jobs.Name{1}
 	n := storetest.Start(t, t.TempDir())
-	q := open(t, n, jobs.Options{Ready: func(context.Context, jobs.Job, jobs.Name) (bool, error) { return false, nil }})
+	q := open(t, n, jobs.Options{Ready: func(context.Context, jobs.Job, jobs.Name, bool) (bool, error) { return false, nil }})
 	_, _, err := q.Submit(ctx, jobs.Submission{ID: "a", Spec: []byte("a"), Cost: 7, Makes: []jobs.Made{{Name: made}}})
 	must(t, err)
 	_, _, err = q.Submit(ctx, jobs.Submission{ID: "needs", Spec: []byte("b"), Needs: []jobs.Name{made}})

@@ -42,7 +42,7 @@ func TestSubmitToClaim(t *testing.T) {
 		t.Cleanup(q.Close)
 		return q
 	}
-	opts := Options{Ready: func(context.Context, Job, Name) (bool, error) { return false, nil }, Pools: []string{"mine"}}
+	opts := Options{Ready: func(context.Context, Job, Name, bool) (bool, error) { return false, nil }, Pools: []string{"mine"}}
 	q := opened(opts)
 	submit := func(s Submission, want State) Job {
 		t.Helper()

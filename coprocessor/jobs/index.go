@@ -61,6 +61,7 @@ type entry struct {
 	cost, spent int64
 	priority    int
 	state       State
+	apart       bool // its result lies apart from its record
 	lost        bool // its record is damaged
 	gone        bool // it is in the index no more
 
@@ -164,7 +165,7 @@ func (x *index) apply(id string, r *record, rev uint64) bool {
 	if r.State == Running && !e.charged && r.Lease != e.lease {
 		x.charge(e)
 	}
-	e.finished = r.Finished
+	e.finished, e.apart = r.Finished, r.Result != nil && len(r.Inline) == 0
 	e.charged = e.charged && (r.State == Running || e.claimed)
 	e.rev, e.state, e.lease, e.cause, e.spent, e.due = rev, r.State, r.Lease, r.Cause, r.Spent, time.Time{}
 	switch {

@@ -41,7 +41,8 @@ import (
 type State int
 
 // The states of a job. Done, Failed and Cancelled are terminal: a job in one of
-// them never changes again, but for a Failed one that is retried.
+// them never changes again, but for a Failed one that is retried and for what is
+// found to have been spent on one that was cancelled or whose deadline passed.
 const (
 	Waiting State = iota + 1 // for what it needs
 	Queued

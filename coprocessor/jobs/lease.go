@@ -172,6 +172,26 @@ func (l *Lease) Spend(spent int64) {
 	l.spent = spent
 }
 
+// Charge records what this attempt has spent with a job that ended over its head: that was
+// cancelled, or whose deadline passed. It has no effect on any other job.
+func (l *Lease) Charge(ctx context.Context) error {
+	l.mu.Lock()
+	spent := l.job.Spent + l.spent
+	l.mu.Unlock()
+	_, err := l.q.change(ctx, l.id, func(r *record) bool {
+		ended := r.State.Terminal() && r.Lease == "" && r.Attempts == l.job.Attempts && r.Created.Equal(l.job.Created)
+		if !ended || r.Spent >= spent {
+			return false
+		}
+		r.Spent = spent
+		return true
+	})
+	if errors.As(err, new(*NotFoundError)) {
+		return nil
+	}
+	return err
+}
+
 // Progress replaces the job's progress note, at most MaxNote bytes.
 func (l *Lease) Progress(ctx context.Context, note []byte) error {
 	if err := checkSize("progress of a job", len(note), MaxNote); err != nil {

@@ -126,6 +126,56 @@ func TestBudgetIsSettled(t *testing.T) {
 	}())
 }
 
+// A job that is cancelled while it runs, or whose deadline passes, takes what its worker says
+// that it has spent, once, and no other job does.
+func TestBudgetOfCancelledJobs(t *testing.T) {
+	ctx := t.Context()
+	n := storetest.Start(t, t.TempDir())
+	q := open(t, n, budget(100))
+	used := func(what string, want int64) {
+		t.Helper()
+		if u := q.Usage(""); u.Used != want {
+			t.Errorf("%s: %d are used, want %d", what, u.Used, want)
+		}
+	}
+	charge := func(l *jobs.Lease, what string, want int64) {
+		t.Helper()
+		for range 2 {
+			must(t, l.Charge(ctx))
+			used(what, want)
+		}
+	}
+	must(t, costing(ctx, q, "cancelled", 20))
+	first := claim(t, q)
+	first.Spend(15)
+	charge(first, "running", 20)
+	_, err := q.Cancel(ctx, "cancelled")
+	must(t, err)
+	used("cancelled", 0)
+	charge(first, "cancelled and charged", 15)
+	if job, err := q.Stat(ctx, "cancelled"); err != nil || job.State != jobs.Cancelled || job.Spent != 15 {
+		t.Errorf("%+v, %v", job, err)
+	}
+
+	_, _, err = q.Submit(ctx, jobs.Submission{ID: "late", Spec: []byte("late"), Cost: 30, TimeLimit: 3 * time.Second})
+	must(t, err)
+	late := claim(t, q)
+	late.Spend(7)
+	wait(t, q, "late")
+	used("late", 15)
+	charge(late, "late and charged", 22)
+
+	if removed, err := q.Prune(ctx, jobs.Retention{Age: time.Nanosecond}, false); err != nil || removed != 2 {
+		t.Fatalf("%d removed, %v", removed, err)
+	}
+	charge(first, "removed", 22)
+	must(t, costing(ctx, q, "cancelled", 20))
+	claim(t, q)
+	_, err = q.Cancel(ctx, "cancelled")
+	must(t, err)
+	charge(first, "another job of the same name", 22)
+}
+
 // A submission that is broken off before its record is written has taken nothing, and one
 // that is broken off after it is charged once.
 func TestBudgetOfBrokenSubmission(t *testing.T) {

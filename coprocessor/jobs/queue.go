@@ -38,10 +38,11 @@ type Options struct {
 	// Policy tells how a tenant is treated now; with nil, all alike.
 	Policy func(tenant string) Policy
 
-	// Ready reports whether something that a waiting job needs is there for it.
-	// Without it no job may need anything. An error says that this cannot be told
-	// now.
-	Ready func(ctx context.Context, job Job, name Name) (bool, error)
+	// Ready reports whether something that a waiting job needs is there for it; own
+	// says that another job of its tenant is to make it, or was and did not: what somebody
+	// else has put there then is not it. Without Ready no job may need anything. An error
+	// says that this cannot be told now.
+	Ready func(ctx context.Context, job Job, name Name, own bool) (bool, error)
 
 	// Explain gives the error of a job that the queue makes fail, at most MaxError
 	// bytes, from its specification; with nil it has a Reason alone.

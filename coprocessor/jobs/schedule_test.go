@@ -31,7 +31,7 @@ func (p *place) put(names ...string) {
 	}
 }
 
-func (p *place) ready(_ context.Context, _ jobs.Job, n jobs.Name) (bool, error) {
+func (p *place) ready(_ context.Context, _ jobs.Job, n jobs.Name, _ bool) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.there[n], p.err

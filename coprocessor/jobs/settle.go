@@ -200,7 +200,7 @@ func (q *Queue) missing(id string) ([]Name, error) {
 	}
 	var missing []Name
 	for _, n := range job.Needs {
-		there, err := q.opts.Ready(q.ctx, job, n)
+		there, err := q.opts.Ready(q.ctx, job, n, q.own(id, n))
 		if err != nil {
 			return nil, err
 		}
@@ -209,6 +209,20 @@ func (q *Queue) missing(id string) ([]Name, error) {
 		}
 	}
 	return missing, nil
+}
+
+// own reports whether another job of the same tenant is to make what a job needs, or was
+// and did not.
+func (q *Queue) own(id string, n Name) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.index.byID[id]
+	for m := range q.index.makers[n] {
+		if e != nil && m != e && m.tenant == e.tenant {
+			return true
+		}
+	}
+	return false
 }
 
 // begin queues a job that waits.

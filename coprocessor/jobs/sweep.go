@@ -56,7 +56,7 @@ func (q *Queue) keeps(id, kind string, values int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.index.byID[id]
-	return e != nil && (e.lost || values == 1 && (kind == "spec" || e.state == Done))
+	return e != nil && (e.lost || values == 1 && (kind == "spec" || e.apart))
 }
 
 // has reports whether the record names a value under a prefix.

@@ -21,9 +21,11 @@ type Ciphertext struct {
 	Type   uint8    // fhEVM type code: 0 ebool, 2 euint8, ... 5 euint64
 	KeyID  [32]byte // SHA-256 of the evaluation key it is computed under
 	Record []byte   // at most MaxRecord bytes
-	// Maker is for whom it is stored, at most 255 bytes; empty for nobody. Whoever stores
-	// it again does not change that.
+	// Maker is for whom it is stored, at most 255 bytes; empty for nobody.
 	Maker string
+	// Origin is a digest of what it was computed from, where the handle is that of a
+	// computation; else zero. Whoever stores the ciphertext again changes neither.
+	Origin [32]byte
 }
 
 // Meta describes a stored ciphertext.
@@ -35,36 +37,68 @@ type Meta struct {
 }
 
 // A meta record is a format version, the type code, the key id, the digest and
-// the size as 8 big-endian bytes; in version 2 the maker follows.
+// the size as 8 big-endian bytes; in version 2 the maker follows, in version 3 the
+// origin and the maker, which may be empty.
 const (
 	metaVersion  = 1
 	metaOfMaker  = 2
+	metaOfOrigin = 3
 	metaSize     = 1 + 1 + 32 + 32 + 8
 	maxMakerSize = 255
 )
 
-// encode is the record of what has no maker.
-func (m Meta) encode() []byte { return m.encodeOf("") }
+// encode is the record of what has neither maker nor origin.
+func (m Meta) encode() []byte { return m.encodeOf("", [32]byte{}) }
 
-func (m Meta) encodeOf(maker string) []byte {
-	b := make([]byte, 0, metaSize+len(maker))
+func (m Meta) encodeOf(maker string, origin [32]byte) []byte {
+	b := make([]byte, 0, metaSize+len(origin)+len(maker))
 	version := byte(metaVersion)
-	if maker != "" {
+	switch {
+	case origin != [32]byte{}:
+		version = metaOfOrigin
+	case maker != "":
 		version = metaOfMaker
 	}
 	b = append(b, version, m.Type)
 	b = append(b, m.KeyID[:]...)
 	b = append(b, m.Digest[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Size))
+	if version == metaOfOrigin {
+		b = append(b, origin[:]...)
+	}
 	return append(b, maker...)
 }
 
+// originIn is the origin in a meta record that can be decoded.
+func originIn(b []byte) (origin [32]byte) {
+	if b[0] == metaOfOrigin {
+		copy(origin[:], b[metaSize:])
+	}
+	return origin
+}
+
 // makerIn is the maker in a meta record that can be decoded.
-func makerIn(b []byte) string { return string(b[metaSize:]) }
+func makerIn(b []byte) string {
+	if b[0] == metaOfOrigin {
+		return string(b[metaSize+32:])
+	}
+	return string(b[metaSize:])
+}
 
 func decodeMeta(b []byte) (Meta, error) {
-	if len(b) == 0 || !(b[0] == metaVersion && len(b) == metaSize || b[0] == metaOfMaker && len(b) > metaSize && len(b) <= metaSize+maxMakerSize) {
-		return Meta{}, errors.New("not a meta record of version 1 or 2")
+	ok := false
+	if len(b) >= metaSize {
+		switch rest := len(b) - metaSize; b[0] {
+		case metaVersion:
+			ok = rest == 0
+		case metaOfMaker:
+			ok = rest > 0 && rest <= maxMakerSize
+		case metaOfOrigin:
+			ok = rest >= 32 && rest <= 32+maxMakerSize && originIn(b) != [32]byte{}
+		}
+	}
+	if !ok {
+		return Meta{}, errors.New("not a meta record of version 1, 2 or 3")
 	}
 	size := binary.BigEndian.Uint64(b[66:])
 	if size > MaxRecord {
@@ -170,7 +204,7 @@ func (s *Ciphertexts) describe(ctx context.Context, cts []Ciphertext, renewed ma
 			return nil, err
 		}
 		if !there[ct.Handle] {
-			writes = append(writes, Write{Key: hex.EncodeToString(ct.Handle[:]), Value: m.encodeOf(ct.Maker)})
+			writes = append(writes, Write{Key: hex.EncodeToString(ct.Handle[:]), Value: m.encodeOf(ct.Maker, ct.Origin)})
 		}
 	}
 	for _, ct := range cts {
@@ -272,17 +306,38 @@ func (s *Ciphertexts) Handles(ctx context.Context) ([][32]byte, error) {
 // Maker returns for whom a ciphertext was stored, and is no use of it. It is empty for
 // nobody, and for one that is not there or whose description cannot be read.
 func (s *Ciphertexts) Maker(ctx context.Context, handle [32]byte) (string, error) {
-	entry, err := s.meta.Get(ctx, hex.EncodeToString(handle[:]))
-	if loss := (*DataLossError)(nil); errors.As(err, &loss) || err == nil && entry == nil {
-		return "", nil
-	}
-	if err != nil {
+	description, err := s.description(ctx, handle)
+	if description == nil {
 		return "", err
 	}
-	if _, err := decodeMeta(entry.Value()); err != nil {
-		return "", nil
+	return makerIn(description), nil
+}
+
+// Origin returns the digest of what a ciphertext was computed from, and is no use of it.
+// It is zero where that is not known, also since the ciphertext was replaced, and for one
+// that is not there or whose description cannot be read.
+func (s *Ciphertexts) Origin(ctx context.Context, handle [32]byte) ([32]byte, error) {
+	description, err := s.description(ctx, handle)
+	if description == nil {
+		return [32]byte{}, err
 	}
-	return makerIn(entry.Value()), nil
+	return originIn(description), nil
+}
+
+// description returns the meta record of a ciphertext, or nil where there is none that
+// can be decoded.
+func (s *Ciphertexts) description(ctx context.Context, handle [32]byte) ([]byte, error) {
+	entry, err := s.meta.Get(ctx, hex.EncodeToString(handle[:]))
+	if loss := (*DataLossError)(nil); errors.As(err, &loss) || err == nil && entry == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := decodeMeta(entry.Value()); err != nil {
+		return nil, nil
+	}
+	return entry.Value(), nil
 }
 
 // Get returns a ciphertext's record, verified against its digest. It gives

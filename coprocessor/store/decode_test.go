@@ -13,10 +13,12 @@ import (
 func FuzzDecode(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 16})
 	f.Add(Meta{Type: 5, KeyID: [32]byte{1}, Digest: [32]byte{2}, Size: 100}.encode())
-	f.Add(Meta{Type: 5, KeyID: [32]byte{1}, Digest: [32]byte{2}, Size: 100}.encodeOf("alice"))
+	f.Add(Meta{Type: 5, KeyID: [32]byte{1}, Digest: [32]byte{2}, Size: 100}.encodeOf("alice", [32]byte{}))
+	f.Add(Meta{Type: 5, KeyID: [32]byte{1}, Digest: [32]byte{2}, Size: 100}.encodeOf("", [32]byte{3}))
+	f.Add(Meta{Type: 5, KeyID: [32]byte{1}, Digest: [32]byte{2}, Size: 100}.encodeOf("alice", [32]byte{3}))
 	f.Add(manifest{size: 5 << 20, chunks: make([][32]byte, 2)}.encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if m, err := decodeMeta(data); err == nil && !bytes.Equal(m.encodeOf(makerIn(data)), data) {
+		if m, err := decodeMeta(data); err == nil && !bytes.Equal(m.encodeOf(makerIn(data), originIn(data)), data) {
 			t.Error("a description is not canonical")
 		}
 		if m, err := decodeManifest(data); err == nil && !bytes.Equal(m.encode(), data) {

@@ -49,7 +49,7 @@ func (s *Ciphertexts) Replace(ctx context.Context, old Meta, ct Ciphertext) erro
 		case m != old:
 			return nil, &ConflictError{Handle: ct.Handle}
 		}
-		return want.encodeOf(makerIn(now)), nil
+		return want.encodeOf(makerIn(now), [32]byte{}), nil
 	})
 }
 

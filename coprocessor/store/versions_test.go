@@ -28,7 +28,7 @@ func TestReplace(t *testing.T) {
 	}
 	h, other := [32]byte{1}, [32]byte{2}
 	oldKey, newKey, third := [32]byte{10}, [32]byte{11}, [32]byte{12}
-	before := store.Ciphertext{Handle: h, Type: 5, KeyID: oldKey, Record: []byte("before")}
+	before := store.Ciphertext{Handle: h, Type: 5, KeyID: oldKey, Record: []byte("before"), Maker: "maker", Origin: [32]byte{20}}
 	after := store.Ciphertext{Handle: h, Type: 5, KeyID: newKey, Record: []byte("after")}
 	if err := s.PutAll(ctx, []store.Ciphertext{before, {Handle: other, KeyID: newKey, Record: []byte("other")}}); err != nil {
 		t.Fatal(err)
@@ -37,6 +37,24 @@ func TestReplace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	madeFrom := func(handle, origin [32]byte, maker string) {
+		t.Helper()
+		if o, err := s.Origin(ctx, handle); err != nil || o != origin {
+			t.Errorf("the origin is %x, %v, want %x", o, err, origin)
+		}
+		if m, err := s.Maker(ctx, handle); err != nil || m != maker {
+			t.Errorf("the maker is %q, %v, want %q", m, err, maker)
+		}
+	}
+	again := before
+	again.Maker, again.Origin = "", [32]byte{21}
+	if err := s.Put(ctx, again); err != nil {
+		t.Fatal(err)
+	}
+	madeFrom(h, [32]byte{20}, "maker")
+	madeFrom(other, [32]byte{}, "")
+	madeFrom(third, [32]byte{}, "")
+	defer madeFrom(h, [32]byte{}, "maker")
 	for range 2 {
 		if err := s.Replace(ctx, old, after); err != nil {
 			t.Fatal(err)

@@ -55,19 +55,20 @@ func (e *Evaluator) OutlineTrivial(s Scalar) (*Value, error) {
 
 // Cost predicts exactly what Apply spends, see Estimate.
 func (e *Evaluator) Cost(op Op, operands ...Operand) (Cost, error) {
-	_, c, err := e.Estimate(op, operands...)
+	_, c, _, err := e.Estimate(op, operands...)
 	return c, err
 }
 
 // Estimate predicts exactly what Apply spends, without ciphertexts, and returns
-// outlines of the results, for estimates of what is done with them. Plaintext
-// operands count with their value. Of a Value it takes the bounds and whether
-// ciphertexts are the same. A Value without blocks stands for one that is clean
+// outlines of the results, for estimates of what is done with them, and the most
+// bootstraps of one call of the Bootstrapper, with which grows what Apply holds in
+// memory. Plaintext operands count with their value. Of a Value it takes the bounds and
+// whether ciphertexts are the same. A Value without blocks stands for one that is clean
 // and like no other. Errors are those of Apply.
-func (e *Evaluator) Estimate(op Op, operands ...Operand) ([]*Value, Cost, error) {
+func (e *Evaluator) Estimate(op Op, operands ...Operand) (results []*Value, c Cost, width int, err error) {
 	call, err := newCall(op, operands)
 	if err != nil {
-		return nil, Cost{}, err
+		return nil, Cost{}, 0, err
 	}
 	for i, o := range operands {
 		v, ok := o.(*Value)
@@ -76,27 +77,27 @@ func (e *Evaluator) Estimate(op Op, operands ...Operand) ([]*Value, Cost, error)
 			continue
 		case v.Blocks == nil:
 			if v, err = e.Outline(v.Type, [32]byte{31: byte(i)}, nil); err != nil {
-				return nil, Cost{}, err
+				return nil, Cost{}, 0, err
 			}
 		case len(v.Blocks) != v.Type.Blocks():
-			return nil, Cost{}, &ValueError{i, len(v.Blocks), fmt.Errorf("%v has %d blocks", v.Type, v.Type.Blocks())}
+			return nil, Cost{}, 0, &ValueError{i, len(v.Blocks), fmt.Errorf("%v has %d blocks", v.Type, v.Type.Blocks())}
 		}
 		call.in[i] = make([]fhe.LWE, len(v.Blocks))
 		for b, x := range v.Blocks {
 			if err := e.checkBound(v.Type, x); err != nil {
-				return nil, Cost{}, &ValueError{i, b, err}
+				return nil, Cost{}, 0, &ValueError{i, b, err}
 			}
 			if call.in[i][b], err = outlineOf(x); err != nil {
-				return nil, Cost{}, &ValueError{i, b, err}
+				return nil, Cost{}, 0, &ValueError{i, b, err}
 			}
 		}
 	}
-	var c Cost
 	r := &run{
 		params: e.params, tables: e.tables, strategy: e.strategy, outlines: true,
 		boot: func(tasks []fhe.PBS) error {
 			c.Bootstraps += len(tasks)
 			c.Depth++
+			width = max(width, len(tasks))
 			for i, t := range tasks {
 				lo, hi := t.LUT.Domain()
 				if err := e.params.CheckInput(t.In.Bound, lo, hi); err != nil {
@@ -109,9 +110,9 @@ func (e *Evaluator) Estimate(op Op, operands ...Operand) ([]*Value, Cost, error)
 	}
 	blocks, err := r.apply(call)
 	if err != nil {
-		return nil, Cost{}, fmt.Errorf("%v: %w", op, err)
+		return nil, Cost{}, 0, fmt.Errorf("%v: %w", op, err)
 	}
-	return r.values(call, blocks), c, nil
+	return r.values(call, blocks), c, width, nil
 }
 
 // outlineOf is the outline of a ciphertext.

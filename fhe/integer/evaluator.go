@@ -62,6 +62,9 @@ func New(params *fhe.Parameters, boot Bootstrapper) (*Evaluator, error) {
 	return &Evaluator{params: params, boot: boot, tables: t}, nil
 }
 
+// Parameters returns the parameter set of the values.
+func (e *Evaluator) Parameters() *fhe.Parameters { return e.params }
+
 // Using returns the evaluator with another strategy.
 func (e *Evaluator) Using(s Strategy) *Evaluator {
 	using := *e

@@ -63,12 +63,12 @@ func apply(t testing.TB, e *Evaluator, m *mock, op Op, types []Type, kinds int, 
 func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []*big.Int) []*Value {
 	t.Helper()
 	got := checkPlaintext(t, e, m, op, operands, types, x)
-	outlines, predicted, err := e.Estimate(op, operands...)
+	outlines, predicted, width, err := e.Estimate(op, operands...)
 	if err != nil {
 		t.Fatalf("estimate of %v %v %v %x: %v", e.strategy, op, types, x, err)
 	}
-	if m.spent != predicted {
-		t.Fatalf("%v %v %v %x: spent %+v, predicted %+v", e.strategy, op, types, x, m.spent, predicted)
+	if m.spent != predicted || m.width != width {
+		t.Fatalf("%v %v %v %x: spent %+v, %d at a time, predicted %+v, %d at a time", e.strategy, op, types, x, m.spent, m.width, predicted, width)
 	}
 	for i, v := range got {
 		for j, b := range v.Blocks {
@@ -84,7 +84,7 @@ func checkResult(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand,
 // checkPlaintext runs one operation and checks its results.
 func checkPlaintext(t testing.TB, e *Evaluator, m *mock, op Op, operands []Operand, types []Type, x []*big.Int) []*Value {
 	t.Helper()
-	m.spent = Cost{}
+	m.spent, m.width = Cost{}, 0
 	got, err := e.ApplyAll(ctx, op, operands...)
 	if err != nil {
 		t.Fatalf("%v %v %v %x: %v", e.strategy, op, types, x, err)

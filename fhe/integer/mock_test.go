@@ -30,6 +30,7 @@ type mock struct {
 	mu       sync.Mutex
 	next     uint64 // first residue of the next ciphertext
 	spent    Cost
+	width    int     // the most tasks of one call
 	loudest  float64 // variance of the noisiest input
 	byTable  map[*fhe.LUT]float64
 	failWith error
@@ -72,6 +73,7 @@ func (m *mock) Bootstrap(_ context.Context, tasks []fhe.PBS) error {
 	}
 	m.spent.Bootstraps += len(tasks)
 	m.spent.Depth++
+	m.width = max(m.width, len(tasks))
 	for k := range tasks {
 		t := &tasks[k]
 		t.Out = make([]fhe.LWE, t.LUT.Outputs()) // as the real one does

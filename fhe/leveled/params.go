@@ -306,6 +306,11 @@ func (p *Parameters) Security() Security {
 	return s
 }
 
+// CiphertextMemory is the most bytes that a ciphertext takes in memory.
+func (p *Parameters) CiphertextMemory() int64 {
+	return 2 * 8 * int64(p.N()) * int64(p.rlwe.MaxLevel()+1)
+}
+
 // topLevel is the level of a fresh ciphertext among the primes of the chain. BFV works on all
 // primes without ever dropping one.
 func (p *Parameters) topLevel() int {

@@ -551,7 +551,7 @@ type Migration struct {
 	Moved   uint64 `protobuf:"varint,4,opt,name=moved,proto3" json:"moved,omitempty"`
 	Waiting uint64 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	Failed  uint64 `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
-	// Why, for the first few of them.
+	// Why, for the first few of them, as far as the caller has any right on them.
 	Failures      []*MigrationFailure    `protobuf:"bytes,7,rep,name=failures,proto3" json:"failures,omitempty"`
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
