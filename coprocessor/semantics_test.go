@@ -574,8 +574,8 @@ func TestDrainGivesBack(t *testing.T) {
 	dir := t.TempDir()
 	change := func(o *Options) { o.Dir, o.DrainTimeout = dir, time.Millisecond }
 	s, stop := start(t, change)
-	s.submit("a", s.sums(60))
 	s.submit("long", s.long())
+	s.submit("a", s.sums(200))
 	s.waitFor("a", func(j *tacitv1.Job) bool { return j.Nodes[0].State == tacitv1.NodeState_NODE_STATE_SUCCEEDED })
 	begin := time.Now()
 	stop()
@@ -588,7 +588,7 @@ func TestDrainGivesBack(t *testing.T) {
 	if job.Attempts != 1 || job.StartTime.AsTime().Before(begin) {
 		t.Errorf("%v", job)
 	}
-	if got := s.decrypt(job.Results[0].Handle); got != "euint64:62" {
+	if got := s.decrypt(job.Results[0].Handle); got != "euint64:202" {
 		t.Errorf("the result is %s", got)
 	}
 }
