@@ -197,7 +197,7 @@ func newPatientStream(stream grpc.ServerStream) *patientStream {
 
 func (p *patientStream) RecvMsg(m any) error {
 	if p.stall != nil {
-		earned := time.Duration(p.received) * time.Second / minRate
+		earned := time.Duration(float64(p.received) / minRate * float64(time.Second))
 		p.stall.waits(max(p.stall.patience+earned-p.waited, time.Millisecond))
 		defer p.stall.moved()
 	}

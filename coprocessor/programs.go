@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -47,7 +48,7 @@ func (s *Server) UploadProgram(ctx context.Context, req *tacitv1.UploadProgramRe
 	if err != nil {
 		return nil, err
 	}
-	_, info, err := s.program(ctx, digest)
+	_, info, err := s.describeProgram(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -64,25 +65,35 @@ func (s *Server) checkProgram(ctx context.Context, p *tacitv1.Program) (*graph.G
 	return graph.ValidateProgram(ctx, p, newEstimator(s.integers, &tacitv1.JobSpec{Strategy: p.GetStrategy()}).cost, s.opts.Limits)
 }
 
-// program reads a stored program.
-func (s *Server) program(ctx context.Context, digest [32]byte) (*tacitv1.Program, *tacitv1.ProgramInfo, error) {
+// program reads a stored program, and when it was stored.
+func (s *Server) program(ctx context.Context, digest [32]byte) (*tacitv1.Program, time.Time, error) {
 	name := programName(digest)
 	entry, err := s.programs.Get(ctx, name)
 	if err == nil && entry == nil {
 		err = &noProgramError{digest}
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, time.Time{}, err
 	}
 	p := new(tacitv1.Program)
 	if sha256.Sum256(entry.Value()) != digest || proto.Unmarshal(entry.Value(), p) != nil {
-		return nil, nil, &store.DataLossError{Bucket: "programs", Key: name, Detail: "it has another SHA-256"}
+		return nil, time.Time{}, &store.DataLossError{Bucket: "programs", Key: name, Detail: "it has another SHA-256"}
 	}
-	info := &tacitv1.ProgramInfo{Digest: digest[:], Name: p.Name, Parameters: p.Parameters, CreateTime: timestamp(entry.Created())}
+	return p, entry.Created(), nil
+}
+
+// describeProgram reads a stored program, validates it again, for the limits of the
+// service may have changed, and describes it.
+func (s *Server) describeProgram(ctx context.Context, digest [32]byte) (*tacitv1.Program, *tacitv1.ProgramInfo, error) {
+	p, created, err := s.program(ctx, digest)
+	if err != nil {
+		return nil, nil, err
+	}
 	g, err := s.checkProgram(ctx, p)
 	if err != nil {
-		return nil, nil, err // the limits of the service have changed
+		return nil, nil, err
 	}
+	info := &tacitv1.ProgramInfo{Digest: digest[:], Name: p.Name, Parameters: p.Parameters, CreateTime: timestamp(created)}
 	for _, o := range g.Outputs() {
 		info.Outputs = append(info.Outputs, g.Node(o.Node).Types()[o.Result])
 	}
@@ -112,7 +123,9 @@ func (s *Server) GetProgram(ctx context.Context, req *tacitv1.GetProgramRequest)
 	return s.programFor(ctx, req.Digest, "digest", access.Read)
 }
 
-// ListPrograms lists the programs that the caller has rights on.
+// ListPrograms lists the programs that the caller has rights on. All are validated again:
+// those of a page have no more nodes than two programs may have, so that no call costs
+// more than that.
 func (s *Server) ListPrograms(ctx context.Context, req *tacitv1.ListProgramsRequest) (*tacitv1.ListProgramsResponse, error) {
 	names, err := s.programs.Keys(ctx)
 	if err != nil {
@@ -124,6 +137,7 @@ func (s *Server) ListPrograms(ctx context.Context, req *tacitv1.ListProgramsRequ
 		size = 1000
 	}
 	resp := new(tacitv1.ListProgramsResponse)
+	nodes := 0
 	for _, name := range names {
 		digest, err := hex.DecodeString(name[min(len(name), len("program/")):])
 		if err != nil || len(digest) != sha256.Size {
@@ -139,14 +153,15 @@ func (s *Server) ListPrograms(ctx context.Context, req *tacitv1.ListProgramsRequ
 		if rights == 0 {
 			continue
 		}
-		if n := len(resp.Programs); n == size {
+		if n := len(resp.Programs); n == size || nodes >= s.opts.Limits.MaxNodes {
 			resp.NextPageToken = hex.EncodeToString(resp.Programs[n-1].Digest)
 			break
 		}
-		_, info, err := s.program(ctx, [32]byte(digest))
+		p, info, err := s.describeProgram(ctx, [32]byte(digest))
 		if err != nil {
 			return nil, err
 		}
+		nodes += len(p.Nodes)
 		resp.Programs = append(resp.Programs, info)
 	}
 	return resp, nil

@@ -2,6 +2,7 @@ package coprocessor
 
 import (
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -105,6 +106,35 @@ func TestPrograms(t *testing.T) {
 }
 
 // TestProgramRights: only who may compute calls, and only who may read reads.
+// TestProgramPages lists programs that have many nodes: a page ends early.
+func TestProgramPages(t *testing.T) {
+	s, _ := start(t, func(o *Options) { o.Limits = graph.DefaultLimits(); o.Limits.MaxNodes = 3 })
+	ctx := t.Context()
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := s.CoprocessorClient.UploadProgram(ctx, &tacitv1.UploadProgramRequest{Program: doubling(t, name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var pages []int
+	names := make(map[string]bool)
+	for req := (&tacitv1.ListProgramsRequest{}); ; {
+		resp, err := s.CoprocessorClient.ListPrograms(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range resp.Programs {
+			names[info.Name] = true
+		}
+		pages = append(pages, len(resp.Programs))
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	if len(names) != 3 || !slices.Equal(pages, []int{2, 1}) {
+		t.Errorf("%v on pages of %v", names, pages)
+	}
+}
+
 func TestProgramRights(t *testing.T) {
 	g := guard(t)
 	ctx := t.Context()
