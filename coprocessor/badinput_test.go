@@ -357,6 +357,7 @@ func TestUploadAbandoned(t *testing.T) {
 		if err := stream.RecvMsg(nil); code(err) != codes.Canceled {
 			t.Errorf("after %d bytes: %v", cut, err)
 		}
+		s.freed()
 		check()
 	}
 	if _, err := s.sendKey(t.Context(), upload{content: key}); err != nil {
