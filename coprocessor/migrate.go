@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
@@ -192,9 +195,16 @@ func (m *migration) yield(ctx context.Context) {
 	}
 }
 
-// one moves a ciphertext. The same ciphertext and keys give the same bytes everywhere.
-func (m *migration) one(ctx context.Context, h [32]byte) error {
+// one moves a ciphertext. The same ciphertext and keys give the same bytes everywhere. A panic
+// ends the move of this one alone.
+func (m *migration) one(ctx context.Context, h [32]byte) (err error) {
 	s := m.server
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Log.ErrorContext(ctx, "the move of a ciphertext panicked", "handle", graph.Handle(h), "panic", p, "stack", string(debug.Stack()))
+			err = refuse(codes.Internal, "PANIC", "", "internal error")
+		}
+	}()
 	old, err := s.ciphertexts.Stat(ctx, h)
 	if err != nil || old.KeyID != m.from {
 		return err

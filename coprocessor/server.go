@@ -79,7 +79,7 @@ type Options struct {
 	// are not in use; 0 means 1 GiB. Where the backend computes on devices, it is at most
 	// what they have room for, which have a copy of each.
 	KeyMemory int64
-	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
+	// MaxKey bounds the container of an evaluation key or a migration key in bytes; 0 means DefaultMaxKey. Whoever
 	// may upload keys can make the service hold prepared ones of about twice that in memory, one
 	// for each job that runs.
 	MaxKey int64
@@ -135,7 +135,7 @@ const (
 )
 
 const (
-	// DefaultMaxKey bounds the container of an evaluation key in bytes, unless Options.MaxKey
+	// DefaultMaxKey bounds the container of an evaluation key or a migration key in bytes, unless Options.MaxKey
 	// says otherwise: enough for all keys but those of CKKS bootstrapping, of 1.8 GB.
 	DefaultMaxKey = 512 << 20
 	// MaxUpload bounds the container of one upload of ciphertexts in bytes. A value

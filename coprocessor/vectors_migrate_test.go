@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/coprocessor/client"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/receipt"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
@@ -245,7 +246,18 @@ func TestVectorMigrationFails(t *testing.T) {
 	if now := s.stat(handle[:]); !bytes.Equal(now.KeyId, id[:]) {
 		t.Errorf("%v", now)
 	}
+	// A panic ends the move of one ciphertext alone.
+	move := &migration{server: s.Server, from: id, to: to.Secret.ID(), mover: panicking{}}
+	if err := move.one(ctx, handle); refused(t, err).reason != "PANIC" {
+		t.Errorf("a panic: %v", err)
+	}
 }
+
+// panicking is a mover that does not get far.
+type panicking struct{}
+
+func (panicking) move(context.Context, graph.Handle, []byte) ([]byte, error) { panic("no") }
+func (panicking) close()                                                     {}
 
 // TestVectorMigrationRefuses sends what is no migration key of two keys that are there, in one message and in chunks.
 func TestVectorMigrationRefuses(t *testing.T) {

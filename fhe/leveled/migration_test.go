@@ -43,7 +43,7 @@ func migrationBytes(t testing.TB, k *MigrationKey) []byte {
 }
 
 // TestMigration takes vectors of every set to another key, with all levels and with fewer, and compares values and error
-// with what is predicted.
+// with what is predicted. Every row of the migration key is one of the old secret under the new one.
 func TestMigration(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +52,11 @@ func TestMigration(t *testing.T) {
 				t.Skip("the smallest sets are enough")
 			}
 			r := rotate(t, p)
+			levelQ, levelP := p.levelsOf(migration)
+			if k := r.key.part.key; k.LevelQ() != levelQ || k.LevelP() != levelP {
+				t.Errorf("the key is at levels %d and %d, want %d and %d", k.LevelQ(), k.LevelP(), levelQ, levelP)
+			}
+			checkRows(t, p, "migration key", r.key.part.key, r.from.key, r.to.key)
 			m := NewMigrator(r.key)
 			// Nothing that a drop needs is in an evaluation key.
 			drop := NewEvaluator(&EvaluationKey{params: p, id: r.from.id})
