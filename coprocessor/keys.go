@@ -257,8 +257,8 @@ func (s *Server) UploadMigrationKey(stream grpc.ClientStreamingServer[tacitv1.Up
 	return stream.SendAndClose(migration)
 }
 
-// begunWith returns the migration that was started with the migration key of a digest, which
-// is still whole, if the caller of ctx could have started it, or nil.
+// begunWith returns the migration that was started with the migration key of a digest, unless
+// that is needed and damaged, if the caller of ctx could have started it, or nil.
 func (s *Server) begunWith(ctx context.Context, digest [32]byte) (*tacitv1.Migration, error) {
 	all, err := s.ring.All(ctx)
 	if err != nil {
@@ -269,10 +269,13 @@ func (s *Server) begunWith(ctx context.Context, digest [32]byte) (*tacitv1.Migra
 		if m == nil || m.Key != digest || s.leads(ctx, from) != nil || s.leads(ctx, fhe.KeyID(m.To)) != nil {
 			continue
 		}
-		if _, err := s.ring.MigrationKey(ctx, from, m); err == nil {
-			callOf(ctx).note("key", keyName(from), "to", keyName(m.To))
-			return describeMigration(from, m), nil
+		if m.State != keyring.Confirmed {
+			if _, err := s.ring.MigrationKey(ctx, from, m); err != nil {
+				continue
+			}
 		}
+		callOf(ctx).note("key", keyName(from), "to", keyName(m.To))
+		return describeMigration(from, m), nil
 	}
 	return nil, nil
 }
@@ -346,7 +349,7 @@ func (s *Server) GetMigration(ctx context.Context, req *tacitv1.GetMigrationRequ
 	return describeMigration(id, k.Migration), nil
 }
 
-// ConfirmMigration drops the old versions of what was moved.
+// ConfirmMigration drops the old versions of what was moved, and the migration key.
 func (s *Server) ConfirmMigration(ctx context.Context, req *tacitv1.ConfirmMigrationRequest) (*tacitv1.Migration, error) {
 	id, err := s.keyFor(ctx, req.KeyId, s.leads)
 	if err != nil {
@@ -367,6 +370,9 @@ func (s *Server) ConfirmMigration(ctx context.Context, req *tacitv1.ConfirmMigra
 	}
 	// After a crash in between, or an error, the call is made again.
 	if err := s.ciphertexts.DropPrevious(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := s.ring.DropMigrationKey(ctx, id, k.Migration); err != nil {
 		return nil, err
 	}
 	return describeMigration(id, k.Migration), nil

@@ -195,6 +195,9 @@ func TestVectorMigration(t *testing.T) {
 				if err != nil || len(past.Missing) != len(handles) {
 					t.Errorf("old versions after the end: %v, %v", past, err)
 				}
+				if again, err := s.sendMigrationKey(ctx, upload{header: digest, size: uint64(len(key))}); err != nil || again.State != m.State {
+					t.Errorf("the same migration key after the end: %v, %v", again, err)
+				}
 				same("after the end", values(to, s.vector(handles[2])), test.want)
 			}
 			if !slices.Equal(digests[0], digests[1]) {

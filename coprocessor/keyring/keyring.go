@@ -216,7 +216,8 @@ const pieceSize = 4 << 20
 
 // Migrate retires a key and writes down that its ciphertexts move to another one, with the
 // container of a migration key, which has that SHA-256. The same migration again changes
-// nothing, but repairs the migration key if it is damaged; another one is an *ExistsError.
+// nothing, but repairs the migration key if it is damaged and still needed; another one is an
+// *ExistsError.
 func (r *Ring) Migrate(ctx context.Context, from, to, digest [32]byte, container io.Reader, now time.Time) (Key, error) {
 	another := func(k Key) error {
 		if m := k.Migration; m != nil && (m.To != to || m.Key != digest) {
@@ -228,8 +229,8 @@ func (r *Ring) Migrate(ctx context.Context, from, to, digest [32]byte, container
 	if err == nil {
 		err = another(k) // before anything is stored
 	}
-	if err != nil {
-		return Key{}, err
+	if err != nil || k.Migration != nil && k.Migration.State == Confirmed {
+		return k, err
 	}
 	pieces, err := r.putPieces(ctx, from, container)
 	if err != nil {
@@ -273,14 +274,30 @@ func (r *Ring) putPieces(ctx context.Context, id [32]byte, data io.Reader) (piec
 	return pieces, nil
 }
 
-// MigrationKey returns the container of the migration key of a migration.
-func (r *Ring) MigrationKey(ctx context.Context, from [32]byte, m *Migration) ([]byte, error) {
-	pieces := m.Pieces
-	if len(pieces) == 0 {
-		pieces = []store.Digest{m.Key}
+// pieces are the SHA-256 of the pieces of the migration key.
+func (m *Migration) pieces() []store.Digest {
+	if len(m.Pieces) == 0 {
+		return []store.Digest{m.Key}
 	}
+	return m.Pieces
+}
+
+// DropMigrationKey removes the migration key of a migration that is confirmed, which nobody
+// needs any more.
+func (r *Ring) DropMigrationKey(ctx context.Context, from [32]byte, m *Migration) error {
+	for _, digest := range m.pieces() {
+		if err := r.data.Drop(ctx, hex.EncodeToString(from[:]), digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MigrationKey returns the container of the migration key of a migration that is not
+// confirmed.
+func (r *Ring) MigrationKey(ctx context.Context, from [32]byte, m *Migration) ([]byte, error) {
 	var container []byte
-	for _, digest := range pieces {
+	for _, digest := range m.pieces() {
 		piece, err := r.data.Get(ctx, hex.EncodeToString(from[:]), digest)
 		if err != nil {
 			return nil, err

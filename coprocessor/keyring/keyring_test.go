@@ -87,6 +87,38 @@ func TestKeys(t *testing.T) {
 		if got, err := r.MigrationKey(ctx, id, k.Migration); err != nil || !bytes.Equal(got, large[:size]) {
 			t.Errorf("%d bytes come back as %d, %v", size, len(got), err)
 		}
+		// The same again repairs what is missing, until the migration is confirmed.
+		drop := func(confirm bool) {
+			t.Helper()
+			if k, err = r.Change(ctx, id, func(k *Key) error {
+				if confirm {
+					k.Migration.State = Confirmed
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.DropMigrationKey(ctx, id, k.Migration); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.MigrationKey(ctx, id, k.Migration); !errors.As(err, new(*store.DataLossError)) {
+				t.Errorf("%d bytes that were dropped: %v", size, err)
+			}
+		}
+		drop(false)
+		if _, err := migrate(id, b, large[:size]); err != nil {
+			t.Error(err)
+		}
+		if got, err := r.MigrationKey(ctx, id, k.Migration); err != nil || !bytes.Equal(got, large[:size]) {
+			t.Errorf("%d bytes come back as %d, %v", size, len(got), err)
+		}
+		drop(true)
+		if _, err := migrate(id, b, large[:size]); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.MigrationKey(ctx, id, k.Migration); !errors.As(err, new(*store.DataLossError)) {
+			t.Errorf("%d bytes are stored that nobody needs: %v", size, err)
+		}
 	}
 	if err := r.Sign(ctx, [32]byte{9}, [32]byte{}, now); err != nil { // not a key in All
 		t.Fatal(err)

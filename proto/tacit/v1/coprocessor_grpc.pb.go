@@ -100,7 +100,7 @@ type CoprocessorClient interface {
 	UploadMigrationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMigrationKeyRequest, Migration], error)
 	// GetMigration tells how far a migration is.
 	GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
-	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended, and its migration key.
 	ConfirmMigration(ctx context.Context, in *ConfirmMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
 	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
 	RotateServiceKey(ctx context.Context, in *RotateServiceKeyRequest, opts ...grpc.CallOption) (*RotateServiceKeyResponse, error)
@@ -571,7 +571,7 @@ type CoprocessorServer interface {
 	UploadMigrationKey(grpc.ClientStreamingServer[UploadMigrationKeyRequest, Migration]) error
 	// GetMigration tells how far a migration is.
 	GetMigration(context.Context, *GetMigrationRequest) (*Migration, error)
-	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended, and its migration key.
 	ConfirmMigration(context.Context, *ConfirmMigrationRequest) (*Migration, error)
 	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
 	RotateServiceKey(context.Context, *RotateServiceKeyRequest) (*RotateServiceKeyResponse, error)
