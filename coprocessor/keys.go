@@ -220,15 +220,11 @@ func (s *Server) StartMigration(ctx context.Context, req *tacitv1.StartMigration
 // UploadMigrationKey does what StartMigration does, with a migration key that arrives in
 // chunks. What has arrived when the stream breaks off can be continued.
 func (s *Server) UploadMigrationKey(stream grpc.ClientStreamingServer[tacitv1.UploadMigrationKeyRequest, tacitv1.Migration]) error {
-	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadMigrationKeyRequest).GetHeader)
 	if err != nil {
 		return err
 	}
 	defer done()
-	header := first.GetHeader()
-	if header == nil {
-		return noHeader(nil)
-	}
 	if len(header.Sha256) != sha256.Size {
 		return refuse(codes.InvalidArgument, "BAD_DIGEST", "header.sha256", "%d bytes, want %d", len(header.Sha256), sha256.Size)
 	}

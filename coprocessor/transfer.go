@@ -76,16 +76,21 @@ func checkSize(size, limit uint64) error {
 
 // beginUpload receives the first message of an upload, with which a signed call
 // shows who makes it, and takes one of the places for uploads, which bound the
-// memory that they take together. done gives it back.
-func beginUpload[M any](s *Server, ctx context.Context, recv func() (M, error)) (first M, done func(), err error) {
-	if first, err = recv(); err != nil {
-		return first, nil, noHeader(err)
+// memory that they take together. It returns the header, which that message has to be; done
+// gives the place back.
+func beginUpload[M, H any](s *Server, ctx context.Context, recv func() (M, error), headerOf func(M) *H) (header *H, done func(), err error) {
+	first, err := recv()
+	if err != nil {
+		return nil, nil, noHeader(err)
+	}
+	if header = headerOf(first); header == nil {
+		return nil, nil, noHeader(nil)
 	}
 	done, ok := s.uploads.begin(callOf(ctx).principal.Name)
 	if !ok {
-		return first, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way, or %d of yours", maxUploads, maxUploads/2)
+		return nil, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way, or %d of yours", maxUploads, maxUploads/2)
 	}
-	return first, done, nil
+	return header, done, nil
 }
 
 // GetEvaluationKeyUpload tells what has arrived of an upload of the caller.
@@ -139,15 +144,11 @@ func receiveKey[R any](s *Server, ctx context.Context, digest [32]byte, size, of
 // has the digest it is named by, this service's parameters, and decodes. What has arrived
 // when the stream breaks off can be continued.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
-	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadEvaluationKeyRequest).GetHeader)
 	if err != nil {
 		return err
 	}
 	defer done()
-	header := first.GetHeader()
-	if header == nil {
-		return noHeader(nil)
-	}
 	if len(header.KeyId) != sha256.Size {
 		return refuse(codes.InvalidArgument, "BAD_KEY_ID", "header.key_id", "%d bytes, want %d", len(header.KeyId), sha256.Size)
 	}
@@ -293,15 +294,11 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
-	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadCiphertextsRequest).GetHeader)
 	if err != nil {
 		return err
 	}
 	defer done()
-	header := first.GetHeader()
-	if header == nil {
-		return noHeader(nil)
-	}
 	if err := checkSize(header.Size, MaxUpload); err != nil {
 		return err
 	}

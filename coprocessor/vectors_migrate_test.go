@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -22,13 +21,6 @@ import (
 	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
-
-// otherVectorKeys take the place of vectorKeys.
-var otherVectorKeys = map[string]func() *leveled.KeySet{
-	"bgv-13":  sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("bgv-13") }),
-	"bfv-13":  sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("bfv-13") }),
-	"ckks-13": sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("ckks-13") }),
-}
 
 // vectorMigrationKey is the container of a migration key.
 func vectorMigrationKey(t testing.TB, from, to *leveled.KeySet) []byte {
@@ -345,12 +337,7 @@ func TestMigrationKeyOverABrokenConnection(t *testing.T) {
 	if len(key) < 2*client.ChunkSize {
 		t.Fatalf("the key has %d bytes, less than two chunks", len(key))
 	}
-	proxy := newBreaker(t, s.overTCP(), client.ChunkSize*3/2)
-	c, err := client.Dial(proxy.address, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c, proxy := s.dialBroken(t)
 	var last int64
 	m, err := c.StartMigration(t.Context(), key, func(done, _ int64) { last = done })
 	if err != nil || last != int64(len(key)) {
