@@ -266,7 +266,7 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// TestMigrationIsDeterministic: two services agree on the digests.
+// TestMigrationIsDeterministic: two services agree on the digests, however the migration key comes.
 func TestMigrationIsDeterministic(t *testing.T) {
 	var digests [2][]string
 	for i := range digests {
@@ -275,7 +275,13 @@ func TestMigrationIsDeterministic(t *testing.T) {
 		if _, err := s.sendKey(t.Context(), upload{content: otherKey(t)}); err != nil {
 			t.Fatal(err)
 		}
-		s.migrate(testKeys(), otherKeys())
+		if i == 0 {
+			s.migrate(testKeys(), otherKeys())
+		} else if m, err := s.sendMigrationKey(t.Context(), upload{content: migrationKey(t, testKeys(), otherKeys()), chunk: 1000}); err != nil {
+			t.Fatal(err)
+		} else {
+			s.waitMigration(m)
+		}
 		for _, name := range h {
 			raw, _ := hex.DecodeString(name)
 			digests[i] = append(digests[i], hex.EncodeToString(s.stat(raw).Digest))
