@@ -174,26 +174,26 @@ func (e *engines) load(id fhe.KeyID) (_ engine, err error) {
 // have that id. Keys for integers must have the parameters p, those for vectors any
 // that package leveled names.
 func newEngine(r io.Reader, id fhe.KeyID, p *fhe.Parameters, backend accel.Backend, workers int) (engine, error) {
-	r, vectors, err := isVectorKey(r)
+	r, kind, err := kindOf(r)
 	if err != nil {
 		return nil, err
 	}
-	if vectors {
+	if kind == codec.LeveledEvaluationKey {
 		return newVectorEngine(r, id, workers)
 	}
 	return newIntegerEngine(r, id, p, backend, workers)
 }
 
-// isVectorKey looks at the head of the container of an evaluation key, and returns a reader of all of
-// it. What is no head is left to whoever decodes the container.
-func isVectorKey(r io.Reader) (_ io.Reader, vectors bool, err error) {
+// kindOf looks at the head of a container, and returns a reader of all of it. What is no head
+// is of no kind, and left to whoever decodes the container.
+func kindOf(r io.Reader) (io.Reader, codec.Kind, error) {
 	b := bufio.NewReaderSize(r, 1<<16)
 	head, err := b.Peek(codec.HeaderSize)
 	if err != nil && err != io.EOF {
-		return nil, false, err
+		return nil, 0, err
 	}
-	h, err := codec.ReadHeader(bytes.NewReader(head))
-	return b, err == nil && h.Kind == codec.LeveledEvaluationKey, nil
+	h, _ := codec.ReadHeader(bytes.NewReader(head)) // of kind 0 with an error
+	return b, h.Kind, nil
 }
 
 // batcher bootstraps for everyone who computes under a key: a *bootstrap.Batcher, or a

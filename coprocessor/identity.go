@@ -46,6 +46,7 @@ var methods = map[string]method{
 	tacitv1.Coprocessor_UploadPublicKey_FullMethodName:        {role: access.Keys, changes: true},
 	tacitv1.Coprocessor_GetPublicKey_FullMethodName:           {},
 	tacitv1.Coprocessor_StartMigration_FullMethodName:         {role: access.Keys, changes: true},
+	tacitv1.Coprocessor_UploadMigrationKey_FullMethodName:     {role: access.Keys, changes: true},
 	tacitv1.Coprocessor_GetEvaluationKeyUpload_FullMethodName: {role: access.Keys},
 	tacitv1.Coprocessor_GetMigration_FullMethodName:           {},
 	tacitv1.Coprocessor_ConfirmMigration_FullMethodName:       {role: access.Keys, changes: true},

@@ -410,6 +410,10 @@ func TestMethods(t *testing.T) {
 			_, err := s.CoprocessorClient.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: migration})
 			return err
 		},
+		"UploadMigrationKey": func(s *service) error { // the same
+			_, err := s.sendMigrationKey(ctx, upload{content: migration})
+			return err
+		},
 		"GetMigration": func(s *service) error {
 			_, err := s.CoprocessorClient.GetMigration(ctx, &tacitv1.GetMigrationRequest{KeyId: g.key()})
 			return err
@@ -447,8 +451,8 @@ func TestMethods(t *testing.T) {
 		all = append(all, m.StreamName)
 	}
 	needsUser := []string{"UploadCiphertexts", "StatCiphertexts", "FetchCiphertexts", "SubmitJob", "GetJob", "GetJobSpec", "WaitJob", "WatchJob", "CancelJob", "ListJobs", "UploadProgram", "EstimateJob", "WatchJobs", "GetUsage"}
-	needsKeys := []string{"GetEvaluationKeyUpload", "UploadEvaluationKey", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration"}
-	absent := []string{"StartMigration", "GetMigration", "ConfirmMigration"} // also for those who may
+	needsKeys := []string{"GetEvaluationKeyUpload", "UploadEvaluationKey", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "UploadMigrationKey", "ConfirmMigration"}
+	absent := []string{"StartMigration", "UploadMigrationKey", "GetMigration", "ConfirmMigration"} // also for those who may
 	all = slices.DeleteFunc(all, func(m string) bool { return m == "UploadEvaluationKey" })
 	all = append(all, "UploadEvaluationKey") // last: whoever may makes itself an owner of another key
 
@@ -540,7 +544,7 @@ func stranger(method string) codes.Code {
 	switch method {
 	case "GetInfo", "SubmitJob of its own", "UploadProgram":
 		return codes.OK
-	case "UploadEvaluationKey", "GetEvaluationKeyUpload", "WatchJobs", "GetUsage", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "ConfirmMigration", "RotateServiceKey":
+	case "UploadEvaluationKey", "GetEvaluationKeyUpload", "WatchJobs", "GetUsage", "RetireKey", "ActivateKey", "UploadPublicKey", "StartMigration", "UploadMigrationKey", "ConfirmMigration", "RotateServiceKey":
 		return codes.PermissionDenied
 	}
 	return codes.NotFound

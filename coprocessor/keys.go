@@ -1,13 +1,16 @@
 package coprocessor
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"slices"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/coprocessor/access"
@@ -207,14 +210,75 @@ func (s *Server) GetPublicKey(ctx context.Context, req *tacitv1.GetPublicKeyRequ
 
 // StartMigration begins to move the ciphertexts of one key to another.
 func (s *Server) StartMigration(ctx context.Context, req *tacitv1.StartMigrationRequest) (*tacitv1.Migration, error) {
-	key, err := fhe.UnmarshalMigrationKey(req.MigrationKey)
+	key, err := checkMigrationKey(bytes.NewReader(req.MigrationKey))
 	if err != nil {
 		return nil, err
 	}
-	if key.ToParameters().Fingerprint() != s.opts.Params.Fingerprint() {
-		return nil, refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "migration_key", "a migration to %s, this service computes with %s", key.ToParameters().Name(), s.opts.Params.Name())
+	return s.startMigration(ctx, key, bytes.NewReader(req.MigrationKey))
+}
+
+// UploadMigrationKey does what StartMigration does, with a migration key that arrives in
+// chunks. What has arrived when the stream breaks off can be continued.
+func (s *Server) UploadMigrationKey(stream grpc.ClientStreamingServer[tacitv1.UploadMigrationKeyRequest, tacitv1.Migration]) error {
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadMigrationKeyRequest).GetHeader)
+	if err != nil {
+		return err
 	}
-	from, to := key.From(), key.To()
+	defer done()
+	if len(header.Sha256) != sha256.Size {
+		return refuse(codes.InvalidArgument, "BAD_DIGEST", "header.sha256", "%d bytes, want %d", len(header.Sha256), sha256.Size)
+	}
+	digest := [32]byte(header.Sha256)
+	ctx := stream.Context()
+	migration, err := s.begunWith(ctx, digest)
+	if err == nil && migration == nil {
+		next := chunksOf(stream.Recv, func(m *tacitv1.UploadMigrationKeyRequest) ([]byte, bool) {
+			_, ok := m.Content.(*tacitv1.UploadMigrationKeyRequest_Chunk)
+			return m.GetChunk(), ok
+		})
+		migration, err = receiveKey(s, ctx, digest, header.Size, header.Offset, next, func(in *partialReader) (*tacitv1.Migration, error) {
+			key, err := checkMigrationKey(in)
+			if err == nil && key.digest != digest {
+				err = faultOf(&store.DigestError{Want: digest, Got: key.digest}).at("header.sha256")
+			}
+			if err != nil {
+				return nil, err
+			}
+			return s.startMigration(ctx, key, io.NewSectionReader(in.p.file, 0, in.p.n))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(migration)
+}
+
+// begunWith returns the migration that was started with the migration key of a digest, unless
+// that is needed and damaged, if the caller of ctx could have started it, or nil.
+func (s *Server) begunWith(ctx context.Context, digest [32]byte) (*tacitv1.Migration, error) {
+	all, err := s.ring.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for from, k := range all {
+		m := k.Migration
+		if m == nil || m.Key != digest || s.leads(ctx, from) != nil || s.leads(ctx, fhe.KeyID(m.To)) != nil {
+			continue
+		}
+		if m.State != keyring.Confirmed {
+			if _, err := s.ring.MigrationKey(ctx, from, m); err != nil {
+				continue
+			}
+		}
+		callOf(ctx).note("key", keyName(from), "to", keyName(m.To))
+		return describeMigration(from, m), nil
+	}
+	return nil, nil
+}
+
+// startMigration begins the migration of a key that was checked, whose container is stored.
+func (s *Server) startMigration(ctx context.Context, key migrationKeyInfo, container io.Reader) (*tacitv1.Migration, error) {
+	from, to := key.from.id, key.to.id
 	callOf(ctx).note("key", keyName(from), "to", keyName(to))
 	if err := s.leads(ctx, from); err != nil {
 		return nil, err
@@ -225,7 +289,7 @@ func (s *Server) StartMigration(ctx context.Context, req *tacitv1.StartMigration
 	if err := s.mayMigrate(ctx, key); err != nil {
 		return nil, err
 	}
-	k, err := s.ring.Migrate(ctx, from, to, req.MigrationKey, time.Now())
+	k, err := s.ring.Migrate(ctx, from, to, key.digest, container, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -237,25 +301,29 @@ func (s *Server) StartMigration(ctx context.Context, req *tacitv1.StartMigration
 	return describeMigration(from, k.Migration), nil
 }
 
-// mayMigrate refuses a migration from a key that has other parameters than was said, to
+// mayMigrate refuses a migration between keys that have other parameters than was said, to
 // a key that is retired, and from one whose own ciphertexts have an older version that
 // is not confirmed.
-func (s *Server) mayMigrate(ctx context.Context, key *fhe.MigrationKey) error {
+func (s *Server) mayMigrate(ctx context.Context, key migrationKeyInfo) error {
 	all, err := s.ring.All(ctx)
 	if err != nil {
 		return err
 	}
-	from := all[key.From()]
-	want := key.FromParameters().Fingerprint()
-	if have := from.Parameters; have != want && (have != store.Digest{} || want != s.opts.Params.Fingerprint()) {
-		return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "migration_key", "the old key does not have the parameters %s", key.FromParameters().Name())
+	for _, k := range []keyOf{key.from, key.to} {
+		have := all[k.id].Parameters
+		if have == (store.Digest{}) {
+			have = s.opts.Params.Fingerprint()
+		}
+		if have != k.parameters {
+			return refuse(codes.FailedPrecondition, "PARAMETERS_MISMATCH", "migration_key", "the key %x does not have the parameters %s", k.id, k.name)
+		}
 	}
-	if to := all[key.To()]; to.Retired {
-		return retired(key.To(), to)
+	if to := all[key.to.id]; to.Retired {
+		return retired(key.to.id, to)
 	}
 	for id, k := range all {
-		if m := k.Migration; m != nil && m.To == store.Digest(key.From()) && m.State != keyring.Confirmed {
-			return &keyring.StateError{ID: key.From(), Reason: "MIGRATION_UNCONFIRMED", Message: "the migration to it from the key " + hex.EncodeToString(id[:]) + " is not confirmed"}
+		if m := k.Migration; m != nil && m.To == store.Digest(key.from.id) && m.State != keyring.Confirmed {
+			return &keyring.StateError{ID: key.from.id, Reason: "MIGRATION_UNCONFIRMED", Message: "the migration to it from the key " + hex.EncodeToString(id[:]) + " is not confirmed"}
 		}
 	}
 	return nil
@@ -294,7 +362,7 @@ func (s *Server) ownFailures(ctx context.Context, all []*tacitv1.MigrationFailur
 	return own, nil
 }
 
-// ConfirmMigration drops the old versions of what was moved.
+// ConfirmMigration drops the old versions of what was moved, and the migration key.
 func (s *Server) ConfirmMigration(ctx context.Context, req *tacitv1.ConfirmMigrationRequest) (*tacitv1.Migration, error) {
 	id, err := s.keyFor(ctx, req.KeyId, s.leads)
 	if err != nil {
@@ -315,6 +383,9 @@ func (s *Server) ConfirmMigration(ctx context.Context, req *tacitv1.ConfirmMigra
 	}
 	// After a crash in between, or an error, the call is made again.
 	if err := s.ciphertexts.DropPrevious(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := s.ring.DropMigrationKey(ctx, id, k.Migration); err != nil {
 		return nil, err
 	}
 	return describeMigration(id, k.Migration), nil

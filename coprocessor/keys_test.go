@@ -159,15 +159,14 @@ func (s *service) migrate(from, to *fhe.KeySet) *tacitv1.Migration {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return s.waitMigration(from, m)
+	return s.waitMigration(m)
 }
 
-func (s *service) waitMigration(from *fhe.KeySet, m *tacitv1.Migration) *tacitv1.Migration {
+func (s *service) waitMigration(m *tacitv1.Migration) *tacitv1.Migration {
 	s.t.Helper()
-	id := from.Secret.ID()
 	for deadline := time.Now().Add(time.Minute); m.State == tacitv1.MigrationState_MIGRATION_STATE_RUNNING; time.Sleep(5 * time.Millisecond) {
 		var err error
-		if m, err = s.CoprocessorClient.GetMigration(s.t.Context(), &tacitv1.GetMigrationRequest{KeyId: id[:]}); err != nil {
+		if m, err = s.CoprocessorClient.GetMigration(s.t.Context(), &tacitv1.GetMigrationRequest{KeyId: m.FromKeyId}); err != nil {
 			s.t.Fatal(err)
 		}
 		if time.Now().After(deadline) {
@@ -269,7 +268,7 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// TestMigrationIsDeterministic: two services agree on the digests.
+// TestMigrationIsDeterministic: two services agree on the digests, however the migration key comes.
 func TestMigrationIsDeterministic(t *testing.T) {
 	var digests [2][]string
 	for i := range digests {
@@ -278,7 +277,13 @@ func TestMigrationIsDeterministic(t *testing.T) {
 		if _, err := s.sendKey(t.Context(), upload{content: otherKey(t)}); err != nil {
 			t.Fatal(err)
 		}
-		s.migrate(testKeys(), otherKeys())
+		if i == 0 {
+			s.migrate(testKeys(), otherKeys())
+		} else if m, err := s.sendMigrationKey(t.Context(), upload{content: migrationKey(t, testKeys(), otherKeys()), chunk: 1000}); err != nil {
+			t.Fatal(err)
+		} else {
+			s.waitMigration(m)
+		}
 		for _, name := range h {
 			raw, _ := hex.DecodeString(name)
 			digests[i] = append(digests[i], hex.EncodeToString(s.stat(raw).Digest))
@@ -453,10 +458,7 @@ func TestMigrationSurvivesKill(t *testing.T) {
 	for i := range uint64(count) {
 		values = append(values, integer.Plain(integer.Uint8, i))
 	}
-	// fill makes a data directory with ciphertexts and both keys.
-	fill := func() (dir string, handles [][]byte, s *service, stop func()) {
-		dir = t.TempDir()
-		s, stop = start(t, func(o *Options) { o.Dir = dir })
+	survivesKill(t, migrationKey(t, testKeys(), otherKeys()), func(s *service) (handles [][]byte) {
 		for _, h := range s.prepare(values...) {
 			raw, _ := hex.DecodeString(h)
 			handles = append(handles, raw)
@@ -464,7 +466,19 @@ func TestMigrationSurvivesKill(t *testing.T) {
 		if _, err := s.sendKey(t.Context(), upload{content: otherKey(t)}); err != nil {
 			t.Fatal(err)
 		}
-		return dir, handles, s, stop
+		return handles
+	})
+}
+
+// survivesKill moves, with a migration key, the ciphertexts that fill has uploaded with both
+// evaluation keys: without accidents, and in a server that is killed.
+func survivesKill(t *testing.T, migrationKey []byte, fill func(*service) (handles [][]byte)) {
+	t.Helper()
+	// filled makes a data directory.
+	filled := func() (dir string, handles [][]byte, s *service, stop func()) {
+		dir = t.TempDir()
+		s, stop = start(t, func(o *Options) { o.Dir = dir })
+		return dir, fill(s), s, stop
 	}
 	digests := func(s *service, handles [][]byte) (list []string) {
 		for _, h := range handles {
@@ -472,31 +486,35 @@ func TestMigrationSurvivesKill(t *testing.T) {
 		}
 		return list
 	}
-	_, handles, s, stop := fill()
-	s.migrate(testKeys(), otherKeys())
+	ctx, begin := t.Context(), &tacitv1.StartMigrationRequest{MigrationKey: migrationKey}
+	_, handles, s, stop := filled()
+	m, err := s.CoprocessorClient.StartMigration(ctx, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitMigration(m)
 	want := digests(s, handles)
 	stop()
 
-	dir, handles, _, stop := fill()
+	dir, handles, _, stop := filled()
 	stop()
 	p := &process{t: t, dir: dir}
 	p.start()
 	client := p.dial()
-	ctx, id := t.Context(), testKeys().Secret.ID()
-	if _, err := client.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: migrationKey(t, testKeys(), otherKeys())}); err != nil {
+	if _, err := client.StartMigration(ctx, begin); err != nil {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	kills := 0
 	for deadline := time.Now().Add(time.Minute); ; {
 		m, err := again(func() (*tacitv1.Migration, error) {
-			return client.GetMigration(ctx, &tacitv1.GetMigrationRequest{KeyId: id[:]})
+			return client.GetMigration(ctx, &tacitv1.GetMigrationRequest{KeyId: m.FromKeyId})
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if m.State == tacitv1.MigrationState_MIGRATION_STATE_DONE {
-			if m.Moved != count || m.Failed != 0 {
+			if m.Moved != uint64(len(handles)) || m.Failed != 0 {
 				t.Errorf("%v", m)
 			}
 			break

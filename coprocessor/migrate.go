@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
-	"github.com/tacit-fhe/tacit/bootstrap"
+	"github.com/tacit-fhe/tacit/coprocessor/graph"
 	"github.com/tacit-fhe/tacit/coprocessor/jobs"
 	"github.com/tacit-fhe/tacit/coprocessor/keyring"
 	"github.com/tacit-fhe/tacit/coprocessor/store"
 	"github.com/tacit-fhe/tacit/fhe"
-	"github.com/tacit-fhe/tacit/fhe/integer"
 )
 
 const (
@@ -91,29 +92,12 @@ func (s *Server) migrate(ctx context.Context, from fhe.KeyID, m keyring.Migratio
 		}
 		handles = append(handles, h)
 	}
-	move := &migration{server: s, from: from, failed: make(map[[32]byte]string)}
+	move := &migration{server: s, from: from, to: m.To, failed: make(map[[32]byte]string)}
 	if len(handles) > 0 {
-		container, err := s.ring.MigrationKey(ctx, from, &m)
-		if err != nil {
+		if move.mover, err = s.newMover(ctx, from, &m); err != nil {
 			return false, err
 		}
-		if move.key, err = fhe.UnmarshalMigrationKey(container); err != nil {
-			return false, err
-		}
-		engine, release, err := s.engines.acquire(ctx, fhe.KeyID(m.To))
-		if err != nil {
-			return false, err
-		}
-		defer release()
-		integers, ok := engine.(*integerEngine)
-		if !ok {
-			return false, fmt.Errorf("the key %x is one of vectors, which do not migrate", m.To)
-		}
-		move.packer = integers.packer
-		if move.migrator, err = bootstrap.NewMigrator(move.key, integers.boot); err != nil {
-			return false, err
-		}
-		defer move.migrator.Close()
+		defer move.mover.close()
 		// Processes that begin at different places do little twice.
 		start := rand.IntN(len(handles))
 		if err := move.all(ctx, slices.Concat(handles[start:], handles[:start])); err != nil {
@@ -147,10 +131,8 @@ func (s *Server) unfinished(ctx context.Context, id fhe.KeyID) (bool, error) {
 // migration is one pass over the ciphertexts of an old key.
 type migration struct {
 	server   *Server
-	from     fhe.KeyID
-	key      *fhe.MigrationKey
-	migrator *bootstrap.Migrator
-	packer   integer.Packer
+	from, to [32]byte
+	mover    mover // nil when there is nothing to move
 
 	turn sync.Mutex // held by the worker whose turn it is while there are jobs
 
@@ -213,9 +195,16 @@ func (m *migration) yield(ctx context.Context) {
 	}
 }
 
-// one moves a ciphertext. The same ciphertext and keys give the same bytes everywhere.
-func (m *migration) one(ctx context.Context, h [32]byte) error {
+// one moves a ciphertext. The same ciphertext and keys give the same bytes everywhere. A panic
+// ends the move of this one alone.
+func (m *migration) one(ctx context.Context, h [32]byte) (err error) {
 	s := m.server
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Log.ErrorContext(ctx, "the move of a ciphertext panicked", "handle", graph.Handle(h), "panic", p, "stack", string(debug.Stack()))
+			err = refuse(codes.Internal, "PANIC", "", "internal error")
+		}
+	}()
 	old, err := s.ciphertexts.Stat(ctx, h)
 	if err != nil || old.KeyID != m.from {
 		return err
@@ -224,26 +213,10 @@ func (m *migration) one(ctx context.Context, h [32]byte) error {
 	if err != nil {
 		return err
 	}
-	list, err := integer.UnmarshalList(record, m.key.FromParameters())
-	if err != nil {
+	if record, err = m.mover.move(ctx, h, record); err != nil {
 		return err
 	}
-	if list.Len() != 1 {
-		return &store.DataLossError{Bucket: "ciphertexts", Key: fmt.Sprintf("%x", h), Detail: "the record does not hold one ciphertext"}
-	}
-	value := list.Value(0)
-	blocks, err := m.migrator.Migrate(ctx, value.Blocks)
-	if err != nil {
-		return err
-	}
-	moved, err := integer.Pack(m.key.ToParameters(), m.key.To(), m.packer, &integer.Value{Type: value.Type, Blocks: blocks})
-	if err != nil {
-		return err
-	}
-	if record, err = moved.MarshalBinary(); err != nil {
-		return err
-	}
-	return s.ciphertexts.Replace(ctx, old, store.Ciphertext{Handle: h, Type: old.Type, KeyID: m.key.To(), Record: record})
+	return s.ciphertexts.Replace(ctx, old, store.Ciphertext{Handle: h, Type: old.Type, KeyID: m.to, Record: record})
 }
 
 // note writes down how far the migration is.

@@ -11,10 +11,9 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tacit-fhe/tacit/coprocessor/store"
-	"github.com/tacit-fhe/tacit/fhe"
 )
 
-// An upload of an evaluation key that is interrupted can be continued: what has arrived
+// An upload of an evaluation key or a migration key that is interrupted can be continued: what has arrived
 // stays for a while, for the principal who sent it, in a file without a name, which does
 // not survive the process. It is worth nothing until the whole has the digest it is named
 // by.
@@ -33,7 +32,7 @@ const (
 
 type partialName struct {
 	principal string
-	key       fhe.KeyID
+	key       [32]byte // SHA-256 of its container
 }
 
 // partial is what has arrived of an upload.

@@ -143,12 +143,7 @@ func TestUploadOverABrokenConnection(t *testing.T) {
 	if len(key) < 3*client.ChunkSize {
 		t.Fatalf("the key has %d bytes, less than three chunks", len(key))
 	}
-	proxy := newBreaker(t, s.overTCP(), client.ChunkSize*3/2)
-	c, err := client.Dial(proxy.address, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c, proxy := s.dialBroken(t)
 	var last int64
 	if _, err := c.UploadEvaluationKey(t.Context(), bytes.NewReader(key), func(done, _ int64) { last = done }); err != nil || last != int64(len(key)) {
 		t.Fatalf("%d bytes of %d, %v", last, len(key), err)
@@ -181,6 +176,18 @@ func (b *breaker) broken() (int, int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.count, b.bytes
+}
+
+// dialBroken returns a client whose connections break after one chunk and a half.
+func (s *service) dialBroken(t *testing.T) (*client.Client, *breaker) {
+	t.Helper()
+	proxy := newBreaker(t, s.overTCP(), client.ChunkSize*3/2)
+	c, err := client.Dial(proxy.address, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, proxy
 }
 
 func newBreaker(t *testing.T, to string, after int64) *breaker {

@@ -83,7 +83,7 @@ type Options struct {
 	// keys, and with Callers those of one principal half of; 0 means 2 GiB. A job that alone
 	// takes more is refused.
 	JobMemory int64
-	// MaxKey bounds the container of an evaluation key in bytes; 0 means DefaultMaxKey. Whoever
+	// MaxKey bounds the container of an evaluation key or a migration key in bytes; 0 means DefaultMaxKey. Whoever
 	// may upload keys can make the service hold prepared ones of about twice that in memory, one
 	// for each job that runs.
 	MaxKey int64
@@ -139,7 +139,7 @@ const (
 )
 
 const (
-	// DefaultMaxKey bounds the container of an evaluation key in bytes, unless Options.MaxKey
+	// DefaultMaxKey bounds the container of an evaluation key or a migration key in bytes, unless Options.MaxKey
 	// says otherwise: enough for all keys but those of CKKS bootstrapping, of 1.8 GB.
 	DefaultMaxKey = 512 << 20
 	// MaxUpload bounds the container of one upload of ciphertexts in bytes. A value

@@ -182,6 +182,19 @@ func (s *service) sendKey(ctx context.Context, u upload) (*tacitv1.EvaluationKey
 		})
 }
 
+func (s *service) sendMigrationKey(ctx context.Context, u upload) (*tacitv1.Migration, error) {
+	stream, err := s.CoprocessorClient.UploadMigrationKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	header := &tacitv1.MigrationKeyHeader{Sha256: u.id(), Size: u.announced()}
+	return sendAll(u, stream,
+		&tacitv1.UploadMigrationKeyRequest{Content: &tacitv1.UploadMigrationKeyRequest_Header{Header: header}},
+		func(c []byte) *tacitv1.UploadMigrationKeyRequest {
+			return &tacitv1.UploadMigrationKeyRequest{Content: &tacitv1.UploadMigrationKeyRequest_Chunk{Chunk: c}}
+		})
+}
+
 func (s *service) sendList(ctx context.Context, u upload) (*tacitv1.UploadCiphertextsResponse, error) {
 	stream, err := s.CoprocessorClient.UploadCiphertexts(ctx)
 	if err != nil {

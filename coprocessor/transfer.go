@@ -76,16 +76,21 @@ func checkSize(size, limit uint64) error {
 
 // beginUpload receives the first message of an upload, with which a signed call
 // shows who makes it, and takes one of the places for uploads, which bound the
-// memory that they take together. done gives it back.
-func beginUpload[M any](s *Server, ctx context.Context, recv func() (M, error)) (first M, done func(), err error) {
-	if first, err = recv(); err != nil {
-		return first, nil, noHeader(err)
+// memory that they take together. It returns the header, which that message has to be; done
+// gives the place back.
+func beginUpload[M, H any](s *Server, ctx context.Context, recv func() (M, error), headerOf func(M) *H) (header *H, done func(), err error) {
+	first, err := recv()
+	if err != nil {
+		return nil, nil, noHeader(err)
+	}
+	if header = headerOf(first); header == nil {
+		return nil, nil, noHeader(nil)
 	}
 	done, ok := s.uploads.begin(callOf(ctx).principal.Name)
 	if !ok {
-		return first, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way, or %d of yours", maxUploads, maxUploads/2)
+		return nil, nil, refuse(codes.ResourceExhausted, "TOO_MANY_UPLOADS", "", "%d uploads are under way, or %d of yours", maxUploads, maxUploads/2)
 	}
-	return first, done, nil
+	return header, done, nil
 }
 
 // GetEvaluationKeyUpload tells what has arrived of an upload of the caller.
@@ -98,46 +103,71 @@ func (s *Server) GetEvaluationKeyUpload(ctx context.Context, req *tacitv1.GetEva
 	return &tacitv1.EvaluationKeyUpload{KeyId: id[:], Received: uint64(n), Size: size}, nil
 }
 
+// chunksOf returns the next chunk of an upload: content tells the chunk of a message that is one.
+func chunksOf[M any](recv func() (M, error), content func(M) (chunk []byte, ok bool)) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		m, err := recv()
+		if err != nil {
+			return nil, err
+		}
+		chunk, ok := content(m)
+		if !ok {
+			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
+		}
+		return chunk, nil
+	}
+}
+
+// receiveKey begins the upload of a key, whose container has that digest and size, or continues
+// one after offset bytes, and returns what take makes of it. What has arrived when the stream
+// breaks off can be continued.
+func receiveKey[R any](s *Server, ctx context.Context, digest [32]byte, size, offset uint64, next func() ([]byte, error), take func(*partialReader) (R, error)) (r R, err error) {
+	if err := checkSize(size, uint64(s.opts.MaxKey)); err != nil {
+		return r, err
+	}
+	if offset > size {
+		return r, refuse(codes.InvalidArgument, "BAD_OFFSET", "header.offset", "%d bytes of %d", offset, size)
+	}
+	p, err := s.partials.begin(ctx, partialName{callOf(ctx).principal.Name, digest}, size, offset, stallOf(ctx).stop)
+	if err != nil {
+		return r, err
+	}
+	in := &partialReader{all: s.partials, p: p, in: &chunks{left: size - offset, next: next}}
+	defer func() {
+		// Where all has arrived, it may yet be stored.
+		s.partials.end(p, err != nil && (in.interrupted() || uint64(p.n) == p.size && faultOf(err).retryable()))
+	}()
+	return take(in)
+}
+
 // UploadEvaluationKey stores an evaluation key. It becomes visible only when it
 // has the digest it is named by, this service's parameters, and decodes. What has arrived
 // when the stream breaks off can be continued.
 func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.UploadEvaluationKeyRequest, tacitv1.EvaluationKeyInfo]) error {
-	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadEvaluationKeyRequest).GetHeader)
 	if err != nil {
 		return err
 	}
 	defer done()
-	header := first.GetHeader()
-	if header == nil {
-		return noHeader(nil)
-	}
 	if len(header.KeyId) != sha256.Size {
 		return refuse(codes.InvalidArgument, "BAD_KEY_ID", "header.key_id", "%d bytes, want %d", len(header.KeyId), sha256.Size)
 	}
-	if err := checkSize(header.Size, uint64(s.opts.MaxKey)); err != nil {
-		return err
-	}
-	if header.Offset > header.Size {
-		return refuse(codes.InvalidArgument, "BAD_OFFSET", "header.offset", "%d bytes of %d", header.Offset, header.Size)
-	}
 	id := fhe.KeyID(header.KeyId)
 	ctx := stream.Context()
-	p, err := s.partials.begin(ctx, partialName{callOf(ctx).principal.Name, id}, header.Size, header.Offset, stallOf(ctx).stop)
+	next := chunksOf(stream.Recv, func(m *tacitv1.UploadEvaluationKeyRequest) ([]byte, bool) {
+		_, ok := m.Content.(*tacitv1.UploadEvaluationKeyRequest_Chunk)
+		return m.GetChunk(), ok
+	})
+	stored, err := receiveKey(s, ctx, id, header.Size, header.Offset, next, func(in *partialReader) (*tacitv1.EvaluationKeyInfo, error) { return s.takeKey(ctx, id, in) })
 	if err != nil {
 		return err
 	}
-	keep := false
-	defer func() { s.partials.end(p, keep) }()
-	in := &partialReader{all: s.partials, p: p, in: &chunks{left: header.Size - header.Offset, next: func() ([]byte, error) {
-		m, err := stream.Recv()
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := m.Content.(*tacitv1.UploadEvaluationKeyRequest_Chunk); !ok {
-			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
-		}
-		return m.GetChunk(), nil
-	}}}
+	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", stored.Size)
+	return stream.SendAndClose(stored)
+}
+
+// takeKey stores a key that arrives, unless it is there, and makes the caller of ctx an owner.
+func (s *Server) takeKey(ctx context.Context, id fhe.KeyID, in *partialReader) (*tacitv1.EvaluationKeyInfo, error) {
 	object := access.EvaluationKey(id)
 	callOf(ctx).note("key", keyName(id))
 	parameters := store.Digest(s.opts.Params.Fingerprint())
@@ -172,14 +202,7 @@ func (s *Server) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.U
 			return nil
 		})
 	}
-	stored, err := s.keyInfo(ctx, id, known, err)
-	if err != nil {
-		// Where all has arrived, it may yet be stored.
-		keep = in.interrupted() || uint64(p.n) == p.size && faultOf(err).retryable()
-		return err
-	}
-	s.opts.Log.InfoContext(ctx, "evaluation key stored", "key", id, "size", stored.Size)
-	return stream.SendAndClose(stored)
+	return s.keyInfo(ctx, id, known, err)
 }
 
 // readKey decodes a key while it arrives, so that what is no key is refused at once, and
@@ -196,11 +219,11 @@ func (s *Server) readKey(id fhe.KeyID, in io.Reader) (store.Digest, error) {
 // checkEvaluationKey decodes a key, for integers with the parameters p or for vectors, and keeps
 // nothing of it.
 func checkEvaluationKey(r io.Reader, p *fhe.Parameters) (fhe.KeyID, store.Digest, error) {
-	r, vectors, err := isVectorKey(r)
+	r, kind, err := kindOf(r)
 	if err != nil {
 		return fhe.KeyID{}, store.Digest{}, err
 	}
-	if !vectors {
+	if kind != codec.LeveledEvaluationKey {
 		id, err := fhe.CheckEvaluationKey(r, p)
 		return id, p.Fingerprint(), err
 	}
@@ -261,15 +284,11 @@ func (s *Server) ListKeys(ctx context.Context, req *tacitv1.ListKeysRequest) (*t
 // UploadCiphertexts stores fresh ciphertexts. The handle of each is a SHA-256 of
 // the container it came in and its place there.
 func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.UploadCiphertextsRequest, tacitv1.UploadCiphertextsResponse]) error {
-	first, done, err := beginUpload(s, stream.Context(), stream.Recv)
+	header, done, err := beginUpload(s, stream.Context(), stream.Recv, (*tacitv1.UploadCiphertextsRequest).GetHeader)
 	if err != nil {
 		return err
 	}
 	defer done()
-	header := first.GetHeader()
-	if header == nil {
-		return noHeader(nil)
-	}
 	if err := checkSize(header.Size, MaxUpload); err != nil {
 		return err
 	}
@@ -281,16 +300,10 @@ func (s *Server) UploadCiphertexts(stream grpc.ClientStreamingServer[tacitv1.Upl
 		return refuse(codes.InvalidArgument, "BAD_DIGEST", "header.sha256", "%d bytes, want %d", n, sha256.Size)
 	}
 	// Memory grows with what arrives, not with what the header says.
-	data, err := io.ReadAll(&chunks{left: header.Size, next: func() ([]byte, error) {
-		m, err := stream.Recv()
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := m.Content.(*tacitv1.UploadCiphertextsRequest_Chunk); !ok {
-			return nil, refuse(codes.InvalidArgument, "BAD_STREAM", "", "a second header")
-		}
-		return m.GetChunk(), nil
-	}})
+	data, err := io.ReadAll(&chunks{left: header.Size, next: chunksOf(stream.Recv, func(m *tacitv1.UploadCiphertextsRequest) ([]byte, bool) {
+		_, ok := m.Content.(*tacitv1.UploadCiphertextsRequest_Chunk)
+		return m.GetChunk(), ok
+	})})
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,16 @@ import (
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
-// vectorKeys are keys of the smallest set of each scheme, made once.
-var vectorKeys = map[string]func() *leveled.KeySet{
-	"bgv-13":  sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("bgv-13") }),
-	"bfv-13":  sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("bfv-13") }),
-	"ckks-13": sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys("ckks-13") }),
+// vectorKeys are keys of the smallest set of each scheme, made once, and otherVectorKeys those
+// that take their place.
+var vectorKeys, otherVectorKeys = lazyVectorKeys(), lazyVectorKeys()
+
+func lazyVectorKeys() map[string]func() *leveled.KeySet {
+	keys := make(map[string]func() *leveled.KeySet)
+	for _, name := range []string{"bgv-13", "bfv-13", "ckks-13"} {
+		keys[name] = sync.OnceValue(func() *leveled.KeySet { return makeVectorKeys(name) })
+	}
+	return keys
 }
 
 func makeVectorKeys(name string) *leveled.KeySet {

@@ -154,14 +154,14 @@ func (k *MigrationKey) MarshalBinary() ([]byte, error) {
 	return codec.Encode(codec.MigrationKey, k.to.fingerprint, *b), e.Err()
 }
 
-// maxMigrationKey bounds the container of a migration key in bytes.
-const maxMigrationKey = 4 << 20
+// MaxMigrationKey bounds the container of a migration key in bytes.
+const MaxMigrationKey = 4 << 20
 
 // UnmarshalMigrationKey reads the container of a migration key between any two
 // presets. The error is one of package codec, a *ParametersError or a
 // *MigrationError.
 func UnmarshalMigrationKey(data []byte) (*MigrationKey, error) {
-	to, body, err := decode(data, codec.MigrationKey, maxMigrationKey)
+	to, body, err := decode(data, codec.MigrationKey, MaxMigrationKey)
 	if err != nil {
 		return nil, err
 	}

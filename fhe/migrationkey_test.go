@@ -33,7 +33,7 @@ func TestMigrationKeyRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := k.ToParameters().MigrationKeySize(k.FromParameters()); want != int64(len(data)) || want > maxMigrationKey {
+		if want := k.ToParameters().MigrationKeySize(k.FromParameters()); want != int64(len(data)) || want > MaxMigrationKey {
 			t.Errorf("%s: MigrationKeySize %d, want %d", c, want, len(data))
 		}
 		back, err := UnmarshalMigrationKey(data)

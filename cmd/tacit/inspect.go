@@ -32,7 +32,8 @@ A protected secret key is opened only with --passphrase-file.
 
 JSON: a list of file, kind, size, sha256, parameters [name, fingerprint,
 test_only], key_id, and by kind secret_key [protected, opened, created, warning],
-evaluation_key [rotations, swap_rows, bootstrapping], ciphertexts [form, values
+evaluation_key [rotations, swap_rows, bootstrapping], migration_key [from_parameters,
+from_key_id, log2_failure_probability or log2_sigma], ciphertexts [form, values
 [type, log2_variance, log2_failure_probability, blocks [max, measured [error,
 sigmas, margin_bits]]]], vectors [scheme, form, length, level, log2_sigma,
 log2_bound, scale, room_bits, precision_bits, measured_log2_sigma] or job [json, spec_digest, unbound,
@@ -114,7 +115,8 @@ func (u *ui) describe(r *inspect.Report) {
 		if m := r.Migration; m != nil {
 			row("  from parameters", m.FromParameters.Name)
 			row("  from key", m.FromKeyID)
-			row("  wrong with probability", power(m.Log2Failure)+" for each block")
+			what, much := noiseOf(m)
+			row("  "+what, much)
 		}
 		if c := r.Receipt; c != nil {
 			row("  job", c.JobID)

@@ -28,7 +28,7 @@ A key is replaced in four steps. 'tacit keygen' makes the new keys. 'tacit key r
 makes, from both secret keys, a migration key. 'tacit key migrate' gives that to the
 server, which retires the old key and moves its ciphertexts to the new one without
 reading them: handles and rights stay, what they name gets the new key and another
-digest. 'tacit key confirm' drops the old versions.`,
+digest. 'tacit key confirm' drops the old versions and the migration key.`,
 	}
 	cmd.AddCommand(
 		keyListCommand(u), keyStateCommand(u, "activate", "Undo the retirement of a key", (*client.Client).ActivateKey),

@@ -1,18 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tacit-fhe/tacit/cmd/tacit/internal/inspect"
 	"github.com/tacit-fhe/tacit/coprocessor/client"
 	"github.com/tacit-fhe/tacit/fhe"
 	"github.com/tacit-fhe/tacit/fhe/keyfile"
+	"github.com/tacit-fhe/tacit/fhe/leveled"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -23,55 +26,67 @@ func keyRotateCommand(u *ui) *cobra.Command {
 		Use:   "rotate --from SECRETKEY --to SECRETKEY",
 		Short: "Make the migration key from an old key to a new one",
 		Long: `Makes, from two secret keys, the migration key with which a server turns ciphertexts
-of the old key into ciphertexts of the new one. The two may have different parameters
-as long as their messages are encoded alike.
+of the old key into ciphertexts of the new one. Two keys for integers may have different
+parameters as long as their messages are encoded alike; two keys for vectors have to have
+the same. Each vector becomes noisier by one key switch, whose error is told.
+
+A migration key for vectors is another one each time: give the same file to all servers
+that are to agree.
 
 Whoever has the new secret key can then read what the old one could: a rotation is for
 a key of the same holder. If the old secret key is known to others, ciphertexts that
 they have seen stay readable to them.
 
 JSON: file, size, sha256, from_key_id, to_key_id, from_parameters, to_parameters,
-log2_failure_probability (for each block).`,
+and log2_failure_probability (for each block of an integer) or log2_sigma (of the error
+that is added to a vector, at most).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			old, err := u.openSecretKey(from, fromPass)
+			old, err := u.readSecretKey(from, fromPass)
 			if err != nil {
 				return err
 			}
-			fresh, err := u.openSecretKey(to, toPass)
+			fresh, err := u.readSecretKey(to, toPass)
 			if err != nil {
 				return err
 			}
-			key, err := fhe.NewMigrationKey(old, fresh)
-			if err != nil {
-				return err
+			rotate := rotateIntegers
+			switch vectors := isVectorKey(old); {
+			case vectors != isVectorKey(fresh):
+				return &hinted{errors.New("one of the two keys is for integers, the other for vectors"), "'tacit inspect' tells what a key is for"}
+			case vectors:
+				rotate = rotateVectors
 			}
-			data, err := key.MarshalBinary()
+			data, err := rotate(from, to, old, fresh)
 			if err != nil {
 				return err
 			}
 			if err := keyfile.WritePublic(out, data); err != nil {
 				return err
 			}
-			sum := sha256.Sum256(data)
-			failure := key.FailureProbability(key.FromParameters().BootstrapVariance())
+			r, err := inspect.File(out, inspect.Options{})
+			if err != nil {
+				return inFile(out, err)
+			}
+			m := r.Migration
 			if asJSON {
 				return u.printJSON(struct {
-					File           string  `json:"file"`
-					Size           int     `json:"size"`
-					SHA256         string  `json:"sha256"`
-					From           string  `json:"from_key_id"`
-					To             string  `json:"to_key_id"`
-					FromParameters string  `json:"from_parameters"`
-					ToParameters   string  `json:"to_parameters"`
-					Log2Failure    float64 `json:"log2_failure_probability"`
-				}{out, len(data), hex.EncodeToString(sum[:]), key.From().String(), key.To().String(), key.FromParameters().Name(), key.ToParameters().Name(), failure})
+					File           string   `json:"file"`
+					Size           int      `json:"size"`
+					SHA256         string   `json:"sha256"`
+					From           string   `json:"from_key_id"`
+					To             string   `json:"to_key_id"`
+					FromParameters string   `json:"from_parameters"`
+					ToParameters   string   `json:"to_parameters"`
+					Log2Failure    *float64 `json:"log2_failure_probability,omitempty"`
+					LogSigma       *float64 `json:"log2_sigma,omitempty"`
+				}{out, len(data), r.Digest, m.FromKeyID, r.KeyID, m.FromParameters.Name, r.Parameters.Name, m.Log2Failure, m.LogSigma})
 			}
 			u.table(func(row func(...any)) {
-				row("from", key.From(), key.FromParameters().Name())
-				row("to", key.To(), key.ToParameters().Name())
+				row("from", m.FromKeyID, m.FromParameters.Name)
+				row("to", r.KeyID, r.Parameters.Name)
 				row("file", out, size(int64(len(data))))
-				row("wrong with probability", power(failure)+" for each block")
+				row(noiseOf(m))
 			})
 			return nil
 		},
@@ -85,6 +100,50 @@ log2_failure_probability (for each block).`,
 	jsonFlag(cmd, &asJSON)
 	required(cmd, "from", "to")
 	return cmd
+}
+
+// rotateIntegers makes the container of the migration key between two secret keys in files.
+func rotateIntegers(from, to string, old, fresh []byte) ([]byte, error) {
+	a, err := fhe.UnmarshalSecretKey(old)
+	if err != nil {
+		return nil, inFile(from, err)
+	}
+	b, err := fhe.UnmarshalSecretKey(fresh)
+	if err != nil {
+		return nil, inFile(to, err)
+	}
+	key, err := fhe.NewMigrationKey(a, b)
+	if err != nil {
+		return nil, err
+	}
+	return key.MarshalBinary()
+}
+
+// rotateVectors does what rotateIntegers does for keys of a scheme of vectors.
+func rotateVectors(from, to string, old, fresh []byte) ([]byte, error) {
+	a, err := leveled.UnmarshalSecretKey(old, nil)
+	if err != nil {
+		return nil, inFile(from, err)
+	}
+	b, err := leveled.UnmarshalSecretKey(fresh, nil)
+	if err != nil {
+		return nil, inFile(to, err)
+	}
+	key, err := leveled.NewMigrationKey(a, b)
+	if err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	_, err = key.WriteTo(&data)
+	return data.Bytes(), err
+}
+
+// noiseOf says what a migration costs a ciphertext.
+func noiseOf(m *inspect.MigrationReport) (what, much string) {
+	if m.LogSigma != nil {
+		return "adds an error of", power(*m.LogSigma) + " at most"
+	}
+	return "wrong with probability", power(*m.Log2Failure) + " for each block"
 }
 
 // migrationView is how far a migration is.
@@ -141,30 +200,38 @@ ciphertexts in the background, behind jobs, and waits for the end; with --detach
 does not. The same migration key again goes on watching. Jobs of the old key that are
 queued are computed first.
 
+A large migration key is uploaded as an evaluation key is: what breaks off goes on where it
+was.
+
 JSON: ` + migrationFields + ".",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data, err := readFile(args[0])
+			r, err := inspect.File(args[0], inspect.Options{})
+			if err == nil && r.Migration == nil {
+				err = &kindError{r.Kind, "migration key"}
+			}
+			if err != nil {
+				return inFile(args[0], err)
+			}
+			from, err := parseKeyID(cmd, r.Migration.FromKeyID)
 			if err != nil {
 				return err
 			}
-			key, err := fhe.UnmarshalMigrationKey(data)
+			data, err := readFile(args[0])
 			if err != nil {
-				return inFile(args[0], err)
+				return err
 			}
 			c, err := conn.dial()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			m, err := c.StartMigration(cmd.Context(), data)
+			m, err := u.startMigration(cmd.Context(), c, args[0], data)
+			if err == nil && !detach {
+				m, err = u.followMigration(cmd.Context(), c, from, m)
+			}
 			if err != nil {
 				return err
-			}
-			if !detach {
-				if m, err = u.followMigration(cmd.Context(), c, key.From(), m); err != nil {
-					return err
-				}
 			}
 			if v := newMigrationView(m); !asJSON {
 				u.printMigration(v)
@@ -181,6 +248,13 @@ JSON: ` + migrationFields + ".",
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for the end")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// startMigration gives the server a migration key.
+func (u *ui) startMigration(ctx context.Context, c *client.Client, path string, data []byte) (*tacitv1.Migration, error) {
+	bar := u.progress("uploading " + path)
+	defer bar.end()
+	return c.StartMigration(ctx, data, bar.share)
 }
 
 // migrationStep is the pause between two questions about a migration.

@@ -239,7 +239,7 @@ was denied: time, outcome, method, principal, credential, peer and what it was a
 	flags.Int64Var(&maxBacklog, "max-backlog", 0, "bootstraps that waiting jobs may be going to take together; 0 is no limit")
 	flags.IntVar(&keyMemory, "key-memory", 1024, "MiB of prepared evaluation keys that stay in memory when they are not in use; at most what GPUs have room for, which take copies")
 	flags.IntVar(&jobMemory, "job-memory", 0, "MiB that running jobs may take together, and with --callers those of one principal half of, besides keys; a job that takes more is refused; 0 is a quarter of the memory that the process may take, and at least 2048")
-	flags.IntVar(&maxKey, "max-key", coprocessor.DefaultMaxKey>>20, "MiB of the largest evaluation key that is taken; one of ckks-16-boot has 1698, and takes 3.8 GB of memory while it is in use")
+	flags.IntVar(&maxKey, "max-key", coprocessor.DefaultMaxKey>>20, "MiB of the largest evaluation key or migration key that is taken; an evaluation key of ckks-16-boot has 1698, and takes 3.8 GB of memory while it is in use")
 	flags.BoolVar(&mock, "mock", false, "compute on plaintexts, in memory: for tests of programs that call a coprocessor")
 	flags.DurationVar(&drain, "drain", 30*time.Second, "how long running jobs may go on after a signal")
 	flags.BoolVar(&untilEOF, "until-eof", false, "end in order when standard input ends, for those who start this process")

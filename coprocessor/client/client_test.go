@@ -74,32 +74,67 @@ func (f *fake) UploadEvaluationKey(stream grpc.ClientStreamingServer[tacitv1.Upl
 	if f.held[[32]byte(h.GetKeyId())] {
 		return stream.SendAndClose(info)
 	}
+	err = f.receive(h.GetOffset(), func() ([]byte, error) {
+		m, err := stream.Recv()
+		return m.GetChunk(), err
+	})
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(info)
+}
+
+// receive takes the chunks of a key.
+func (f *fake) receive(offset uint64, next func() ([]byte, error)) error {
 	f.mu.Lock()
-	if h.GetOffset() > 0 && f.forgets > 0 {
+	if offset > 0 && f.forgets > 0 {
 		f.forgets--
 		f.got = nil
 		f.mu.Unlock()
 		return f.noUpload
 	}
-	f.got, f.chunks = f.got[:h.GetOffset()], nil
+	f.got, f.chunks = f.got[:offset], nil
 	f.mu.Unlock()
 	for {
-		m, err := stream.Recv()
+		chunk, err := next()
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		f.mu.Lock()
-		f.got = append(f.got, m.GetChunk()...)
-		f.chunks = append(f.chunks, len(m.GetChunk()))
+		f.got = append(f.got, chunk...)
+		f.chunks = append(f.chunks, len(chunk))
 		f.mu.Unlock()
 		if err := f.fail(); err != nil {
 			return err
 		}
 	}
-	return stream.SendAndClose(info)
+}
+
+func (f *fake) StartMigration(_ context.Context, req *tacitv1.StartMigrationRequest) (*tacitv1.Migration, error) {
+	f.got = req.MigrationKey
+	return &tacitv1.Migration{Moved: 1}, f.fail()
+}
+
+func (f *fake) UploadMigrationKey(stream grpc.ClientStreamingServer[tacitv1.UploadMigrationKeyRequest, tacitv1.Migration]) error {
+	m, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	h := m.GetHeader()
+	err = f.receive(h.GetOffset(), func() ([]byte, error) {
+		m, err := stream.Recv()
+		return m.GetChunk(), err
+	})
+	if err != nil {
+		return err
+	}
+	if sum := sha256.Sum256(f.got); !bytes.Equal(h.GetSha256(), sum[:]) || h.GetSize() != uint64(len(f.got)) {
+		return status.Error(codes.InvalidArgument, "not what the header said")
+	}
+	return stream.SendAndClose(&tacitv1.Migration{Moved: 2})
 }
 
 func (f *fake) GetEvaluationKeyUpload(_ context.Context, req *tacitv1.GetEvaluationKeyUploadRequest) (*tacitv1.EvaluationKeyUpload, error) {
@@ -405,6 +440,27 @@ func TestUploadGoesOn(t *testing.T) {
 	c.attempts = 3
 	if _, err := c.UploadEvaluationKey(t.Context(), bytes.NewReader(key), nil); err == nil || f.calls != 3 {
 		t.Errorf("%d chunks arrived, %v", f.calls, err)
+	}
+}
+
+// A migration key goes in one message where it fits, and otherwise as an evaluation key does.
+func TestStartMigration(t *testing.T) {
+	key := bytes.Repeat([]byte("0123456789abcdef"), ChunkSize/16*5/2)
+	broken := refusal(t, codes.Unavailable, "UNAVAILABLE", "", time.Millisecond)
+	f := &fake{failures: []error{broken}}
+	m, err := dial(t, f).StartMigration(t.Context(), key[:ChunkSize], nil)
+	if err != nil || m.Moved != 1 || !bytes.Equal(f.got, key[:ChunkSize]) {
+		t.Errorf("a small one: %v, %v", m, err)
+	}
+	f = &fake{failures: []error{nil, broken}, resumes: true, total: uint64(len(key))}
+	var last int64
+	m, err = dial(t, f).StartMigration(t.Context(), key, func(done, total int64) {
+		if last = done; total != int64(len(key)) {
+			t.Errorf("total %d, want %d", total, len(key))
+		}
+	})
+	if err != nil || m.Moved != 2 || !bytes.Equal(f.got, key) || last != int64(len(key)) || f.calls != 3 {
+		t.Errorf("a large one: %v, %v, %d bytes in %d chunks, progress ended at %d", m, err, len(f.got), f.calls, last)
 	}
 }
 

@@ -96,6 +96,9 @@ func everyKind(t *testing.T, c *Client) {
 	if _, err := c.UploadEvaluationKey(ctx, bytes.NewReader([]byte("key")), nil); err != nil {
 		t.Error(err)
 	}
+	if _, err := c.StartMigration(ctx, make([]byte, ChunkSize+1), nil); err != nil {
+		t.Error(err)
+	}
 	if _, err := c.UploadList(ctx, []byte("list")); err != nil {
 		t.Error(err)
 	}
@@ -119,7 +122,7 @@ func TestToken(t *testing.T) {
 	}
 	defer c.Close()
 	everyKind(t, c)
-	if len(s.calls) != 6 { // an upload of a key is two
+	if len(s.calls) != 8 { // an upload of a key is two
 		t.Fatalf("%d calls", len(s.calls))
 	}
 	for _, call := range s.calls {
@@ -142,7 +145,7 @@ func TestSigner(t *testing.T) {
 		}
 		defer c.Close()
 		everyKind(t, c)
-		if len(s.calls) != 6 { // an upload of a key is two
+		if len(s.calls) != 8 { // an upload of a key is two
 			t.Fatalf("%d calls", len(s.calls))
 		}
 		nonces := make(map[[signature.NonceSize]byte]bool)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -85,10 +86,34 @@ func (c *Client) PublicKey(ctx context.Context, id fhe.KeyID, digest *[32]byte) 
 }
 
 // StartMigration begins to move the ciphertexts of one key to another, with the
-// container of a migration key. The same migration again changes nothing.
-func (c *Client) StartMigration(ctx context.Context, container []byte) (*tacitv1.Migration, error) {
-	return retry(ctx, c, func() (*tacitv1.Migration, error) {
-		return c.service.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: container})
+// container of a migration key. The same migration again changes nothing. A container of up
+// to ChunkSize bytes goes in one message, which services of before streams take too; a larger
+// one is uploaded, and continued, as UploadEvaluationKey does. progress, if not nil, is told how
+// many bytes of that have arrived or gone.
+func (c *Client) StartMigration(ctx context.Context, container []byte, progress func(done, total int64)) (*tacitv1.Migration, error) {
+	size := int64(len(container))
+	if size <= ChunkSize {
+		return retry(ctx, c, func() (*tacitv1.Migration, error) {
+			return c.service.StartMigration(ctx, &tacitv1.StartMigrationRequest{MigrationKey: container})
+		})
+	}
+	digest := sha256.Sum256(container)
+	return resume(ctx, c, digest[:], size, func(ctx context.Context, offset int64) (*tacitv1.Migration, error) {
+		first := &tacitv1.UploadMigrationKeyRequest{Content: &tacitv1.UploadMigrationKeyRequest_Header{
+			Header: &tacitv1.MigrationKeyHeader{Sha256: digest[:], Size: uint64(size), Offset: uint64(offset)},
+		}}
+		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadMigrationKey_FullMethodName, first)
+		if err != nil {
+			return nil, err
+		}
+		stream, err := c.service.UploadMigrationKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return send(stream, bytes.NewReader(container), offset, size, first,
+			func(chunk []byte) *tacitv1.UploadMigrationKeyRequest {
+				return &tacitv1.UploadMigrationKeyRequest{Content: &tacitv1.UploadMigrationKeyRequest_Chunk{Chunk: chunk}}
+			}, progress)
 	})
 }
 

@@ -29,21 +29,49 @@ func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progr
 		return nil, err
 	}
 	id := h.Sum(nil)
+	info, err := resume(ctx, c, id, size, func(ctx context.Context, offset int64) (*tacitv1.EvaluationKeyInfo, error) {
+		first := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{
+			Header: &tacitv1.EvaluationKeyHeader{KeyId: id, Size: uint64(size), Offset: uint64(offset)},
+		}}
+		ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName, first)
+		if err != nil {
+			return nil, err
+		}
+		stream, err := c.service.UploadEvaluationKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return send(stream, r, offset, size, first,
+			func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
+				return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
+			}, progress)
+	})
+	if err == nil && !bytes.Equal(info.KeyId, id) {
+		return nil, &MismatchError{"evaluation key", fmt.Sprintf("the service answered for the key %x, not %x", info.KeyId, id)}
+	}
+	return info, err
+}
+
+// resume uploads the container of a key, which has that SHA-256 and size, from where the
+// service has it, again and again as UploadEvaluationKey says.
+func resume[Resp any](ctx context.Context, c *Client, digest []byte, size int64, upload func(ctx context.Context, offset int64) (*Resp, error)) (*Resp, error) {
 	furthest, again := int64(0), false
 	for n := 0; ; n++ {
 		offset, err := int64(0), error(nil)
 		if !again {
-			offset, err = c.received(ctx, id, size)
+			offset, err = c.received(ctx, digest, size)
 		}
 		if offset > furthest {
 			furthest, n = offset, 0
 		}
-		var info *tacitv1.EvaluationKeyInfo
+		var resp *Resp
 		if err == nil {
-			info, err = c.uploadFrom(ctx, r, id, offset, size, progress)
+			attempt, cancel := context.WithCancel(ctx)
+			resp, err = upload(attempt, offset)
+			cancel()
 		}
 		if err == nil {
-			return info, nil
+			return resp, nil
 		}
 		err = c.errorOf(err)
 		// Another process answers than the one that was asked, or it has forgotten.
@@ -69,37 +97,6 @@ func (c *Client) received(ctx context.Context, id []byte, size int64) (int64, er
 	return int64(resp.Received), nil
 }
 
-// uploadFrom sends the container of an evaluation key from a place on.
-func (c *Client) uploadFrom(ctx context.Context, r io.ReadSeeker, id []byte, offset, size int64, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
-	if _, err := r.Seek(offset, io.SeekStart); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	header := &tacitv1.EvaluationKeyHeader{KeyId: id, Size: uint64(size), Offset: uint64(offset)}
-	first := &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Header{Header: header}}
-	ctx, err := c.identity.stream(ctx, tacitv1.Coprocessor_UploadEvaluationKey_FullMethodName, first)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := c.service.UploadEvaluationKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var sent func(done, total int64)
-	if progress != nil {
-		sent = func(done, _ int64) { progress(offset+done, size) }
-	}
-	info, err := send(stream, r, size-offset, first,
-		func(chunk []byte) *tacitv1.UploadEvaluationKeyRequest {
-			return &tacitv1.UploadEvaluationKeyRequest{Content: &tacitv1.UploadEvaluationKeyRequest_Chunk{Chunk: chunk}}
-		}, sent)
-	if err == nil && !bytes.Equal(info.KeyId, id) {
-		return nil, &MismatchError{"evaluation key", fmt.Sprintf("the service answered for the key %x, not %x", info.KeyId, id)}
-	}
-	return info, err
-}
-
 // rewindAndCopy copies all of r.
 func rewindAndCopy(w io.Writer, r io.ReadSeeker) (int64, error) {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
@@ -108,11 +105,15 @@ func rewindAndCopy(w io.Writer, r io.ReadSeeker) (int64, error) {
 	return io.Copy(w, r)
 }
 
-// send sends a header and then size bytes of r in chunks, and returns the answer.
-func send[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], r io.Reader, size int64, header *Req, chunk func([]byte) *Req, progress func(done, total int64)) (*Resp, error) {
+// send sends a header and then the bytes of r from offset to size in chunks, and returns the
+// answer.
+func send[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], r io.ReadSeeker, offset, size int64, header *Req, chunk func([]byte) *Req, progress func(done, total int64)) (*Resp, error) {
+	if _, err := r.Seek(offset, io.SeekStart); err != nil {
+		return nil, err
+	}
 	err := stream.Send(header)
 	buf := make([]byte, ChunkSize)
-	for done := int64(0); err == nil && done < size; {
+	for done := offset; err == nil && done < size; {
 		n, readErr := io.ReadFull(r, buf[:min(ChunkSize, size-done)])
 		if readErr != nil {
 			return nil, readErr
@@ -150,7 +151,7 @@ func (c *Client) UploadList(ctx context.Context, data []byte) ([]*tacitv1.Cipher
 		if err != nil {
 			return nil, err
 		}
-		return send(stream, bytes.NewReader(data), int64(len(data)), first,
+		return send(stream, bytes.NewReader(data), 0, int64(len(data)), first,
 			func(chunk []byte) *tacitv1.UploadCiphertextsRequest {
 				return &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Chunk{Chunk: chunk}}
 			}, nil)

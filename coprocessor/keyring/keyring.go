@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -28,15 +29,16 @@ type Key struct {
 
 // Migration is how far the ciphertexts of a key have moved to another one.
 type Migration struct {
-	To       store.Digest `json:"to"`
-	Key      store.Digest `json:"key"` // of the migration key
-	State    State        `json:"state"`
-	Moved    uint64       `json:"moved,omitempty"`
-	Waiting  uint64       `json:"waiting,omitempty"`
-	Failed   uint64       `json:"failed,omitempty"`
-	Failures []Failure    `json:"failures,omitempty"` // the first of them
-	Created  time.Time    `json:"created"`
-	Ended    time.Time    `json:"ended,omitzero"`
+	To       store.Digest   `json:"to"`
+	Key      store.Digest   `json:"key"`              // of the migration key
+	Pieces   []store.Digest `json:"pieces,omitempty"` // of those of the migration key, where it has several
+	State    State          `json:"state"`
+	Moved    uint64         `json:"moved,omitempty"`
+	Waiting  uint64         `json:"waiting,omitempty"`
+	Failed   uint64         `json:"failed,omitempty"`
+	Failures []Failure      `json:"failures,omitempty"` // the first of them
+	Created  time.Time      `json:"created"`
+	Ended    time.Time      `json:"ended,omitzero"`
 }
 
 // Failure is a ciphertext that cannot be moved, and why.
@@ -209,28 +211,100 @@ func (r *Ring) Public(ctx context.Context, id [32]byte) ([]byte, error) {
 	return r.data.Get(ctx, hex.EncodeToString(id[:]), k.Public)
 }
 
-// Migrate retires a key and writes down that its ciphertexts move to another one, with a
-// migration key. The same migration again changes nothing; another one is an
+// pieceSize is how many bytes of a migration key lie in one record.
+const pieceSize = 4 << 20
+
+// Migrate retires a key and writes down that its ciphertexts move to another one, with the
+// container of a migration key, which has that SHA-256. The same migration again changes
+// nothing, but repairs the migration key if it is damaged and still needed; another one is an
 // *ExistsError.
-func (r *Ring) Migrate(ctx context.Context, from, to [32]byte, container []byte, now time.Time) (Key, error) {
-	digest, err := r.data.Put(ctx, hex.EncodeToString(from[:]), container)
+func (r *Ring) Migrate(ctx context.Context, from, to, digest [32]byte, container io.Reader, now time.Time) (Key, error) {
+	another := func(k Key) error {
+		if m := k.Migration; m != nil && (m.To != to || m.Key != digest) {
+			return &ExistsError{from, "migration"}
+		}
+		return nil
+	}
+	k, err := r.Get(ctx, from)
+	if err == nil {
+		err = another(k) // before anything is stored
+	}
+	if err != nil || k.Migration != nil && k.Migration.State == Confirmed {
+		return k, err
+	}
+	pieces, err := r.putPieces(ctx, from, container)
 	if err != nil {
 		return Key{}, err
 	}
 	return r.Change(ctx, from, func(k *Key) error {
+		if err := another(*k); err != nil {
+			return err
+		}
 		k.Retired = true
 		if k.Migration == nil {
-			k.Migration = &Migration{To: to, Key: digest, State: Running, Created: now.UTC()}
-		} else if k.Migration.To != to || k.Migration.Key != digest {
-			return &ExistsError{from, "migration"}
+			k.Migration = &Migration{To: to, Key: digest, Pieces: pieces, State: Running, Created: now.UTC()}
 		}
 		return nil
 	})
 }
 
-// MigrationKey returns the container of the migration key of a migration.
+// putPieces stores what belongs to a key in pieces, and returns the SHA-256 of each, or
+// nothing where there is but one.
+func (r *Ring) putPieces(ctx context.Context, id [32]byte, data io.Reader) (pieces []store.Digest, err error) {
+	buf := make([]byte, pieceSize)
+	for {
+		n, err := io.ReadFull(data, buf)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return nil, err
+		}
+		if n > 0 {
+			digest, err := r.data.Put(ctx, hex.EncodeToString(id[:]), buf[:n])
+			if err != nil {
+				return nil, err
+			}
+			pieces = append(pieces, digest)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if len(pieces) == 1 {
+		pieces = nil
+	}
+	return pieces, nil
+}
+
+// pieces are the SHA-256 of the pieces of the migration key.
+func (m *Migration) pieces() []store.Digest {
+	if len(m.Pieces) == 0 {
+		return []store.Digest{m.Key}
+	}
+	return m.Pieces
+}
+
+// DropMigrationKey removes the migration key of a migration that is confirmed, which nobody
+// needs any more.
+func (r *Ring) DropMigrationKey(ctx context.Context, from [32]byte, m *Migration) error {
+	for _, digest := range m.pieces() {
+		if err := r.data.Drop(ctx, hex.EncodeToString(from[:]), digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MigrationKey returns the container of the migration key of a migration that is not
+// confirmed.
 func (r *Ring) MigrationKey(ctx context.Context, from [32]byte, m *Migration) ([]byte, error) {
-	return r.data.Get(ctx, hex.EncodeToString(from[:]), m.Key)
+	var container []byte
+	for _, digest := range m.pieces() {
+		piece, err := r.data.Get(ctx, hex.EncodeToString(from[:]), digest)
+		if err != nil {
+			return nil, err
+		}
+		container = append(container, piece...)
+	}
+	return container, nil
 }
 
 // ServiceKey is a public key that receipts are or were signed under.

@@ -1,6 +1,8 @@
 package keyring
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -47,25 +49,81 @@ func TestKeys(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	now := time.Unix(1, 0)
+	migrate := func(from, to [32]byte, container []byte) (Key, error) {
+		return r.Migrate(ctx, from, to, sha256.Sum256(container), bytes.NewReader(container), now)
+	}
 	for range 2 {
-		k, err := r.Migrate(ctx, a, b, []byte("key"), now)
-		if err != nil || !k.Retired || k.Migration.To != b || k.Migration.State != Running || !k.Migration.Created.Equal(now) {
+		k, err := migrate(a, b, []byte("key"))
+		if err != nil || !k.Retired || k.Migration.To != b || k.Migration.State != Running || !k.Migration.Created.Equal(now) || k.Migration.Pieces != nil {
 			t.Fatalf("%+v, %v", k, err)
 		}
 		if got, err := r.MigrationKey(ctx, a, k.Migration); err != nil || string(got) != "key" {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
-	if _, err := r.Migrate(ctx, a, b, []byte("another"), now); !errors.As(err, new(*ExistsError)) {
+	if _, err := migrate(a, b, []byte("another")); !errors.As(err, new(*ExistsError)) {
+		t.Errorf("another migration key: %v", err)
+	}
+	if _, err := migrate(a, [32]byte{3}, []byte("key")); !errors.As(err, new(*ExistsError)) {
 		t.Errorf("another migration: %v", err)
 	}
 	if _, err := r.Activate(ctx, a); !errors.As(err, new(*StateError)) {
 		t.Errorf("activating a key that is migrated: %v", err)
 	}
+	// Large ones lie in pieces.
+	large := make([]byte, 2*pieceSize+1)
+	for i := range large {
+		large[i] = byte(i / 1000)
+	}
+	for i, size := range []int{pieceSize - 1, pieceSize, pieceSize + 1, len(large)} {
+		id := [32]byte{byte(10 + i)}
+		k, err := migrate(id, b, large[:size])
+		if err != nil || len(k.Migration.Pieces) != map[bool]int{true: (size + pieceSize - 1) / pieceSize}[size > pieceSize] {
+			t.Fatalf("%d bytes: %+v, %v", size, k.Migration, err)
+		}
+		if k, err = r.Get(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.MigrationKey(ctx, id, k.Migration); err != nil || !bytes.Equal(got, large[:size]) {
+			t.Errorf("%d bytes come back as %d, %v", size, len(got), err)
+		}
+		// The same again repairs what is missing, until the migration is confirmed.
+		drop := func(confirm bool) {
+			t.Helper()
+			if k, err = r.Change(ctx, id, func(k *Key) error {
+				if confirm {
+					k.Migration.State = Confirmed
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.DropMigrationKey(ctx, id, k.Migration); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.MigrationKey(ctx, id, k.Migration); !errors.As(err, new(*store.DataLossError)) {
+				t.Errorf("%d bytes that were dropped: %v", size, err)
+			}
+		}
+		drop(false)
+		if _, err := migrate(id, b, large[:size]); err != nil {
+			t.Error(err)
+		}
+		if got, err := r.MigrationKey(ctx, id, k.Migration); err != nil || !bytes.Equal(got, large[:size]) {
+			t.Errorf("%d bytes come back as %d, %v", size, len(got), err)
+		}
+		drop(true)
+		if _, err := migrate(id, b, large[:size]); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.MigrationKey(ctx, id, k.Migration); !errors.As(err, new(*store.DataLossError)) {
+			t.Errorf("%d bytes are stored that nobody needs: %v", size, err)
+		}
+	}
 	if err := r.Sign(ctx, [32]byte{9}, [32]byte{}, now); err != nil { // not a key in All
 		t.Fatal(err)
 	}
-	if all, err := r.All(ctx); err != nil || len(all) != 1 || all[a].Migration == nil {
+	if all, err := r.All(ctx); err != nil || len(all) != 5 || all[a].Migration == nil {
 		t.Errorf("%v, %v", all, err)
 	}
 }
@@ -106,7 +164,7 @@ func TestServiceKeys(t *testing.T) {
 // FuzzDecodeRecord feeds the decoders of what is stored.
 func FuzzDecodeRecord(tf *testing.F) {
 	f := fuzztest.New(tf, fuzztest.Bound{Constant: 64 << 10, PerByte: 128})
-	full, err := json.Marshal(record{recordVersion, Key{Retired: true, Public: store.Digest{1}, Migration: &Migration{State: Done, Failures: []Failure{{Message: "x"}}}}})
+	full, err := json.Marshal(record{recordVersion, Key{Retired: true, Public: store.Digest{1}, Migration: &Migration{State: Done, Pieces: []store.Digest{{1}, {2}}, Failures: []Failure{{Message: "x"}}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

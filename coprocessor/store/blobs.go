@@ -83,6 +83,11 @@ func (s *Blobs) Erase(ctx context.Context, revision uint64, prefixes ...string) 
 	return err
 }
 
+// Drop removes what was stored under a prefix with a digest, if it is there.
+func (s *Blobs) Drop(ctx context.Context, prefix string, digest [32]byte) error {
+	return s.b.erase(ctx, blobKey(prefix, digest))
+}
+
 // Digests returns the names of what is stored under a prefix and can be read.
 func (s *Blobs) Digests(ctx context.Context, prefix string) ([][32]byte, error) {
 	keys, err := s.b.keys(ctx, prefix+".*")

@@ -39,6 +39,7 @@ const (
 	LeveledPublicKey     Kind = 17
 	LeveledEvaluationKey Kind = 18
 	LeveledCiphertexts   Kind = 19 // a list of encrypted vectors
+	LeveledMigrationKey  Kind = 20
 )
 
 var kindNames = map[Kind]string{
@@ -51,6 +52,7 @@ var kindNames = map[Kind]string{
 	LeveledPublicKey:     "leveled public key",
 	LeveledEvaluationKey: "leveled evaluation key",
 	LeveledCiphertexts:   "leveled ciphertexts",
+	LeveledMigrationKey:  "leveled migration key",
 }
 
 // String returns the kind in words, such as "kind 2 (public key)".

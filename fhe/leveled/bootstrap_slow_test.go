@@ -11,7 +11,7 @@ import (
 
 // TestBootstrap makes the keys of a set that bootstraps (4 GB), spends all levels and gets them back. Results have
 // the precision that is predicted, at least 20 bits for values of mixed signs and 19 where all are 1, which is the worst for
-// the sine, and the same bytes each time.
+// the sine, and the same bytes each time. So does a vector that a migration has brought to this key.
 func TestBootstrap(t *testing.T) {
 	p := must(ByName("ckks-16-boot"))
 	keys := must(GenerateKeys(p, KeySpec{Rotations: []int{}, Bootstrapping: true}, nil))
@@ -56,6 +56,11 @@ func TestBootstrap(t *testing.T) {
 	measure("and squared", must(eval.Rescale(must(eval.Mul(b, b)))), -20, func(x float64) float64 { return x * x })
 	alike := must(eval.Bootstrap(must(eval.Drop(must(enc.Reals(ones)), 0))))
 	measure("ones", alike, -19, func(float64) float64 { return 1 })
+	// A vector of another key without levels, which moves to this one.
+	old := newSecretKey(p, newSeed(), KeyID{1})
+	spent := must(NewEvaluator(&EvaluationKey{params: p, id: old.id}).Drop(must(NewEncryptor(old).Reals(x)), 0))
+	moved := must(NewMigrator(must(NewMigrationKey(old, keys.Secret))).Migrate(spent))
+	measure("moved and bootstrapped", must(eval.Bootstrap(moved)), -20, func(x float64) float64 { return x })
 	if again := must(eval.Bootstrap(a)); !bytes.Equal(must(MarshalCiphertexts(again)), must(MarshalCiphertexts(b))) {
 		t.Error("bootstrapping again gave other bytes")
 	}

@@ -24,6 +24,7 @@ import (
 //	LeveledPublicKey      key id 32, seed 32, polynomial
 //	LeveledEvaluationKey  flags u8 (1 swap rows, 2 bootstrapping), number of rotations u16, each u32;
 //	                      then for each part that follows from those: seed 32, a polynomial for each digit
+//	LeveledMigrationKey   old key id 32, new key id 32, seed 32, a polynomial for each digit
 //	LeveledCiphertexts    key id 32, number of ciphertexts u16; then for each: origin u8, length u32;
 //	                      fresh: log2 of the bound u8
 //	                      computed: level u8, log2 sigma f64, log2 bound f64, scale f64
@@ -136,6 +137,36 @@ func open(data []byte, kind codec.Kind, p *Parameters, limit func(p *Parameters)
 		}
 	}
 	return p, codec.NewBytesDecoder(body), nil
+}
+
+// openStream does for a container that is read from a stream what open does, with a limit of its body for any
+// parameter set.
+func openStream(r io.Reader, kind codec.Kind, p *Parameters, limit uint64) (*Parameters, *codec.Reader, error) {
+	want := codec.Want{Kind: kind, Limit: limit}
+	if p != nil {
+		want.Fingerprint = &p.fingerprint
+	}
+	c, err := codec.NewReader(r, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p == nil {
+		if p, err = named(c.Header().Fingerprint); err != nil {
+			return nil, nil, err
+		}
+	}
+	return p, c, nil
+}
+
+// checkLengthOf refuses a container whose body has another length than need, before memory is taken for it.
+func checkLengthOf(c *codec.Reader, what string, need int64) error {
+	switch length := c.Header().Length; {
+	case length < uint64(need):
+		return &codec.TruncatedError{Place: what, Need: uint64(need), Have: length}
+	case length > uint64(need):
+		return &codec.LimitError{What: what, Got: length, Max: uint64(need)}
+	}
+	return nil
 }
 
 func named(fingerprint [32]byte) (*Parameters, error) {
@@ -267,14 +298,24 @@ func (evk *EvaluationKey) WriteTo(w io.Writer) (int64, error) {
 		if pt.element != element {
 			return 0, fmt.Errorf("leveled: evaluation key: part %d is the %s", i, partName(pt.element))
 		}
-		c.Write(pt.seed[:]) // errors stay with the writer
-		for _, digit := range pt.key.Value {
-			if err := p.writeQP(c, digit[0][0]); err != nil {
-				return 0, err
-			}
+		if err := p.writePart(c, pt); err != nil {
+			return 0, err
 		}
 	}
 	return evk.Size(), c.Close()
+}
+
+// writePart writes one part, without the uniform polynomials.
+func (p *Parameters) writePart(w io.Writer, pt part) error {
+	if _, err := w.Write(pt.seed[:]); err != nil {
+		return err
+	}
+	for _, digit := range pt.key.Value {
+		if err := p.writeQP(w, digit[0][0]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hash returns the id of the key, the SHA-256 of what WriteTo writes.
@@ -306,30 +347,17 @@ func CheckEvaluationKey(r io.Reader, p *Parameters) (*Parameters, KeyID, KeySpec
 
 func readEvaluationKey(r io.Reader, p *Parameters, keep bool) (*EvaluationKey, error) {
 	h := sha256.New()
-	want := codec.Want{Kind: codec.LeveledEvaluationKey, Limit: maxEvaluationKey}
-	if p != nil {
-		want.Fingerprint = &p.fingerprint
-	}
-	c, err := codec.NewReader(io.TeeReader(r, h), want)
+	p, c, err := openStream(io.TeeReader(r, h), codec.LeveledEvaluationKey, p, maxEvaluationKey)
 	if err != nil {
 		return nil, err
-	}
-	if p == nil {
-		if p, err = named(c.Header().Fingerprint); err != nil {
-			return nil, err
-		}
 	}
 	d := c.Decoder()
 	evk := &EvaluationKey{params: p}
 	if evk.spec, err = p.readSpec(d); err != nil {
 		return nil, err
 	}
-	length, need := c.Header().Length, uint64(p.evaluationKeyBytes(evk.spec))
-	switch {
-	case length < need:
-		return nil, &codec.TruncatedError{Place: "evaluation key", Need: need, Have: length}
-	case length > need:
-		return nil, &codec.LimitError{What: "evaluation key", Got: length, Max: need}
+	if err := checkLengthOf(c, "evaluation key", p.evaluationKeyBytes(evk.spec)); err != nil {
+		return nil, err
 	}
 	elements := p.plan(evk.spec)
 	for _, element := range elements {

@@ -17,14 +17,39 @@ import (
 // operations that encode real numbers may differ in the last bit where a processor
 // fuses floating-point operations. It is safe for concurrent use.
 type Evaluator struct {
-	params *Parameters
-	key    *EvaluationKey
-
-	mu   sync.Mutex
-	free []*worker
+	params  *Parameters
+	key     *EvaluationKey
+	workers *pool[*worker]
 
 	bootMu sync.Mutex
 	boot   *bootstrapping.Evaluator
+}
+
+// A pool has the buffers of running operations, as many as have run at once.
+type pool[W any] struct {
+	make func() W
+
+	mu   sync.Mutex
+	free []W
+}
+
+// do runs one operation with buffers of its own.
+func (p *pool[W]) do(f func(w W) error) error {
+	p.mu.Lock()
+	var w W
+	n := len(p.free)
+	if n > 0 {
+		w, p.free = p.free[n-1], p.free[:n-1]
+	}
+	p.mu.Unlock()
+	if n == 0 {
+		w = p.make()
+	}
+	err := f(w)
+	p.mu.Lock()
+	p.free = append(p.free, w)
+	p.mu.Unlock()
+	return err
 }
 
 // A worker has the buffers of one running operation.
@@ -36,7 +61,17 @@ type worker struct {
 
 // NewEvaluator returns an evaluator for a key.
 func NewEvaluator(key *EvaluationKey) *Evaluator {
-	return &Evaluator{params: key.params, key: key}
+	return &Evaluator{params: key.params, key: key, workers: &pool[*worker]{make: func() *worker { return newWorker(key) }}}
+}
+
+func newWorker(key *EvaluationKey) *worker {
+	w := &worker{encoder: newEncoder(key.params)}
+	if key.params.lit.Scheme.Integers() {
+		w.bgv = bgv.NewEvaluator(key.params.bgv, key.set)
+	} else {
+		w.ckks = hefloat.NewEvaluator(key.params.ckks, key.set)
+	}
+	return w
 }
 
 // Parameters returns the parameter set of the evaluator.
@@ -44,30 +79,6 @@ func (e *Evaluator) Parameters() *Parameters { return e.params }
 
 // Key returns the evaluation key of the evaluator.
 func (e *Evaluator) Key() *EvaluationKey { return e.key }
-
-// do runs one operation with a worker of its own. There are as many workers as operations have run
-// at once.
-func (e *Evaluator) do(f func(w *worker) error) error {
-	e.mu.Lock()
-	var w *worker
-	if n := len(e.free); n > 0 {
-		w, e.free = e.free[n-1], e.free[:n-1]
-	}
-	e.mu.Unlock()
-	if w == nil {
-		w = &worker{encoder: newEncoder(e.params)}
-		if e.params.lit.Scheme.Integers() {
-			w.bgv = bgv.NewEvaluator(e.params.bgv, e.key.set)
-		} else {
-			w.ckks = hefloat.NewEvaluator(e.params.ckks, e.key.set)
-		}
-	}
-	err := f(w)
-	e.mu.Lock()
-	e.free = append(e.free, w)
-	e.mu.Unlock()
-	return err
-}
 
 // check refuses ciphertexts of other parameters or keys.
 func (e *Evaluator) check(cs ...*Ciphertext) error {
@@ -149,7 +160,7 @@ func (e *Evaluator) Mul(a, b *Ciphertext) (*Ciphertext, error) {
 		return nil, err
 	}
 	out := e.result(n)
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		switch e.params.lit.Scheme {
 		case BGV:
 			return w.bgv.MulRelin(a.ct, b.ct, out)
@@ -223,7 +234,7 @@ func (e *Evaluator) addPlain(a *Ciphertext, ints []uint64, reals []float64, boun
 		return nil, err
 	}
 	out := e.result(n)
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		pt, err := w.encode(ints, reals, out.Level(), n.Scale)
 		if err == nil {
 			e.params.rlwe.RingQ().AtLevel(out.Level()).Add(a.ct.Value[0], pt.Value, out.Value[0])
@@ -266,7 +277,7 @@ func (e *Evaluator) mulPlain(a *Ciphertext, ints []uint64, reals []float64, boun
 		return nil, err
 	}
 	out := e.result(n)
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		if w.bgv == nil {
 			return w.ckks.Mul(a.ct, reals, out)
 		}
@@ -298,7 +309,7 @@ func (e *Evaluator) Rescale(a *Ciphertext) (*Ciphertext, error) {
 	// lattigo divides into a ciphertext of the level that it comes from.
 	out := rlwe.NewCiphertext(e.params.rlwe, 1, a.ct.Level())
 	out.MetaData = e.params.metadata(n.Scale)
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		if w.bgv != nil {
 			return w.bgv.Rescale(a.ct, out)
 		}
@@ -375,7 +386,7 @@ func (e *Evaluator) automorphism(a *Ciphertext, element uint64) (*Ciphertext, er
 		return nil, err
 	}
 	out := e.result(n)
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		if w.bgv != nil {
 			return w.bgv.Automorphism(a.ct, element, out)
 		}

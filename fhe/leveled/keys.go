@@ -70,7 +70,7 @@ type KeySet struct {
 	Evaluation *EvaluationKey
 }
 
-// A part is one switching key of an evaluation key.
+// A part is one switching key: of an evaluation key, or that of a migration key.
 type part struct {
 	element uint64 // Galois element; one of the names below otherwise
 	seed    [SeedSize]byte
@@ -82,6 +82,7 @@ const (
 	relinearization uint64 = 0
 	denseToSparse   uint64 = 2
 	sparseToDense   uint64 = 4
+	migration       uint64 = 6 // in no evaluation key
 )
 
 func partName(element uint64) string {
@@ -92,16 +93,22 @@ func partName(element uint64) string {
 		return "key switch to the sparse secret"
 	case sparseToDense:
 		return "key switch from the sparse secret"
+	case migration:
+		return "key switch to the new secret"
 	}
 	return fmt.Sprintf("Galois key %d", element)
 }
 
-// levels returns the levels of the moduli of a part. Only the switch to the sparse secret
-// is not at the top: all that may ever be encrypted under that secret is one row modulo
-// q0·p0 (2022/024, section 3).
+// levelsOf returns the levels of the moduli of a part. The switch to the sparse secret is at the bottom: all that
+// may ever be encrypted under that secret is one row modulo q0·p0 (2022/024, section 3). A migration
+// meets no ciphertext inside of the bootstrapping circuit, whose primes its key does not have. All others are at
+// the top.
 func (p *Parameters) levelsOf(element uint64) (q, special int) {
-	if element == denseToSparse {
+	switch element {
+	case denseToSparse:
 		return 0, 0
+	case migration:
+		return p.topLevel(), p.rlwe.MaxLevelP()
 	}
 	return p.rlwe.MaxLevelQ(), p.rlwe.MaxLevelP()
 }
@@ -271,7 +278,8 @@ func (sk *SecretKey) evaluationKey(spec KeySpec, progress func(done, total int))
 	return evk
 }
 
-func (sk *SecretKey) part(element uint64, sparse *rlwe.SecretKey) part {
+// part makes one part. other is the sparse secret or, for a migration, the old one; the rest does without.
+func (sk *SecretKey) part(element uint64, other *rlwe.SecretKey) part {
 	p := sk.params
 	pt := part{element: element, seed: newSeed()}
 	gen := p.seeded(pt.seed)
@@ -281,9 +289,9 @@ func (sk *SecretKey) part(element uint64, sparse *rlwe.SecretKey) part {
 	case relinearization:
 		pt.key = &gen.GenRelinearizationKeyNew(sk.key, at).EvaluationKey
 	case denseToSparse:
-		pt.key = gen.GenEvaluationKeyNew(sk.key, sparse, at)
-	case sparseToDense:
-		pt.key = gen.GenEvaluationKeyNew(sparse, sk.key, at)
+		pt.key = gen.GenEvaluationKeyNew(sk.key, other, at)
+	case sparseToDense, migration:
+		pt.key = gen.GenEvaluationKeyNew(other, sk.key, at)
 	default:
 		pt.key = &gen.GenGaloisKeyNew(element, sk.key, at).EvaluationKey
 	}

@@ -368,9 +368,20 @@ func (p *Parameters) PredictDrop(a Noise, level int) (Noise, error) {
 
 // PredictKeySwitch returns the noise after one rotation with a key of its own.
 func (p *Parameters) PredictKeySwitch(a Noise) (Noise, error) {
-	n := a
-	n.LogSigma = 0.5 * log2(a.sigma()*a.sigma()+p.keySwitchVariance(a.Level))
-	return p.check("rotate", n)
+	return p.check("rotate", p.switched(a))
+}
+
+// PredictMigrate returns the noise after the switch to another key, see [Migrator]. The error is rounded up to a
+// multiple of 2^-20 of a bit, so that processors that fuse floating-point operations come to the same one.
+func (p *Parameters) PredictMigrate(a Noise) (Noise, error) {
+	n := p.switched(a)
+	n.LogSigma = math.Ceil(n.LogSigma*(1<<20)) / (1 << 20)
+	return p.check("migrate", n)
+}
+
+func (p *Parameters) switched(a Noise) Noise {
+	a.LogSigma = 0.5 * log2(a.sigma()*a.sigma()+p.keySwitchVariance(a.Level))
+	return a
 }
 
 // PredictRotate returns the noise after a rotation by k slots with keys for powers of two,

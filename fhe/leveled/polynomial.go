@@ -167,7 +167,7 @@ func (e *Evaluator) Polynomial(a *Ciphertext, f Polynomial) (*Ciphertext, error)
 		}
 	}
 	var out *rlwe.Ciphertext
-	err = e.do(func(w *worker) error {
+	err = e.workers.do(func(w *worker) error {
 		poly := bignum.NewPolynomial(basis, f.Coeffs, interval)
 		// The power basis keeps the ciphertext it is given, which stays as it is.
 		out, err = hefloat.NewPolynomialEvaluator(e.params.ckks, w.ckks).Evaluate(x.ct, poly, e.params.scale(n.Scale))

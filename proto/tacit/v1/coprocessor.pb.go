@@ -187,7 +187,7 @@ type Limits struct {
 	MaxDepth uint32 `protobuf:"varint,5,opt,name=max_depth,json=maxDepth,proto3" json:"max_depth,omitempty"`
 	// Bytes of an encoded JobSpec.
 	MaxSpecSize uint64 `protobuf:"varint,6,opt,name=max_spec_size,json=maxSpecSize,proto3" json:"max_spec_size,omitempty"`
-	// Bytes of an evaluation key's container.
+	// Bytes of the container of an evaluation key or a migration key.
 	MaxEvaluationKeySize uint64 `protobuf:"varint,7,opt,name=max_evaluation_key_size,json=maxEvaluationKeySize,proto3" json:"max_evaluation_key_size,omitempty"`
 	// Bytes of one upload of ciphertexts.
 	MaxUploadSize uint64 `protobuf:"varint,8,opt,name=max_upload_size,json=maxUploadSize,proto3" json:"max_upload_size,omitempty"`
@@ -439,8 +439,9 @@ func (x *EvaluationKeyHeader) GetOffset() uint64 {
 }
 
 type GetEvaluationKeyUploadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyId         []byte                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of an evaluation key, or the SHA-256 of a migration key.
+	KeyId         []byte `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,7 +483,7 @@ func (x *GetEvaluationKeyUploadRequest) GetKeyId() []byte {
 	return nil
 }
 
-// EvaluationKeyUpload is what has arrived of an evaluation key.
+// EvaluationKeyUpload is what has arrived of an evaluation key or a migration key.
 type EvaluationKeyUpload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	KeyId []byte                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -2385,7 +2386,7 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\x04jobs\x18\b \x03(\v2\x12.tacit.v1.JobCountR\x04jobs\"J\n" +
 	"\bJobCount\x12(\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x12.tacit.v1.JobStateR\x05state\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count2\xd2\x11\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count2\xa4\x12\n" +
 	"\vCoprocessor\x12>\n" +
 	"\aGetInfo\x12\x18.tacit.v1.GetInfoRequest\x1a\x19.tacit.v1.GetInfoResponse\x12Z\n" +
 	"\x13UploadEvaluationKey\x12$.tacit.v1.UploadEvaluationKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo(\x01\x12`\n" +
@@ -2396,7 +2397,8 @@ const file_tacit_v1_coprocessor_proto_rawDesc = "" +
 	"\vActivateKey\x12\x1c.tacit.v1.ActivateKeyRequest\x1a\x1b.tacit.v1.EvaluationKeyInfo\x12L\n" +
 	"\x0fUploadPublicKey\x12 .tacit.v1.UploadPublicKeyRequest\x1a\x17.tacit.v1.PublicKeyInfo\x12M\n" +
 	"\fGetPublicKey\x12\x1d.tacit.v1.GetPublicKeyRequest\x1a\x1e.tacit.v1.GetPublicKeyResponse\x12F\n" +
-	"\x0eStartMigration\x12\x1f.tacit.v1.StartMigrationRequest\x1a\x13.tacit.v1.Migration\x12B\n" +
+	"\x0eStartMigration\x12\x1f.tacit.v1.StartMigrationRequest\x1a\x13.tacit.v1.Migration\x12P\n" +
+	"\x12UploadMigrationKey\x12#.tacit.v1.UploadMigrationKeyRequest\x1a\x13.tacit.v1.Migration(\x01\x12B\n" +
 	"\fGetMigration\x12\x1d.tacit.v1.GetMigrationRequest\x1a\x13.tacit.v1.Migration\x12J\n" +
 	"\x10ConfirmMigration\x12!.tacit.v1.ConfirmMigrationRequest\x1a\x13.tacit.v1.Migration\x12Y\n" +
 	"\x10RotateServiceKey\x12!.tacit.v1.RotateServiceKeyRequest\x1a\".tacit.v1.RotateServiceKeyResponse\x12F\n" +
@@ -2488,24 +2490,25 @@ var file_tacit_v1_coprocessor_proto_goTypes = []any{
 	(*UploadPublicKeyRequest)(nil),        // 49: tacit.v1.UploadPublicKeyRequest
 	(*GetPublicKeyRequest)(nil),           // 50: tacit.v1.GetPublicKeyRequest
 	(*StartMigrationRequest)(nil),         // 51: tacit.v1.StartMigrationRequest
-	(*GetMigrationRequest)(nil),           // 52: tacit.v1.GetMigrationRequest
-	(*ConfirmMigrationRequest)(nil),       // 53: tacit.v1.ConfirmMigrationRequest
-	(*RotateServiceKeyRequest)(nil),       // 54: tacit.v1.RotateServiceKeyRequest
-	(*UploadProgramRequest)(nil),          // 55: tacit.v1.UploadProgramRequest
-	(*GetProgramRequest)(nil),             // 56: tacit.v1.GetProgramRequest
-	(*ListProgramsRequest)(nil),           // 57: tacit.v1.ListProgramsRequest
-	(*GrantRequest)(nil),                  // 58: tacit.v1.GrantRequest
-	(*RevokeRequest)(nil),                 // 59: tacit.v1.RevokeRequest
-	(*GetAccessRequest)(nil),              // 60: tacit.v1.GetAccessRequest
-	(*PublicKeyInfo)(nil),                 // 61: tacit.v1.PublicKeyInfo
-	(*GetPublicKeyResponse)(nil),          // 62: tacit.v1.GetPublicKeyResponse
-	(*Migration)(nil),                     // 63: tacit.v1.Migration
-	(*RotateServiceKeyResponse)(nil),      // 64: tacit.v1.RotateServiceKeyResponse
-	(*ProgramInfo)(nil),                   // 65: tacit.v1.ProgramInfo
-	(*Program)(nil),                       // 66: tacit.v1.Program
-	(*ListProgramsResponse)(nil),          // 67: tacit.v1.ListProgramsResponse
-	(*JobEvent)(nil),                      // 68: tacit.v1.JobEvent
-	(*Access)(nil),                        // 69: tacit.v1.Access
+	(*UploadMigrationKeyRequest)(nil),     // 52: tacit.v1.UploadMigrationKeyRequest
+	(*GetMigrationRequest)(nil),           // 53: tacit.v1.GetMigrationRequest
+	(*ConfirmMigrationRequest)(nil),       // 54: tacit.v1.ConfirmMigrationRequest
+	(*RotateServiceKeyRequest)(nil),       // 55: tacit.v1.RotateServiceKeyRequest
+	(*UploadProgramRequest)(nil),          // 56: tacit.v1.UploadProgramRequest
+	(*GetProgramRequest)(nil),             // 57: tacit.v1.GetProgramRequest
+	(*ListProgramsRequest)(nil),           // 58: tacit.v1.ListProgramsRequest
+	(*GrantRequest)(nil),                  // 59: tacit.v1.GrantRequest
+	(*RevokeRequest)(nil),                 // 60: tacit.v1.RevokeRequest
+	(*GetAccessRequest)(nil),              // 61: tacit.v1.GetAccessRequest
+	(*PublicKeyInfo)(nil),                 // 62: tacit.v1.PublicKeyInfo
+	(*GetPublicKeyResponse)(nil),          // 63: tacit.v1.GetPublicKeyResponse
+	(*Migration)(nil),                     // 64: tacit.v1.Migration
+	(*RotateServiceKeyResponse)(nil),      // 65: tacit.v1.RotateServiceKeyResponse
+	(*ProgramInfo)(nil),                   // 66: tacit.v1.ProgramInfo
+	(*Program)(nil),                       // 67: tacit.v1.Program
+	(*ListProgramsResponse)(nil),          // 68: tacit.v1.ListProgramsResponse
+	(*JobEvent)(nil),                      // 69: tacit.v1.JobEvent
+	(*Access)(nil),                        // 70: tacit.v1.Access
 }
 var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	34, // 0: tacit.v1.GetInfoResponse.parameters:type_name -> tacit.v1.Parameters
@@ -2552,62 +2555,64 @@ var file_tacit_v1_coprocessor_proto_depIdxs = []int32{
 	49, // 41: tacit.v1.Coprocessor.UploadPublicKey:input_type -> tacit.v1.UploadPublicKeyRequest
 	50, // 42: tacit.v1.Coprocessor.GetPublicKey:input_type -> tacit.v1.GetPublicKeyRequest
 	51, // 43: tacit.v1.Coprocessor.StartMigration:input_type -> tacit.v1.StartMigrationRequest
-	52, // 44: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
-	53, // 45: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
-	54, // 46: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
-	55, // 47: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
-	56, // 48: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
-	57, // 49: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
-	9,  // 50: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
-	12, // 51: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
-	15, // 52: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
-	20, // 53: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
-	17, // 54: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
-	23, // 55: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
-	24, // 56: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
-	25, // 57: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
-	26, // 58: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
-	27, // 59: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
-	28, // 60: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
-	29, // 61: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
-	31, // 62: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
-	58, // 63: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
-	59, // 64: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
-	60, // 65: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
-	1,  // 66: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
-	36, // 67: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
-	6,  // 68: tacit.v1.Coprocessor.GetEvaluationKeyUpload:output_type -> tacit.v1.EvaluationKeyUpload
-	8,  // 69: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
-	36, // 70: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
-	36, // 71: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
-	36, // 72: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
-	61, // 73: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
-	62, // 74: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
-	63, // 75: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
-	63, // 76: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
-	63, // 77: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
-	64, // 78: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
-	65, // 79: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
-	66, // 80: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
-	67, // 81: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
-	11, // 82: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
-	13, // 83: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
-	16, // 84: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
-	21, // 85: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
-	44, // 86: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
-	44, // 87: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
-	39, // 88: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
-	44, // 89: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
-	68, // 90: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
-	68, // 91: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
-	44, // 92: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
-	30, // 93: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
-	32, // 94: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
-	69, // 95: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
-	69, // 96: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
-	69, // 97: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
-	66, // [66:98] is the sub-list for method output_type
-	34, // [34:66] is the sub-list for method input_type
+	52, // 44: tacit.v1.Coprocessor.UploadMigrationKey:input_type -> tacit.v1.UploadMigrationKeyRequest
+	53, // 45: tacit.v1.Coprocessor.GetMigration:input_type -> tacit.v1.GetMigrationRequest
+	54, // 46: tacit.v1.Coprocessor.ConfirmMigration:input_type -> tacit.v1.ConfirmMigrationRequest
+	55, // 47: tacit.v1.Coprocessor.RotateServiceKey:input_type -> tacit.v1.RotateServiceKeyRequest
+	56, // 48: tacit.v1.Coprocessor.UploadProgram:input_type -> tacit.v1.UploadProgramRequest
+	57, // 49: tacit.v1.Coprocessor.GetProgram:input_type -> tacit.v1.GetProgramRequest
+	58, // 50: tacit.v1.Coprocessor.ListPrograms:input_type -> tacit.v1.ListProgramsRequest
+	9,  // 51: tacit.v1.Coprocessor.UploadCiphertexts:input_type -> tacit.v1.UploadCiphertextsRequest
+	12, // 52: tacit.v1.Coprocessor.StatCiphertexts:input_type -> tacit.v1.StatCiphertextsRequest
+	15, // 53: tacit.v1.Coprocessor.FetchCiphertexts:input_type -> tacit.v1.FetchCiphertextsRequest
+	20, // 54: tacit.v1.Coprocessor.EstimateJob:input_type -> tacit.v1.EstimateJobRequest
+	17, // 55: tacit.v1.Coprocessor.SubmitJob:input_type -> tacit.v1.SubmitJobRequest
+	23, // 56: tacit.v1.Coprocessor.GetJob:input_type -> tacit.v1.GetJobRequest
+	24, // 57: tacit.v1.Coprocessor.GetJobSpec:input_type -> tacit.v1.GetJobSpecRequest
+	25, // 58: tacit.v1.Coprocessor.WaitJob:input_type -> tacit.v1.WaitJobRequest
+	26, // 59: tacit.v1.Coprocessor.WatchJob:input_type -> tacit.v1.WatchJobRequest
+	27, // 60: tacit.v1.Coprocessor.WatchJobs:input_type -> tacit.v1.WatchJobsRequest
+	28, // 61: tacit.v1.Coprocessor.CancelJob:input_type -> tacit.v1.CancelJobRequest
+	29, // 62: tacit.v1.Coprocessor.ListJobs:input_type -> tacit.v1.ListJobsRequest
+	31, // 63: tacit.v1.Coprocessor.GetUsage:input_type -> tacit.v1.GetUsageRequest
+	59, // 64: tacit.v1.Coprocessor.Grant:input_type -> tacit.v1.GrantRequest
+	60, // 65: tacit.v1.Coprocessor.Revoke:input_type -> tacit.v1.RevokeRequest
+	61, // 66: tacit.v1.Coprocessor.GetAccess:input_type -> tacit.v1.GetAccessRequest
+	1,  // 67: tacit.v1.Coprocessor.GetInfo:output_type -> tacit.v1.GetInfoResponse
+	36, // 68: tacit.v1.Coprocessor.UploadEvaluationKey:output_type -> tacit.v1.EvaluationKeyInfo
+	6,  // 69: tacit.v1.Coprocessor.GetEvaluationKeyUpload:output_type -> tacit.v1.EvaluationKeyUpload
+	8,  // 70: tacit.v1.Coprocessor.ListKeys:output_type -> tacit.v1.ListKeysResponse
+	36, // 71: tacit.v1.Coprocessor.GetKey:output_type -> tacit.v1.EvaluationKeyInfo
+	36, // 72: tacit.v1.Coprocessor.RetireKey:output_type -> tacit.v1.EvaluationKeyInfo
+	36, // 73: tacit.v1.Coprocessor.ActivateKey:output_type -> tacit.v1.EvaluationKeyInfo
+	62, // 74: tacit.v1.Coprocessor.UploadPublicKey:output_type -> tacit.v1.PublicKeyInfo
+	63, // 75: tacit.v1.Coprocessor.GetPublicKey:output_type -> tacit.v1.GetPublicKeyResponse
+	64, // 76: tacit.v1.Coprocessor.StartMigration:output_type -> tacit.v1.Migration
+	64, // 77: tacit.v1.Coprocessor.UploadMigrationKey:output_type -> tacit.v1.Migration
+	64, // 78: tacit.v1.Coprocessor.GetMigration:output_type -> tacit.v1.Migration
+	64, // 79: tacit.v1.Coprocessor.ConfirmMigration:output_type -> tacit.v1.Migration
+	65, // 80: tacit.v1.Coprocessor.RotateServiceKey:output_type -> tacit.v1.RotateServiceKeyResponse
+	66, // 81: tacit.v1.Coprocessor.UploadProgram:output_type -> tacit.v1.ProgramInfo
+	67, // 82: tacit.v1.Coprocessor.GetProgram:output_type -> tacit.v1.Program
+	68, // 83: tacit.v1.Coprocessor.ListPrograms:output_type -> tacit.v1.ListProgramsResponse
+	11, // 84: tacit.v1.Coprocessor.UploadCiphertexts:output_type -> tacit.v1.UploadCiphertextsResponse
+	13, // 85: tacit.v1.Coprocessor.StatCiphertexts:output_type -> tacit.v1.StatCiphertextsResponse
+	16, // 86: tacit.v1.Coprocessor.FetchCiphertexts:output_type -> tacit.v1.FetchCiphertextsResponse
+	21, // 87: tacit.v1.Coprocessor.EstimateJob:output_type -> tacit.v1.EstimateJobResponse
+	44, // 88: tacit.v1.Coprocessor.SubmitJob:output_type -> tacit.v1.Job
+	44, // 89: tacit.v1.Coprocessor.GetJob:output_type -> tacit.v1.Job
+	39, // 90: tacit.v1.Coprocessor.GetJobSpec:output_type -> tacit.v1.JobSpec
+	44, // 91: tacit.v1.Coprocessor.WaitJob:output_type -> tacit.v1.Job
+	69, // 92: tacit.v1.Coprocessor.WatchJob:output_type -> tacit.v1.JobEvent
+	69, // 93: tacit.v1.Coprocessor.WatchJobs:output_type -> tacit.v1.JobEvent
+	44, // 94: tacit.v1.Coprocessor.CancelJob:output_type -> tacit.v1.Job
+	30, // 95: tacit.v1.Coprocessor.ListJobs:output_type -> tacit.v1.ListJobsResponse
+	32, // 96: tacit.v1.Coprocessor.GetUsage:output_type -> tacit.v1.Usage
+	70, // 97: tacit.v1.Coprocessor.Grant:output_type -> tacit.v1.Access
+	70, // 98: tacit.v1.Coprocessor.Revoke:output_type -> tacit.v1.Access
+	70, // 99: tacit.v1.Coprocessor.GetAccess:output_type -> tacit.v1.Access
+	67, // [67:100] is the sub-list for method output_type
+	34, // [34:67] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name

@@ -29,6 +29,7 @@ const (
 	Coprocessor_UploadPublicKey_FullMethodName        = "/tacit.v1.Coprocessor/UploadPublicKey"
 	Coprocessor_GetPublicKey_FullMethodName           = "/tacit.v1.Coprocessor/GetPublicKey"
 	Coprocessor_StartMigration_FullMethodName         = "/tacit.v1.Coprocessor/StartMigration"
+	Coprocessor_UploadMigrationKey_FullMethodName     = "/tacit.v1.Coprocessor/UploadMigrationKey"
 	Coprocessor_GetMigration_FullMethodName           = "/tacit.v1.Coprocessor/GetMigration"
 	Coprocessor_ConfirmMigration_FullMethodName       = "/tacit.v1.Coprocessor/ConfirmMigration"
 	Coprocessor_RotateServiceKey_FullMethodName       = "/tacit.v1.Coprocessor/RotateServiceKey"
@@ -72,8 +73,9 @@ type CoprocessorClient interface {
 	// UploadEvaluationKey stores an evaluation key: one header, then chunks of its container. A key that is already
 	// stored may be answered before its chunks are read.
 	UploadEvaluationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadEvaluationKeyRequest, EvaluationKeyInfo], error)
-	// GetEvaluationKeyUpload tells what this process has of an upload of the caller that was interrupted. It has nothing of
-	// one that it never heard of, that ended, or that was left alone for too long.
+	// GetEvaluationKeyUpload tells what this process has of an upload of the caller, of an evaluation key or a migration
+	// key, that was interrupted. It has nothing of one that it never heard of, that ended, or that was left alone for too
+	// long.
 	GetEvaluationKeyUpload(ctx context.Context, in *GetEvaluationKeyUploadRequest, opts ...grpc.CallOption) (*EvaluationKeyUpload, error)
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
@@ -93,9 +95,12 @@ type CoprocessorClient interface {
 	// an owner of both keys. Handles stay; what they name gets the new key id and a new digest. The same migration key
 	// again changes nothing.
 	StartMigration(ctx context.Context, in *StartMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
+	// UploadMigrationKey is StartMigration with a migration key of any size: one header, then chunks of its container. One
+	// whose migration has begun may be answered before its chunks are read.
+	UploadMigrationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMigrationKeyRequest, Migration], error)
 	// GetMigration tells how far a migration is.
 	GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
-	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended, and its migration key.
 	ConfirmMigration(ctx context.Context, in *ConfirmMigrationRequest, opts ...grpc.CallOption) (*Migration, error)
 	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
 	RotateServiceKey(ctx context.Context, in *RotateServiceKeyRequest, opts ...grpc.CallOption) (*RotateServiceKeyResponse, error)
@@ -257,6 +262,19 @@ func (c *coprocessorClient) StartMigration(ctx context.Context, in *StartMigrati
 	return out, nil
 }
 
+func (c *coprocessorClient) UploadMigrationKey(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadMigrationKeyRequest, Migration], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[1], Coprocessor_UploadMigrationKey_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UploadMigrationKeyRequest, Migration]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Coprocessor_UploadMigrationKeyClient = grpc.ClientStreamingClient[UploadMigrationKeyRequest, Migration]
+
 func (c *coprocessorClient) GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*Migration, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Migration)
@@ -319,7 +337,7 @@ func (c *coprocessorClient) ListPrograms(ctx context.Context, in *ListProgramsRe
 
 func (c *coprocessorClient) UploadCiphertexts(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadCiphertextsRequest, UploadCiphertextsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[1], Coprocessor_UploadCiphertexts_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[2], Coprocessor_UploadCiphertexts_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +360,7 @@ func (c *coprocessorClient) StatCiphertexts(ctx context.Context, in *StatCiphert
 
 func (c *coprocessorClient) FetchCiphertexts(ctx context.Context, in *FetchCiphertextsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchCiphertextsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[2], Coprocessor_FetchCiphertexts_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[3], Coprocessor_FetchCiphertexts_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -411,7 +429,7 @@ func (c *coprocessorClient) WaitJob(ctx context.Context, in *WaitJobRequest, opt
 
 func (c *coprocessorClient) WatchJob(ctx context.Context, in *WatchJobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[3], Coprocessor_WatchJob_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[4], Coprocessor_WatchJob_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -430,7 +448,7 @@ type Coprocessor_WatchJobClient = grpc.ServerStreamingClient[JobEvent]
 
 func (c *coprocessorClient) WatchJobs(ctx context.Context, in *WatchJobsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[4], Coprocessor_WatchJobs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Coprocessor_ServiceDesc.Streams[5], Coprocessor_WatchJobs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -526,8 +544,9 @@ type CoprocessorServer interface {
 	// UploadEvaluationKey stores an evaluation key: one header, then chunks of its container. A key that is already
 	// stored may be answered before its chunks are read.
 	UploadEvaluationKey(grpc.ClientStreamingServer[UploadEvaluationKeyRequest, EvaluationKeyInfo]) error
-	// GetEvaluationKeyUpload tells what this process has of an upload of the caller that was interrupted. It has nothing of
-	// one that it never heard of, that ended, or that was left alone for too long.
+	// GetEvaluationKeyUpload tells what this process has of an upload of the caller, of an evaluation key or a migration
+	// key, that was interrupted. It has nothing of one that it never heard of, that ended, or that was left alone for too
+	// long.
 	GetEvaluationKeyUpload(context.Context, *GetEvaluationKeyUploadRequest) (*EvaluationKeyUpload, error)
 	// ListKeys lists the stored evaluation keys in order of key id.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
@@ -547,9 +566,12 @@ type CoprocessorServer interface {
 	// an owner of both keys. Handles stay; what they name gets the new key id and a new digest. The same migration key
 	// again changes nothing.
 	StartMigration(context.Context, *StartMigrationRequest) (*Migration, error)
+	// UploadMigrationKey is StartMigration with a migration key of any size: one header, then chunks of its container. One
+	// whose migration has begun may be answered before its chunks are read.
+	UploadMigrationKey(grpc.ClientStreamingServer[UploadMigrationKeyRequest, Migration]) error
 	// GetMigration tells how far a migration is.
 	GetMigration(context.Context, *GetMigrationRequest) (*Migration, error)
-	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended.
+	// ConfirmMigration drops the old versions of the ciphertexts of a migration that has ended, and its migration key.
 	ConfirmMigration(context.Context, *ConfirmMigrationRequest) (*Migration, error)
 	// RotateServiceKey makes a new key to sign receipts with. The old public key stays listed by GetInfo.
 	RotateServiceKey(context.Context, *RotateServiceKeyRequest) (*RotateServiceKeyResponse, error)
@@ -637,6 +659,9 @@ func (UnimplementedCoprocessorServer) GetPublicKey(context.Context, *GetPublicKe
 }
 func (UnimplementedCoprocessorServer) StartMigration(context.Context, *StartMigrationRequest) (*Migration, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartMigration not implemented")
+}
+func (UnimplementedCoprocessorServer) UploadMigrationKey(grpc.ClientStreamingServer[UploadMigrationKeyRequest, Migration]) error {
+	return status.Error(codes.Unimplemented, "method UploadMigrationKey not implemented")
 }
 func (UnimplementedCoprocessorServer) GetMigration(context.Context, *GetMigrationRequest) (*Migration, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMigration not implemented")
@@ -893,6 +918,13 @@ func _Coprocessor_StartMigration_Handler(srv interface{}, ctx context.Context, d
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Coprocessor_UploadMigrationKey_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(CoprocessorServer).UploadMigrationKey(&grpc.GenericServerStream[UploadMigrationKeyRequest, Migration]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Coprocessor_UploadMigrationKeyServer = grpc.ClientStreamingServer[UploadMigrationKeyRequest, Migration]
 
 func _Coprocessor_GetMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetMigrationRequest)
@@ -1378,6 +1410,11 @@ var Coprocessor_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "UploadEvaluationKey",
 			Handler:       _Coprocessor_UploadEvaluationKey_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "UploadMigrationKey",
+			Handler:       _Coprocessor_UploadMigrationKey_Handler,
 			ClientStreams: true,
 		},
 		{

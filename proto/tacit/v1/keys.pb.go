@@ -408,7 +408,8 @@ func (x *GetPublicKeyResponse) GetContainer() []byte {
 
 type StartMigrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A migration key as it lies in its file. It names both evaluation keys.
+	// A migration key as it lies in its file. It names both evaluation keys. Those of vectors may be too large for one
+	// message: UploadMigrationKey takes them.
 	MigrationKey  []byte `protobuf:"bytes,1,opt,name=migration_key,json=migrationKey,proto3" json:"migration_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -451,6 +452,154 @@ func (x *StartMigrationRequest) GetMigrationKey() []byte {
 	return nil
 }
 
+type UploadMigrationKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first message is the header, all others are chunks.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*UploadMigrationKeyRequest_Header
+	//	*UploadMigrationKeyRequest_Chunk
+	Content       isUploadMigrationKeyRequest_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadMigrationKeyRequest) Reset() {
+	*x = UploadMigrationKeyRequest{}
+	mi := &file_tacit_v1_keys_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadMigrationKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadMigrationKeyRequest) ProtoMessage() {}
+
+func (x *UploadMigrationKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_keys_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadMigrationKeyRequest.ProtoReflect.Descriptor instead.
+func (*UploadMigrationKeyRequest) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UploadMigrationKeyRequest) GetContent() isUploadMigrationKeyRequest_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *UploadMigrationKeyRequest) GetHeader() *MigrationKeyHeader {
+	if x != nil {
+		if x, ok := x.Content.(*UploadMigrationKeyRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *UploadMigrationKeyRequest) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Content.(*UploadMigrationKeyRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isUploadMigrationKeyRequest_Content interface {
+	isUploadMigrationKeyRequest_Content()
+}
+
+type UploadMigrationKeyRequest_Header struct {
+	Header *MigrationKeyHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type UploadMigrationKeyRequest_Chunk struct {
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*UploadMigrationKeyRequest_Header) isUploadMigrationKeyRequest_Content() {}
+
+func (*UploadMigrationKeyRequest_Chunk) isUploadMigrationKeyRequest_Content() {}
+
+type MigrationKeyHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the container: what arrives is checked against it.
+	Sha256 []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Bytes of the container.
+	Size uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Bytes that are not sent, since the service has them from an upload that was interrupted; at most what
+	// GetEvaluationKeyUpload tells. The chunks begin after them.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrationKeyHeader) Reset() {
+	*x = MigrationKeyHeader{}
+	mi := &file_tacit_v1_keys_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrationKeyHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrationKeyHeader) ProtoMessage() {}
+
+func (x *MigrationKeyHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_tacit_v1_keys_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrationKeyHeader.ProtoReflect.Descriptor instead.
+func (*MigrationKeyHeader) Descriptor() ([]byte, []int) {
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MigrationKeyHeader) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *MigrationKeyHeader) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *MigrationKeyHeader) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 type GetMigrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The old key.
@@ -461,7 +610,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[8]
+	mi := &file_tacit_v1_keys_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +622,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[8]
+	mi := &file_tacit_v1_keys_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +635,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{8}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetMigrationRequest) GetKeyId() []byte {
@@ -506,7 +655,7 @@ type ConfirmMigrationRequest struct {
 
 func (x *ConfirmMigrationRequest) Reset() {
 	*x = ConfirmMigrationRequest{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[9]
+	mi := &file_tacit_v1_keys_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +667,7 @@ func (x *ConfirmMigrationRequest) String() string {
 func (*ConfirmMigrationRequest) ProtoMessage() {}
 
 func (x *ConfirmMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[9]
+	mi := &file_tacit_v1_keys_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +680,7 @@ func (x *ConfirmMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmMigrationRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{9}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConfirmMigrationRequest) GetKeyId() []byte {
@@ -561,7 +710,7 @@ type Migration struct {
 
 func (x *Migration) Reset() {
 	*x = Migration{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[10]
+	mi := &file_tacit_v1_keys_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +722,7 @@ func (x *Migration) String() string {
 func (*Migration) ProtoMessage() {}
 
 func (x *Migration) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[10]
+	mi := &file_tacit_v1_keys_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +735,7 @@ func (x *Migration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Migration.ProtoReflect.Descriptor instead.
 func (*Migration) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{10}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Migration) GetFromKeyId() []byte {
@@ -663,7 +812,7 @@ type MigrationFailure struct {
 
 func (x *MigrationFailure) Reset() {
 	*x = MigrationFailure{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[11]
+	mi := &file_tacit_v1_keys_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +824,7 @@ func (x *MigrationFailure) String() string {
 func (*MigrationFailure) ProtoMessage() {}
 
 func (x *MigrationFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[11]
+	mi := &file_tacit_v1_keys_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +837,7 @@ func (x *MigrationFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationFailure.ProtoReflect.Descriptor instead.
 func (*MigrationFailure) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{11}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MigrationFailure) GetHandle() []byte {
@@ -713,7 +862,7 @@ type RotateServiceKeyRequest struct {
 
 func (x *RotateServiceKeyRequest) Reset() {
 	*x = RotateServiceKeyRequest{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[12]
+	mi := &file_tacit_v1_keys_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +874,7 @@ func (x *RotateServiceKeyRequest) String() string {
 func (*RotateServiceKeyRequest) ProtoMessage() {}
 
 func (x *RotateServiceKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[12]
+	mi := &file_tacit_v1_keys_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +887,7 @@ func (x *RotateServiceKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateServiceKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateServiceKeyRequest) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{12}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{14}
 }
 
 type RotateServiceKeyResponse struct {
@@ -751,7 +900,7 @@ type RotateServiceKeyResponse struct {
 
 func (x *RotateServiceKeyResponse) Reset() {
 	*x = RotateServiceKeyResponse{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[13]
+	mi := &file_tacit_v1_keys_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +912,7 @@ func (x *RotateServiceKeyResponse) String() string {
 func (*RotateServiceKeyResponse) ProtoMessage() {}
 
 func (x *RotateServiceKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[13]
+	mi := &file_tacit_v1_keys_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +925,7 @@ func (x *RotateServiceKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateServiceKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateServiceKeyResponse) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{13}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RotateServiceKeyResponse) GetKeys() []*ServiceKey {
@@ -799,7 +948,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_tacit_v1_keys_proto_msgTypes[14]
+	mi := &file_tacit_v1_keys_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +960,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_tacit_v1_keys_proto_msgTypes[14]
+	mi := &file_tacit_v1_keys_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +973,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{14}
+	return file_tacit_v1_keys_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ServiceKey) GetPublicKey() []byte {
@@ -863,7 +1012,15 @@ const file_tacit_v1_keys_proto_rawDesc = "" +
 	"\x14GetPublicKeyResponse\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\fR\tcontainer\"<\n" +
 	"\x15StartMigrationRequest\x12#\n" +
-	"\rmigration_key\x18\x01 \x01(\fR\fmigrationKey\",\n" +
+	"\rmigration_key\x18\x01 \x01(\fR\fmigrationKey\"v\n" +
+	"\x19UploadMigrationKeyRequest\x126\n" +
+	"\x06header\x18\x01 \x01(\v2\x1c.tacit.v1.MigrationKeyHeaderH\x00R\x06header\x12\x16\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\t\n" +
+	"\acontent\"X\n" +
+	"\x12MigrationKeyHeader\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\",\n" +
 	"\x13GetMigrationRequest\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\fR\x05keyId\"0\n" +
 	"\x17ConfirmMigrationRequest\x12\x15\n" +
@@ -910,38 +1067,41 @@ func file_tacit_v1_keys_proto_rawDescGZIP() []byte {
 }
 
 var file_tacit_v1_keys_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tacit_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tacit_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tacit_v1_keys_proto_goTypes = []any{
-	(MigrationState)(0),              // 0: tacit.v1.MigrationState
-	(*GetKeyRequest)(nil),            // 1: tacit.v1.GetKeyRequest
-	(*RetireKeyRequest)(nil),         // 2: tacit.v1.RetireKeyRequest
-	(*ActivateKeyRequest)(nil),       // 3: tacit.v1.ActivateKeyRequest
-	(*UploadPublicKeyRequest)(nil),   // 4: tacit.v1.UploadPublicKeyRequest
-	(*PublicKeyInfo)(nil),            // 5: tacit.v1.PublicKeyInfo
-	(*GetPublicKeyRequest)(nil),      // 6: tacit.v1.GetPublicKeyRequest
-	(*GetPublicKeyResponse)(nil),     // 7: tacit.v1.GetPublicKeyResponse
-	(*StartMigrationRequest)(nil),    // 8: tacit.v1.StartMigrationRequest
-	(*GetMigrationRequest)(nil),      // 9: tacit.v1.GetMigrationRequest
-	(*ConfirmMigrationRequest)(nil),  // 10: tacit.v1.ConfirmMigrationRequest
-	(*Migration)(nil),                // 11: tacit.v1.Migration
-	(*MigrationFailure)(nil),         // 12: tacit.v1.MigrationFailure
-	(*RotateServiceKeyRequest)(nil),  // 13: tacit.v1.RotateServiceKeyRequest
-	(*RotateServiceKeyResponse)(nil), // 14: tacit.v1.RotateServiceKeyResponse
-	(*ServiceKey)(nil),               // 15: tacit.v1.ServiceKey
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
+	(MigrationState)(0),               // 0: tacit.v1.MigrationState
+	(*GetKeyRequest)(nil),             // 1: tacit.v1.GetKeyRequest
+	(*RetireKeyRequest)(nil),          // 2: tacit.v1.RetireKeyRequest
+	(*ActivateKeyRequest)(nil),        // 3: tacit.v1.ActivateKeyRequest
+	(*UploadPublicKeyRequest)(nil),    // 4: tacit.v1.UploadPublicKeyRequest
+	(*PublicKeyInfo)(nil),             // 5: tacit.v1.PublicKeyInfo
+	(*GetPublicKeyRequest)(nil),       // 6: tacit.v1.GetPublicKeyRequest
+	(*GetPublicKeyResponse)(nil),      // 7: tacit.v1.GetPublicKeyResponse
+	(*StartMigrationRequest)(nil),     // 8: tacit.v1.StartMigrationRequest
+	(*UploadMigrationKeyRequest)(nil), // 9: tacit.v1.UploadMigrationKeyRequest
+	(*MigrationKeyHeader)(nil),        // 10: tacit.v1.MigrationKeyHeader
+	(*GetMigrationRequest)(nil),       // 11: tacit.v1.GetMigrationRequest
+	(*ConfirmMigrationRequest)(nil),   // 12: tacit.v1.ConfirmMigrationRequest
+	(*Migration)(nil),                 // 13: tacit.v1.Migration
+	(*MigrationFailure)(nil),          // 14: tacit.v1.MigrationFailure
+	(*RotateServiceKeyRequest)(nil),   // 15: tacit.v1.RotateServiceKeyRequest
+	(*RotateServiceKeyResponse)(nil),  // 16: tacit.v1.RotateServiceKeyResponse
+	(*ServiceKey)(nil),                // 17: tacit.v1.ServiceKey
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
 }
 var file_tacit_v1_keys_proto_depIdxs = []int32{
-	0,  // 0: tacit.v1.Migration.state:type_name -> tacit.v1.MigrationState
-	12, // 1: tacit.v1.Migration.failures:type_name -> tacit.v1.MigrationFailure
-	16, // 2: tacit.v1.Migration.create_time:type_name -> google.protobuf.Timestamp
-	16, // 3: tacit.v1.Migration.end_time:type_name -> google.protobuf.Timestamp
-	15, // 4: tacit.v1.RotateServiceKeyResponse.keys:type_name -> tacit.v1.ServiceKey
-	16, // 5: tacit.v1.ServiceKey.retire_time:type_name -> google.protobuf.Timestamp
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	10, // 0: tacit.v1.UploadMigrationKeyRequest.header:type_name -> tacit.v1.MigrationKeyHeader
+	0,  // 1: tacit.v1.Migration.state:type_name -> tacit.v1.MigrationState
+	14, // 2: tacit.v1.Migration.failures:type_name -> tacit.v1.MigrationFailure
+	18, // 3: tacit.v1.Migration.create_time:type_name -> google.protobuf.Timestamp
+	18, // 4: tacit.v1.Migration.end_time:type_name -> google.protobuf.Timestamp
+	17, // 5: tacit.v1.RotateServiceKeyResponse.keys:type_name -> tacit.v1.ServiceKey
+	18, // 6: tacit.v1.ServiceKey.retire_time:type_name -> google.protobuf.Timestamp
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tacit_v1_keys_proto_init() }
@@ -949,13 +1109,17 @@ func file_tacit_v1_keys_proto_init() {
 	if File_tacit_v1_keys_proto != nil {
 		return
 	}
+	file_tacit_v1_keys_proto_msgTypes[8].OneofWrappers = []any{
+		(*UploadMigrationKeyRequest_Header)(nil),
+		(*UploadMigrationKeyRequest_Chunk)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tacit_v1_keys_proto_rawDesc), len(file_tacit_v1_keys_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -78,6 +78,7 @@ var kinds = map[codec.Kind]Kind{
 	codec.SecretKey: SecretKey, codec.PublicKey: PublicKey, codec.EvaluationKey: EvaluationKey, codec.Ciphertexts: Ciphertexts,
 	codec.MigrationKey:     MigrationKey,
 	codec.LeveledPublicKey: LeveledPublicKey, codec.LeveledEvaluationKey: LeveledEvaluationKey, codec.LeveledCiphertexts: LeveledCiphertexts,
+	codec.LeveledMigrationKey: LeveledMigrationKey,
 }
 
 // isText says that the head of a file is UTF-8, but for a character that may be
@@ -126,8 +127,10 @@ type Report struct {
 type MigrationReport struct {
 	FromParameters Parameters `json:"from_parameters"`
 	FromKeyID      string     `json:"from_key_id"`
-	// Log2Failure bounds the probability that a block of a result comes out wrong.
-	Log2Failure float64 `json:"log2_failure_probability"`
+	// Log2Failure bounds the probability that a block of an integer comes out wrong, and LogSigma
+	// the standard deviation of the error that is added to a vector. The one of the key's kind is set.
+	Log2Failure *float64 `json:"log2_failure_probability,omitempty"`
+	LogSigma    *float64 `json:"log2_sigma,omitempty"`
 }
 
 // ReceiptReport describes a receipt.
@@ -272,6 +275,8 @@ func File(path string, o Options) (*Report, error) {
 		err = r.small(in, r.leveledPublicKey)
 	case LeveledEvaluationKey:
 		err = r.leveledEvaluationKey(in)
+	case LeveledMigrationKey:
+		err = r.leveledMigrationKey(in)
 	case LeveledCiphertexts:
 		err = r.small(in, func(data []byte) error { return r.vectors(data, o.LeveledKey) })
 	}
@@ -344,9 +349,10 @@ func (r *Report) migrationKey(data []byte) error {
 	}
 	r.key(k.ToParameters(), k.To())
 	from := k.FromParameters()
+	failure := k.FailureProbability(from.BootstrapVariance())
 	r.Migration = &MigrationReport{
 		FromParameters: Parameters{from.Name(), fmt.Sprintf("%x", from.Fingerprint()), from.Literal().TestOnly},
-		FromKeyID:      k.From().String(), Log2Failure: k.FailureProbability(from.BootstrapVariance()),
+		FromKeyID:      k.From().String(), Log2Failure: &failure,
 	}
 	return nil
 }

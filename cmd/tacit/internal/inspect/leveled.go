@@ -12,6 +12,7 @@ import (
 const (
 	LeveledPublicKey     Kind = "public key of vectors"
 	LeveledEvaluationKey Kind = "evaluation key of vectors"
+	LeveledMigrationKey  Kind = "migration key of vectors"
 	LeveledCiphertexts   Kind = "vectors"
 )
 
@@ -76,6 +77,16 @@ func (r *Report) leveledEvaluationKey(in io.Reader) error {
 	if err == nil {
 		r.leveledKey(p, id)
 		r.Evaluation = &KeyReport{spec.Rotations, spec.SwapRows, spec.Bootstrapping}
+	}
+	return err
+}
+
+func (r *Report) leveledMigrationKey(in io.Reader) error {
+	p, from, to, err := leveled.CheckMigrationKey(in, nil)
+	if err == nil {
+		r.leveledKey(p, to)
+		added := p.MigrationLogSigma()
+		r.Migration = &MigrationReport{FromParameters: *r.Parameters, FromKeyID: from.String(), LogSigma: &added}
 	}
 	return err
 }
