@@ -332,6 +332,24 @@ func TestPolynomial(t *testing.T) {
 	}
 }
 
+// TestRoundedNoise has what processors compute a little differently: the account is the same.
+func TestRoundedNoise(t *testing.T) {
+	p := use(t, "bgv-13").p
+	fresh, err := p.FreshNoise(true, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	square, err := p.PredictMul(fresh, fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh.LogSigma *= 1 + 0x1p-50
+	other, err := p.PredictMul(fresh, fresh)
+	if err != nil || other != square || square.LogSigma*(1<<20) != math.Trunc(square.LogSigma*(1<<20)) {
+		t.Errorf("%v and %v, %v", square, other, err)
+	}
+}
+
 // TestDeterministic runs operations at once and again: same inputs, same bytes.
 func TestDeterministic(t *testing.T) {
 	for _, name := range []string{"bgv-13", "bfv-13", "ckks-13"} {

@@ -230,7 +230,7 @@ func TestMigrationRefuses(t *testing.T) {
 		} else {
 			high = full.noise.LogSigma
 		}
-		full.noise.LogSigma = low
+		full.noise.LogSigma = math.Floor(low*(1<<20)) / (1 << 20)
 	}
 	if _, err := p.check("full", full.noise); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,8 @@ const (
 //
 //	t·(c0 + c1·s) = Scale·m + t·e (mod Q_Level), with |Scale·m mod t| <= t/2.
 //
+// LogSigma and LogBound are multiples of 2^-20, rounded up.
+//
 // LogSigma bounds the standard deviation of the coefficients of e, under the usual heuristic
 // that errors of different origin are independent and products spread (Costache, Smart,
 // 2015/889; for CKKS Costache et al., 2020/1486). Summands are taken as fully correlated, since
@@ -104,8 +106,14 @@ func (p *Parameters) LogError(n Noise) float64 {
 	return n.LogSigma + 0.5*float64(p.lit.LogN-1) - log2(n.Scale)
 }
 
-// check returns n if a ciphertext with it would decrypt.
+// roundUp rounds a logarithm up to a multiple of 2^-20. Processors compute it with other last
+// bits, since some fuse a product and a sum and have an exponential function of their own;
+// what is written in a ciphertext has to be the same on all.
+func roundUp(log float64) float64 { return math.Ceil(log*(1<<20)) / (1 << 20) }
+
+// check returns n, rounded, if a ciphertext with it would decrypt.
 func (p *Parameters) check(op string, n Noise) (Noise, error) {
+	n.LogSigma, n.LogBound = roundUp(n.LogSigma), roundUp(n.LogBound)
 	if need, room := p.need(n), p.capacity(n.Level); !(need < room) { // NaN and Inf are refused
 		return Noise{}, &BudgetError{Op: op, Need: need, Room: room}
 	}
@@ -371,12 +379,9 @@ func (p *Parameters) PredictKeySwitch(a Noise) (Noise, error) {
 	return p.check("rotate", p.switched(a))
 }
 
-// PredictMigrate returns the noise after the switch to another key, see [Migrator]. The error is rounded up to a
-// multiple of 2^-20 of a bit, so that processors that fuse floating-point operations come to the same one.
+// PredictMigrate returns the noise after the switch to another key, see [Migrator].
 func (p *Parameters) PredictMigrate(a Noise) (Noise, error) {
-	n := p.switched(a)
-	n.LogSigma = math.Ceil(n.LogSigma*(1<<20)) / (1 << 20)
-	return p.check("migrate", n)
+	return p.check("migrate", p.switched(a))
 }
 
 func (p *Parameters) switched(a Noise) Noise {
