@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -242,8 +243,8 @@ func (r *partialReader) keep(b []byte) (err error) {
 }
 
 // interrupted reports whether the upload could go on from where it is: it broke off, and
-// what has arrived is not at fault.
+// what has arrived is not at fault. A disk that is full is not kept so.
 func (r *partialReader) interrupted() bool {
 	var f *fault
-	return r.err != nil && r.err != io.EOF && (!errors.As(r.err, &f) || f.reason == "TRUNCATED")
+	return r.err != nil && r.err != io.EOF && !errors.Is(r.err, syscall.ENOSPC) && (!errors.As(r.err, &f) || f.reason == "TRUNCATED")
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -226,6 +228,26 @@ func newBreaker(t *testing.T, to string, after int64) *breaker {
 		}
 	})
 	return b
+}
+
+// What a broken connection leaves can be continued; what is at fault, or fills the disk, goes.
+func TestInterrupted(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{io.EOF, false},
+		{context.Canceled, true},
+		{refuse(codes.InvalidArgument, "TRUNCATED", "", "the upload ends"), true},
+		{refuse(codes.InvalidArgument, "TOO_LARGE", "", "more than was said"), false},
+		{&fs.PathError{Op: "write", Path: "upload-1", Err: syscall.EIO}, true},
+		{&fs.PathError{Op: "write", Path: "upload-1", Err: syscall.ENOSPC}, false},
+	} {
+		if got := (&partialReader{err: c.err}).interrupted(); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
 }
 
 // What is kept of interrupted uploads is bounded, and goes when its time is over.

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tacit-fhe/tacit/fhe/codec"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -374,6 +375,28 @@ func TestUnreachable(t *testing.T) {
 	start := time.Now()
 	if _, err := c.Info(ctx); err == nil || time.Since(start) > firstDelay {
 		t.Errorf("a call that ended waited on: %v after %v", err, time.Since(start))
+	}
+}
+
+// A secret key is sent by no call.
+func TestSecretKeysStay(t *testing.T) {
+	f := new(fake)
+	c, ctx := dial(t, f), t.Context()
+	for _, kind := range []codec.Kind{codec.SecretKey, codec.LeveledSecretKey} {
+		key := codec.Encode(kind, [32]byte{}, make([]byte, 100))
+		for name, call := range map[string]func() error{
+			"evaluation key": func() error { _, err := c.UploadEvaluationKey(ctx, bytes.NewReader(key), nil); return err },
+			"public key":     func() error { _, err := c.UploadPublicKey(ctx, key); return err },
+			"migration key":  func() error { _, err := c.StartMigration(ctx, key, nil); return err },
+			"ciphertexts":    func() error { _, err := c.UploadList(ctx, key); return err },
+		} {
+			if err := call(); !errors.Is(err, ErrSecretKey) {
+				t.Errorf("as %s: %v", name, err)
+			}
+		}
+	}
+	if f.calls != 0 {
+		t.Errorf("%d calls were made", f.calls)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tacit-fhe/tacit/fhe/codec"
 	tacitv1 "github.com/tacit-fhe/tacit/proto/tacit/v1"
 )
 
@@ -152,3 +154,17 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string { return fmt.Sprintf("%s: %s", e.What, e.Reason) }
+
+// ErrSecretKey means that what was to be sent is a secret key. Nothing was sent: no service
+// needs one.
+var ErrSecretKey = errors.New("client: this is a secret key, which stays with you")
+
+// refuseSecret refuses the container of a secret key. What else it may be is for the
+// service to say.
+func refuseSecret(r io.Reader) error {
+	h, err := codec.ReadHeader(r)
+	if err == nil && (h.Kind == codec.SecretKey || h.Kind == codec.LeveledSecretKey) {
+		return ErrSecretKey
+	}
+	return nil
+}

@@ -55,6 +55,9 @@ func (c *Client) ActivateKey(ctx context.Context, id fhe.KeyID) (*tacitv1.Evalua
 // UploadPublicKey stores the container of a public key with the evaluation key that it
 // belongs to.
 func (c *Client) UploadPublicKey(ctx context.Context, container []byte) (*tacitv1.PublicKeyInfo, error) {
+	if err := refuseSecret(bytes.NewReader(container)); err != nil {
+		return nil, err
+	}
 	return retry(ctx, c, func() (*tacitv1.PublicKeyInfo, error) {
 		return c.service.UploadPublicKey(ctx, &tacitv1.UploadPublicKeyRequest{Container: container})
 	})
@@ -91,6 +94,9 @@ func (c *Client) PublicKey(ctx context.Context, id fhe.KeyID, digest *[32]byte) 
 // one is uploaded, and continued, as UploadEvaluationKey does. progress, if not nil, is told how
 // many bytes of that have arrived or gone.
 func (c *Client) StartMigration(ctx context.Context, container []byte, progress func(done, total int64)) (*tacitv1.Migration, error) {
+	if err := refuseSecret(bytes.NewReader(container)); err != nil {
+		return nil, err
+	}
 	size := int64(len(container))
 	if size <= ChunkSize {
 		return retry(ctx, c, func() (*tacitv1.Migration, error) {

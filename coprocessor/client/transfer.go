@@ -21,10 +21,16 @@ import (
 // that the service holds already is not sent. Where the service has the beginning, of an
 // upload of ours that was interrupted, by this call or before, it is not sent again; an
 // upload that gets further with every attempt is tried again as often as it takes.
-// progress, if not nil, is told how many bytes have arrived or gone.
+// progress, if not nil, is told how many bytes have arrived or gone. The error for a secret key is ErrSecretKey.
 func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
 	h := sha256.New()
 	size, err := rewindAndCopy(h, r)
+	if err == nil {
+		_, err = r.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		err = refuseSecret(r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +142,9 @@ func send[Req, Resp any](stream grpc.ClientStreamingClient[Req, Resp], r io.Read
 // UploadList sends a container of fresh ciphertexts and returns what the service
 // stored, in the order of the list. The same container gets the same handles.
 func (c *Client) UploadList(ctx context.Context, data []byte) ([]*tacitv1.CiphertextInfo, error) {
+	if err := refuseSecret(bytes.NewReader(data)); err != nil {
+		return nil, err
+	}
 	digest := sha256.Sum256(data)
 	first := &tacitv1.UploadCiphertextsRequest{Content: &tacitv1.UploadCiphertextsRequest_Header{
 		Header: &tacitv1.CiphertextsHeader{Size: uint64(len(data)), Sha256: digest[:]},
