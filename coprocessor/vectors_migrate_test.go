@@ -217,7 +217,7 @@ func TestVectorMigrationFails(t *testing.T) {
 		} else {
 			high = noise.LogSigma
 		}
-		noise.LogSigma = low
+		noise.LogSigma = math.Floor(low*(1<<20)) / (1 << 20)
 	}
 	full := edit(s.record(h), func(b []byte) {
 		const logSigma = codec.HeaderSize + 32 + 2 + 1 + 4 + 1
