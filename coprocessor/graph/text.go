@@ -361,6 +361,10 @@ func (p *parser) taken(name token) {
 }
 
 func (p *parser) bind(name token, s symbol) {
+	if _, ok := p.outside[name.text]; ok { // the statement uses what it defines
+		p.taken(name)
+		return
+	}
 	s.line = p.line
 	p.symbols[name.text] = s
 	if p.outline != nil {

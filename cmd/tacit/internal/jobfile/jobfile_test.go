@@ -94,6 +94,7 @@ func TestMisspelled(t *testing.T) {
 func TestSyntax(t *testing.T) {
 	for text, want := range map[string]string{
 		"a = add(b, c)\nb = add(a, a)\n": `1:9: "b" is not defined above, but in line 2`,
+		"a = add(b, a)\n":                `1:12: "a" is not defined above, but in line 1`,
 		"a = frobnicate(x)\n":            `1:5: "frobnicate" is no operation`,
 		"a = sbu(x, y)\n":                `1:5: "sbu" is no operation, did you mean sub?`,
 		"a: euint46 = cast(x)\n":         `1:4: "euint46" is no type, did you mean euint16?`,
