@@ -159,9 +159,12 @@ func (e *MismatchError) Error() string { return fmt.Sprintf("%s: %s", e.What, e.
 // needs one.
 var ErrSecretKey = errors.New("client: this is a secret key, which stays with you")
 
-// refuseSecret refuses the container of a secret key. What else it may be is for the
-// service to say.
-func refuseSecret(r io.Reader) error {
+// refuseSecret refuses the container of a secret key, of which it reads the beginning. What
+// else it may be is for the service to say.
+func refuseSecret(r io.ReadSeeker) error {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	h, err := codec.ReadHeader(r)
 	if err == nil && (h.Kind == codec.SecretKey || h.Kind == codec.LeveledSecretKey) {
 		return ErrSecretKey

@@ -23,14 +23,11 @@ import (
 // upload that gets further with every attempt is tried again as often as it takes.
 // progress, if not nil, is told how many bytes have arrived or gone. The error for a secret key is ErrSecretKey.
 func (c *Client) UploadEvaluationKey(ctx context.Context, r io.ReadSeeker, progress func(done, total int64)) (*tacitv1.EvaluationKeyInfo, error) {
+	if err := refuseSecret(r); err != nil {
+		return nil, err
+	}
 	h := sha256.New()
 	size, err := rewindAndCopy(h, r)
-	if err == nil {
-		_, err = r.Seek(0, io.SeekStart)
-	}
-	if err == nil {
-		err = refuseSecret(r)
-	}
 	if err != nil {
 		return nil, err
 	}
